@@ -1,0 +1,3 @@
+"""flowguard: keeps hardware flow offloading safe on routers."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,221 @@
+"""The vocabulary of flowguard: levels, devices, faults, events and commands.
+
+Every time is in seconds of the kernel's monotonic clock since boot, because routers
+boot in 1970 and jump when NTP answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """Where forwarded packets are handled; `rank` orders the ladder."""
+
+    HARDWARE = "hardware"
+    SOFTWARE = "software"
+    NONE = "none"
+
+    @property
+    def rank(self) -> int:
+        return _LADDER.index(self)
+
+    @property
+    def below(self) -> Level:
+        """The next level down; NONE is its own floor."""
+        return _LADDER[max(0, self.rank - 1)]
+
+
+_LADDER = (Level.NONE, Level.SOFTWARE, Level.HARDWARE)
+
+
+class Attribution(StrEnum):
+    """What a fault implicates, and so how strongly it counts."""
+
+    OFFLOAD = "offload"
+    DRIVER = "driver"
+    WEAK = "weak"
+    NONE = "none"
+
+
+class FaultClass(StrEnum):
+    KERNEL_OOPS = "kernel_oops"
+    KERNEL_WARNING = "kernel_warning"
+    LOCKUP_OR_STALL = "lockup_or_stall"
+    TX_TIMEOUT = "tx_timeout"
+    DMA_OR_MEMORY = "dma_or_memory"
+    DRIVER_ERROR = "driver_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault report of the kernel, assembled from all its lines and attributed."""
+
+    rule: str
+    fault_class: FaultClass
+    attribution: Attribution
+    device: str | None
+    driver: str | None
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A network device that takes part in offloading.
+
+    `lower` are the devices it sends through (a DSA conduit); a fault there is a fault
+    here. `forward_names` are the names under which the forward hook sees its packets:
+    its own and those of the bridges and VLANs above it. `hardware_capable` is None as
+    long as nothing was tried; `reason` says why not, in words, when it is False.
+    """
+
+    name: str
+    ifindex: int
+    driver: str | None = None
+    lower: tuple[str, ...] = ()
+    forward_names: tuple[str, ...] = ()
+    hardware_capable: bool | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTuple:
+    """One direction of a flow, as people write it: addresses and ports."""
+
+    protocol: str
+    source: str
+    destination: str
+    source_port: int
+    destination_port: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.protocol} {_endpoint(self.source, self.source_port)}"
+            f" -> {_endpoint(self.destination, self.destination_port)}"
+        )
+
+
+def _endpoint(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+# --- events: what the sensors and the offload edge report -------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesChanged:
+    """The full list of usable devices, after any of them appeared, vanished or changed."""
+
+    time: float
+    devices: tuple[Device, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSeen:
+    time: float
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class WantedChanged:
+    """Somebody set the highest level wanted."""
+
+    time: float
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class DrainProgress:
+    """Hardware flows and engine entries that are still to go."""
+
+    time: float
+    flows: int
+    engine_entries: int
+    tuples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Converged:
+    """The kernel's tables are proven to be as the last `Converge` asked."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConvergeFailed:
+    """The kernel refused; what was there before is still there.
+
+    `device` is named when the refusal concerns one device alone.
+    """
+
+    time: float
+    error: str
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TablesLost:
+    """Somebody else deleted or changed our tables."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsSeen:
+    """Offloaded flows per place, and those the driver silently refused."""
+
+    time: float
+    hardware: int
+    software: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The deadline asked for by the state has come."""
+
+    time: float
+
+
+Event = (
+    DevicesChanged
+    | FaultSeen
+    | WantedChanged
+    | DrainProgress
+    | Converged
+    | ConvergeFailed
+    | TablesLost
+    | FlowsSeen
+    | Tick
+)
+
+
+# --- commands: what the policy wants done -----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Converge:
+    """Bring the kernel to these levels, draining hardware wherever one goes down."""
+
+    levels: tuple[tuple[str, Level], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """A verdict changed: the state must reach flash."""
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    severity: Severity
+    message: str
+
+
+Command = Converge | Save | Notify

@@ -1,0 +1,275 @@
+"""A level per device -> the nftables tables that should exist.
+
+The rules are small, typed descriptions; `offload.expressions` knows how the kernel
+spells them. Two tables, because a device may be in one flowtable only per table.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flowguard.core.model import Device, Level
+
+HARDWARE_TABLE = "flowguard"
+SOFTWARE_TABLE = "flowguard_sw"
+# After the filter hook (priority 0), so that what the firewall drops is never offloaded.
+HARDWARE_PRIORITY = 10
+SOFTWARE_PRIORITY = 11
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Protocol(StrEnum):
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class Family(StrEnum):
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+class Side(StrEnum):
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesOutside:
+    """iifname (SOURCE) or oifname (DESTINATION) is none of the table's forward names."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceIs:
+    side: Side
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyIs:
+    family: Family
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolIs:
+    protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class AddressIn:
+    """Address within a network; implies the network's family."""
+
+    side: Side
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class PortIn:
+    """TCP or UDP port from first to last, both included."""
+
+    side: Side
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class DscpIs:
+    """DSCP 0..63 of one family; the field sits elsewhere in each header."""
+
+    family: Family
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkIs:
+    """Conntrack mark and mask equals value."""
+
+    mask: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewConnection:
+    """Conntrack state new: the first packet, when an arm is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneIn:
+    """True for a random one in `count` packets (nft numgen random)."""
+
+    count: int
+
+
+Match = (
+    DevicesOutside
+    | InterfaceIs
+    | FamilyIs
+    | ProtocolIs
+    | AddressIn
+    | PortIn
+    | DscpIs
+    | MarkIs
+    | NewConnection
+    | OneIn
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offload:
+    """`flow add` to the table's flowtable."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetMark:
+    """Set these bits of the conntrack mark, leave the others alone."""
+
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Stop reading this table's rules for the packet (nft `return`)."""
+
+
+Action = Offload | SetMark | Leave
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    matches: tuple[Match, ...]
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One `table inet NAME` with a flowtable, a set of interface names and a forward chain.
+
+    `devices` are hooked by the flowtable; `forward_names` are the elements of the set
+    that `DevicesOutside` looks up. Empty `rules` mean: take no new flows.
+    """
+
+    name: str
+    priority: int
+    hardware: bool
+    devices: tuple[str, ...]
+    forward_names: tuple[str, ...]
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The tables that should exist; any other flowguard table should not."""
+
+    hardware: Table | None
+    software: Table | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """Flows that may rise no higher than `level`; unset fields match everything."""
+
+    level: Level = Level.NONE
+    device: str | None = None
+    family: Family | None = None
+    protocol: Protocol | None = None
+    source: Network | None = None
+    destination: Network | None = None
+    source_ports: tuple[int, int] | None = None
+    destination_ports: tuple[int, int] | None = None
+    mark: tuple[int, int] | None = None
+    dscp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OffloadSettings:
+    """What the configuration says about the rules.
+
+    `control_share` = N puts one in N new flows on the level below (0: none); `control_mark`
+    is the conntrack mark bit that remembers it.
+    """
+
+    udp: bool = True
+    ipv6: bool = True
+    control_share: int = 16
+    control_mark: int = 0x02000000
+    exclusions: tuple[Exclusion, ...] = ()
+
+
+def plan(devices: Sequence[Device], levels: Mapping[str, Level], settings: OffloadSettings) -> Plan:
+    """The tables for devices at their levels; a device without a level is left out."""
+    hardware = _at_least(devices, levels, Level.HARDWARE)
+    software = _at_least(devices, levels, Level.SOFTWARE)
+    return Plan(
+        hardware=_table(Level.HARDWARE, hardware, settings, draw=True) if hardware else None,
+        # The arm is drawn once, at the top of the ladder; below it every flow is welcome.
+        software=_table(Level.SOFTWARE, software, settings, draw=not hardware)
+        if software
+        else None,
+    )
+
+
+def _at_least(devices: Sequence[Device], levels: Mapping[str, Level], level: Level) -> list[Device]:
+    return [d for d in devices if levels.get(d.name, Level.NONE).rank >= level.rank]
+
+
+def _table(level: Level, devices: Sequence[Device], settings: OffloadSettings, draw: bool) -> Table:
+    hardware = level is Level.HARDWARE
+    names = {name for d in devices for name in (d.name, *d.forward_names)}
+    return Table(
+        name=HARDWARE_TABLE if hardware else SOFTWARE_TABLE,
+        priority=HARDWARE_PRIORITY if hardware else SOFTWARE_PRIORITY,
+        hardware=hardware,
+        devices=tuple(sorted(d.name for d in devices)),
+        forward_names=tuple(sorted(names)),
+        rules=_rules(level, settings, draw),
+    )
+
+
+def _rules(level: Level, settings: OffloadSettings, draw: bool) -> tuple[Rule, ...]:
+    rules = [Rule((DevicesOutside(side),), Leave()) for side in Side]
+    if not settings.ipv6:
+        rules.append(Rule((FamilyIs(Family.IPV6),), Leave()))
+    for exclusion in settings.exclusions:
+        if exclusion.level.rank < level.rank:
+            rules += (Rule(matches, Leave()) for matches in _exclusion_matches(exclusion))
+    treated: tuple[Match, ...] = ()
+    if draw and settings.control_share:
+        mark = settings.control_mark
+        treated = (MarkIs(mark, 0),)
+        rules.append(
+            Rule((NewConnection(), *treated, OneIn(settings.control_share)), SetMark(mark))
+        )
+    protocols = [Protocol.TCP, Protocol.UDP] if settings.udp else [Protocol.TCP]
+    rules += (Rule((ProtocolIs(p), *treated), Offload()) for p in protocols)
+    return tuple(rules)
+
+
+def _exclusion_matches(exclusion: Exclusion) -> list[tuple[Match, ...]]:
+    """The rules' matches; several, because a device can be on either side of a flow."""
+    common: list[Match] = []
+    if exclusion.family:
+        common.append(FamilyIs(exclusion.family))
+    if exclusion.protocol:
+        common.append(ProtocolIs(exclusion.protocol))
+    if exclusion.source:
+        common.append(AddressIn(Side.SOURCE, exclusion.source))
+    if exclusion.destination:
+        common.append(AddressIn(Side.DESTINATION, exclusion.destination))
+    if exclusion.source_ports:
+        common.append(PortIn(Side.SOURCE, *exclusion.source_ports))
+    if exclusion.destination_ports:
+        common.append(PortIn(Side.DESTINATION, *exclusion.destination_ports))
+    if exclusion.mark:
+        value, mask = exclusion.mark
+        common.append(MarkIs(mask, value))
+    variants = [common]
+    if exclusion.dscp is not None:
+        variants = [[*v, DscpIs(f, exclusion.dscp)] for v in variants for f in Family]
+    if exclusion.device:
+        variants = [[InterfaceIs(s, exclusion.device), *v] for v in variants for s in Side]
+    return [tuple(v) for v in variants]

@@ -1,0 +1,1 @@
+"""Optional eyes into the packet engine of a system on chip."""

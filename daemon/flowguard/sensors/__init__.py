@@ -1,0 +1,1 @@
+"""Each module turns one source of the system into events."""
