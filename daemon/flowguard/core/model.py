@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """The vocabulary of flowguard: levels, devices, faults, events and commands.
 
 Every time is in seconds of the kernel's monotonic clock since boot, because routers
@@ -100,7 +101,74 @@ def _endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+# --- verdicts and decisions: what is remembered -----------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """The policy's numbers; all times in seconds.
+
+    `boot_delay` is the uptime before which hardware is not used. `hold_off` is the first
+    hold-off; each further strike doubles it up to `hold_off_limit`. Faults within `settle`
+    of a step belong to the incident that caused it. `weak_count` weak faults within
+    `weak_window` count as one driver fault. A drain is reported after `drain_limit`. More
+    than `rebuild_count` rebuilds within `rebuild_window` are a fight with another program.
+    """
+
+    boot_delay: float = 30
+    hold_off: float = 600
+    hold_off_limit: float = 86400
+    settle: float = 30
+    weak_count: int = 3
+    weak_window: float = 600
+    drain_limit: float = 60
+    rebuild_count: int = 5
+    rebuild_window: float = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a device may not rise above `highest` before `held_until`.
+
+    `strikes` counts convictions and stays after the hold-off ends, so that the next one
+    is held longer. `hold` is the length of the hold-off in seconds, from which a new boot
+    counts again, because monotonic time starts at zero there.
+    """
+
+    device: str
+    highest: Level
+    strikes: int
+    stepped: float
+    hold: float
+    held_until: float
+    reason: str
+    rule: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One change of a device's level, or a decision not to change it, with its evidence."""
+
+    time: float
+    device: str
+    before: Level
+    after: Level
+    reason: str
+    evidence: str = ""
+
+
 # --- events: what the sensors and the offload edge report -------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The daemon starts: what is configured and what is remembered."""
+
+    time: float
+    wanted: Level
+    settings: PolicySettings = PolicySettings()
+    verdicts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +247,8 @@ class Tick:
 
 
 Event = (
-    DevicesChanged
+    Started
+    | DevicesChanged
     | FaultSeen
     | WantedChanged
     | DrainProgress

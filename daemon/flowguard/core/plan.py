@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 """A level per device -> the nftables tables that should exist.
 
 The rules are small, typed descriptions; `offload.expressions` knows how the kernel
@@ -62,7 +63,10 @@ class ProtocolIs:
 
 @dataclass(frozen=True, slots=True)
 class AddressIn:
-    """Address within a network; implies the network's family."""
+    """Address of the connection's original direction within a network; implies its family.
+
+    The original direction, because a packet of either direction may hand a flow over.
+    """
 
     side: Side
     network: Network
@@ -70,7 +74,7 @@ class AddressIn:
 
 @dataclass(frozen=True, slots=True)
 class PortIn:
-    """TCP or UDP port from first to last, both included."""
+    """Port of the connection's original direction, from first to last, both included."""
 
     side: Side
     first: int
@@ -79,7 +83,7 @@ class PortIn:
 
 @dataclass(frozen=True, slots=True)
 class DscpIs:
-    """DSCP 0..63 of one family; the field sits elsewhere in each header."""
+    """DSCP 0..63 of this packet's header; the field sits elsewhere in each family."""
 
     family: Family
     value: int
