@@ -7,7 +7,7 @@ boot in 1970 and jump when NTP answers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -157,6 +157,12 @@ class Decision:
     reason: str
     evidence: str = ""
 
+    def __str__(self) -> str:
+        change = self.after.rank - self.before.rank
+        verb = "step up" if change > 0 else "step down" if change < 0 else "stay"
+        text = f"{verb}: {self.device} {self.before} -> {self.after}: {self.reason}"
+        return f"{text}: {self.evidence}" if self.evidence else text
+
 
 # --- events: what the sensors and the offload edge report -------------------------------
 
@@ -167,7 +173,7 @@ class Started:
 
     time: float
     wanted: Level
-    settings: PolicySettings = PolicySettings()
+    settings: PolicySettings = field(default_factory=PolicySettings)
     verdicts: tuple[Verdict, ...] = ()
 
 
@@ -287,4 +293,11 @@ class Notify:
     message: str
 
 
-Command = Converge | Save | Notify
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision was taken; for the log and for people."""
+
+    decision: Decision
+
+
+Command = Converge | Save | Notify | Decided

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a fault to verdicts: which devices it concerns, and what it means at their level."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flowguard.core.model import (
+    Attribution,
+    Command,
+    Decided,
+    Decision,
+    Device,
+    Fault,
+    FaultClass,
+    Level,
+    Notify,
+    Save,
+    Severity,
+    Verdict,
+)
+from flowguard.core.state import DECISIONS_KEPT, State, WeakFault
+
+_IN_THE_KERNEL = {
+    FaultClass.KERNEL_OOPS,
+    FaultClass.KERNEL_WARNING,
+    FaultClass.LOCKUP_OR_STALL,
+}
+REFUSED = "refused"
+
+
+def on_fault(state: State, fault: Fault) -> tuple[State, list[Command]]:
+    commands: list[Command] = []
+    devices = affected(state, fault)
+    if fault.attribution is Attribution.WEAK:
+        state, devices = _enough_weak(state, devices)
+    if fault.attribution is not Attribution.NONE:
+        for device in devices:
+            state, more = _judge(state, device, fault)
+            commands += more
+    return state, commands
+
+
+def on_refusal(state: State, name: str, error: str) -> tuple[State, list[Command]]:
+    """The kernel or the driver would not take this device at its level."""
+    level = state.level_of(name)
+    return _convict(state, name, level.below, f"{level} offload was refused", REFUSED, error)
+
+
+def affected(state: State, fault: Fault) -> tuple[Device, ...]:
+    """The devices a fault implicates.
+
+    A fault of a device that takes no part is somebody else's, unless the trace itself
+    runs through the offload path.
+    """
+    named = tuple(d for d in state.devices if fault.device in (d.name, *d.lower))
+    if fault.device and named:
+        return named
+    driven = tuple(d for d in state.devices if fault.driver and d.driver == fault.driver)
+    if driven:
+        return driven
+    nobody_named = not fault.device and not fault.driver
+    if fault.attribution is Attribution.OFFLOAD or nobody_named:
+        return state.devices
+    return ()
+
+
+def _enough_weak(state: State, devices: tuple[Device, ...]) -> tuple[State, tuple[Device, ...]]:
+    """Count weak faults; return the devices that have had enough of them."""
+    settings = state.settings
+    kept = [w for w in state.weak_faults if w.time > state.time - settings.weak_window]
+    kept += [WeakFault(state.time, d.name) for d in devices]
+    guilty = tuple(
+        d for d in devices if sum(w.device == d.name for w in kept) >= settings.weak_count
+    )
+    names = {d.name for d in guilty}
+    kept = [w for w in kept if w.device not in names]
+    return replace(state, weak_faults=tuple(kept)), guilty
+
+
+def _judge(state: State, device: Device, fault: Fault) -> tuple[State, list[Command]]:
+    name, level = device.name, state.level_of(device.name)
+    verdict = state.verdict_on(name)
+    if verdict and state.time - verdict.stepped < state.settings.settle:
+        return state, []
+    if level is Level.HARDWARE:
+        return _by_fault(state, name, Level.SOFTWARE, fault)
+    held = verdict is not None and state.holds(verdict)
+    repeated = held and verdict is not None and verdict.rule == fault.rule
+    if level is Level.SOFTWARE and fault.attribution is Attribution.OFFLOAD and not repeated:
+        if fault.fault_class in _IN_THE_KERNEL:
+            return _by_fault(state, name, Level.NONE, fault)
+        if not held:
+            return _by_fault(state, name, Level.SOFTWARE, fault)
+    return _note(state, name, fault)
+
+
+def _by_fault(state: State, name: str, highest: Level, fault: Fault) -> tuple[State, list[Command]]:
+    reason = f"{fault.attribution} fault {fault.rule}"
+    return _convict(state, name, highest, reason, fault.rule, fault.line)
+
+
+def _convict(
+    state: State, name: str, highest: Level, reason: str, rule: str, evidence: str
+) -> tuple[State, list[Command]]:
+    former = state.verdict_on(name)
+    strikes = former.strikes + 1 if former else 1
+    settings = state.settings
+    # The exponent is bounded so that years of strikes cannot overflow a float.
+    hold = min(settings.hold_off * 2 ** min(strikes - 1, 32), settings.hold_off_limit)
+    verdict = Verdict(
+        device=name,
+        highest=highest,
+        strikes=strikes,
+        stepped=state.time,
+        hold=hold,
+        held_until=state.time + hold,
+        reason=reason,
+        rule=rule,
+        evidence=evidence,
+    )
+    others = tuple(v for v in state.verdicts if v.device != name)
+    message = f"{name}: {reason}; held at {highest} for {hold:g} s (strike {strikes})"
+    state = replace(state, verdicts=(*others, verdict))
+    return state, [Save(), Notify(Severity.WARNING, message)]
+
+
+def _note(state: State, name: str, fault: Fault) -> tuple[State, list[Command]]:
+    """The trouble goes on where hardware is not in use: not its fault, no further step."""
+    level = state.level_of(name)
+    reason = f"{fault.attribution} fault {fault.rule} while on {level}: no further step"
+    if any(d.device == name and d.reason == reason for d in state.decisions):
+        return state, []
+    decision = Decision(state.time, name, level, level, reason, fault.line)
+    decisions = (*state.decisions, decision)[-DECISIONS_KEPT:]
+    return replace(state, decisions=decisions), [Decided(decision)]

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The policy: decide(state, event) -> (state, commands). Pure, so any day can be replayed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flowguard.core import convict
+from flowguard.core.model import (
+    Command,
+    Converge,
+    Converged,
+    ConvergeFailed,
+    Decided,
+    Decision,
+    DevicesChanged,
+    DrainProgress,
+    Event,
+    FaultSeen,
+    FlowsSeen,
+    Level,
+    Notify,
+    Save,
+    Severity,
+    Started,
+    TablesLost,
+    Tick,
+    WantedChanged,
+)
+from flowguard.core.state import DECISIONS_KEPT, Drain, Failure, State, allowed
+
+RETRY_FIRST = 5.0
+RETRY_LIMIT = 300.0
+
+Step = tuple[State, list[Command]]
+
+
+def decide(state: State, event: Event) -> Step:
+    """What follows from an event. Time never runs backwards inside the state."""
+    state = replace(state, time=max(state.time, event.time))
+    state, commands = _expire(state)
+    before = state
+    state, more = _handle(state, event)
+    commands += more
+    asked_again = isinstance(event, DevicesChanged | TablesLost | Tick) and not state.converged
+    state, more = _retarget(state, anew=state.devices != before.devices or asked_again)
+    return state, commands + more
+
+
+def _handle(state: State, event: Event) -> Step:
+    match event:
+        case Started():
+            return _started(state, event)
+        case DevicesChanged():
+            return replace(state, devices=event.devices), []
+        case FaultSeen():
+            return convict.on_fault(state, event.fault)
+        case WantedChanged():
+            return _wanted_changed(state, event)
+        case DrainProgress():
+            return _drain_progress(state, event), []
+        case Converged():
+            return _converged(state)
+        case ConvergeFailed():
+            return _converge_failed(state, event)
+        case TablesLost():
+            return _tables_lost(state)
+        case FlowsSeen():
+            return _flows_seen(state, event)
+        case Tick():
+            return _tick(state)
+
+
+def _started(state: State, event: Started) -> Step:
+    state = replace(state, wanted=event.wanted, settings=event.settings, verdicts=event.verdicts)
+    return _expire(state)
+
+
+def _wanted_changed(state: State, event: WantedChanged) -> Step:
+    if event.level is state.wanted:
+        return state, []
+    message = f"highest level wanted is now {event.level} (was {state.wanted})"
+    return replace(state, wanted=event.level), [Save(), Notify(Severity.INFO, message)]
+
+
+def _drain_progress(state: State, event: DrainProgress) -> State:
+    drain = state.drain or Drain(since=event.time)
+    drain = replace(
+        drain,
+        flows=event.flows,
+        engine_entries=event.engine_entries,
+        tuples=event.tuples,
+    )
+    return replace(state, drain=drain)
+
+
+def _converged(state: State) -> Step:
+    commands: list[Command] = []
+    if state.drain:
+        seconds = state.time - state.drain.since
+        commands.append(Notify(Severity.INFO, f"hardware drained in {seconds:.1f} s"))
+    return replace(state, converged=True, drain=None, failure=None), commands
+
+
+def _converge_failed(state: State, event: ConvergeFailed) -> Step:
+    state = replace(state, converged=False, drain=None)
+    if event.device and state.level_of(event.device) is not Level.NONE:
+        return convict.on_refusal(state, event.device, event.error)
+    attempts = state.failure.attempts + 1 if state.failure else 1
+    wait = min(RETRY_FIRST * 2 ** (attempts - 1), RETRY_LIMIT)
+    repeated = state.failure is not None and state.failure.error == event.error
+    failure = Failure(event.error, attempts, state.time + wait)
+    message = f"the kernel refused the flowtables: {event.error}; next try in {wait:g} s"
+    commands: list[Command] = [] if repeated else [Notify(Severity.ERROR, message)]
+    return replace(state, failure=failure), commands
+
+
+def _tables_lost(state: State) -> Step:
+    settings = state.settings
+    recent = tuple(t for t in state.rebuilds if t > state.time - settings.rebuild_window)
+    if len(recent) < settings.rebuild_count:
+        message = "another program removed our tables: rebuilding them"
+        state = replace(state, rebuilds=(*recent, state.time), converged=False)
+        return state, [Notify(Severity.WARNING, message)]
+    message = (
+        f"our tables were removed {len(recent) + 1} times within"
+        f" {settings.rebuild_window:g} s: leaving them alone for {settings.hold_off:g} s"
+    )
+    state = replace(
+        state,
+        rebuilds=(),
+        converged=False,
+        rebuild_held_until=state.time + settings.hold_off,
+    )
+    return state, [Notify(Severity.ERROR, message)]
+
+
+def _flows_seen(state: State, event: FlowsSeen) -> Step:
+    first = event.refused and not (state.flows and state.flows.refused)
+    message = f"the driver refused {event.refused} flows: they stay in software"
+    commands: list[Command] = [Notify(Severity.WARNING, message)] if first else []
+    return replace(state, flows=event), commands
+
+
+def _tick(state: State) -> Step:
+    drain = state.drain
+    if drain and not drain.overdue and state.time >= drain.since + state.settings.drain_limit:
+        message = (
+            f"the drain has not ended after {state.time - drain.since:.0f} s:"
+            f" {drain.flows} flows and {drain.engine_entries} engine entries left:"
+            f" {'; '.join(drain.tuples)}"
+        )
+        state = replace(state, drain=replace(drain, overdue=True))
+        return state, [Notify(Severity.ERROR, message)]
+    return state, []
+
+
+def _expire(state: State) -> Step:
+    """End hold-offs whose time has come: one rung up each time."""
+    commands: list[Command] = []
+    verdicts = []
+    for verdict in state.verdicts:
+        if verdict.highest is not Level.HARDWARE and state.time >= verdict.held_until:
+            up = Level.HARDWARE if verdict.highest is Level.SOFTWARE else Level.SOFTWARE
+            verdict = replace(verdict, highest=up, held_until=state.time + verdict.hold)
+            commands.append(Save())
+        verdicts.append(verdict)
+    return replace(state, verdicts=tuple(verdicts)), commands[:1]
+
+
+def _retarget(state: State, anew: bool) -> Step:
+    """Move every device to the highest level allowed; say why it moved."""
+    limits = [(d.name, *allowed(state, d)) for d in state.devices]
+    levels = tuple((name, level) for name, level, _ in limits)
+    if levels == state.levels and not (anew and _may_ask(state)):
+        return state, []
+    decisions = tuple(
+        _moved(state, name, level, why)
+        for name, level, why in limits
+        if level is not state.level_of(name)
+    )
+    leaves_hardware = any(
+        level is Level.HARDWARE and dict(levels).get(name) is not Level.HARDWARE
+        for name, level in state.levels
+    )
+    drain = state.drain or (Drain(since=state.time) if leaves_hardware else None)
+    state = replace(
+        state,
+        levels=levels,
+        converged=False,
+        drain=drain,
+        decisions=(*state.decisions, *decisions)[-DECISIONS_KEPT:],
+    )
+    return state, [*map(Decided, decisions), Converge(levels)]
+
+
+def _may_ask(state: State) -> bool:
+    """Whether a refusal of the same tables lies long enough back."""
+    return state.failure is None or state.time >= state.failure.retry_at
+
+
+def _moved(state: State, name: str, level: Level, why: str) -> Decision:
+    before = state.level_of(name)
+    verdict = state.verdict_on(name)
+    evidence = ""
+    if level.rank < before.rank and verdict and state.holds(verdict):
+        evidence = verdict.evidence
+    elif level.rank > before.rank and verdict and not state.holds(verdict):
+        why = f"hold-off of {verdict.hold:g} s is over; {why}"
+    return Decision(state.time, name, before, level, why, evidence)

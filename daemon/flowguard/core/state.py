@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the policy remembers between events, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from flowguard.core.model import (
+    Decision,
+    Device,
+    FlowsSeen,
+    Level,
+    PolicySettings,
+    Verdict,
+)
+
+DECISIONS_KEPT = 50
+
+
+class Phase(StrEnum):
+    """The `state` of the status."""
+
+    STEADY = "steady"
+    DRAINING = "draining"
+    HELD_OFF = "held_off"
+    CANARY = "canary"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A drain under way; counts are None until the first look."""
+
+    since: float
+    flows: int | None = None
+    engine_entries: int | None = None
+    tuples: tuple[str, ...] = ()
+    overdue: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The kernel refused the tables; tried again at `retry_at`."""
+
+    error: str
+    attempts: int
+    retry_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class WeakFault:
+    time: float
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Immutable; `policy.decide` returns the next one.
+
+    `levels` is where each device stands: what the last `Converge` asked for.
+    """
+
+    time: float = 0
+    wanted: Level = Level.NONE
+    settings: PolicySettings = field(default_factory=PolicySettings)
+    devices: tuple[Device, ...] = ()
+    levels: tuple[tuple[str, Level], ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    converged: bool = False
+    drain: Drain | None = None
+    failure: Failure | None = None
+    weak_faults: tuple[WeakFault, ...] = ()
+    rebuilds: tuple[float, ...] = ()
+    rebuild_held_until: float = 0
+    flows: FlowsSeen | None = None
+    decisions: tuple[Decision, ...] = ()
+
+    def level_of(self, device: str) -> Level:
+        return dict(self.levels).get(device, Level.NONE)
+
+    def verdict_on(self, device: str) -> Verdict | None:
+        return next((v for v in self.verdicts if v.device == device), None)
+
+    def holds(self, verdict: Verdict) -> bool:
+        """Whether the verdict still keeps its device down."""
+        return verdict.highest is not Level.HARDWARE and self.time < verdict.held_until
+
+    @property
+    def level(self) -> Level:
+        """The highest level any device stands on."""
+        return max((level for _, level in self.levels), key=lambda x: x.rank, default=Level.NONE)
+
+    @property
+    def phase(self) -> Phase:
+        if self.drain:
+            return Phase.DRAINING
+        if self.time < self.rebuild_held_until or any(
+            self.holds(v) and v.highest.rank < self.wanted.rank for v in self.verdicts
+        ):
+            return Phase.HELD_OFF
+        return Phase.STEADY
+
+    def next_deadline(self) -> float | None:
+        """When a `Tick` is due, if nothing happens before; None when nothing is pending."""
+        return min((t for t in self._deadlines() if t > self.time), default=None)
+
+    def _deadlines(self) -> Iterator[float]:
+        yield self.rebuild_held_until
+        if self.wanted is Level.HARDWARE:
+            yield self.settings.boot_delay
+        yield from (v.held_until for v in self.verdicts if v.highest is not Level.HARDWARE)
+        if self.drain and not self.drain.overdue:
+            yield self.drain.since + self.settings.drain_limit
+        if self.failure:
+            yield self.failure.retry_at
+
+
+def allowed(state: State, device: Device) -> tuple[Level, str]:
+    """The highest level the device may stand on now, and what limits it, in words."""
+    limits = [(state.wanted, f"wanted level is {state.wanted}")]
+    if device.hardware_capable is False:
+        limits.append((Level.SOFTWARE, f"no hardware offload: {device.reason}"))
+    if state.time < state.settings.boot_delay:
+        limits.append((Level.SOFTWARE, f"waiting for {state.settings.boot_delay:g} s of uptime"))
+    if state.time < state.rebuild_held_until:
+        limits.append((Level.NONE, "another program keeps removing our tables"))
+    verdict = state.verdict_on(device.name)
+    if verdict and state.holds(verdict):
+        limits.append((verdict.highest, f"held off: {verdict.reason}"))
+    return min(limits, key=lambda limit: limit[0].rank)
