@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Network namespaces and the programs that run in them."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+
+class LabError(Exception):
+    """The lab cannot do what was asked; the message says what and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A named network namespace, or the caller's own when the name is empty."""
+
+    name: str = ""
+
+    def create(self) -> None:
+        run("ip", "netns", "add", self.name)
+
+    def delete(self) -> None:
+        """Delete the namespace; one that does not exist is fine."""
+        if self.exists():
+            run("ip", "netns", "delete", self.name)
+
+    def exists(self) -> bool:
+        listed = run("ip", "netns", "list").splitlines()
+        return any(line.split()[0] == self.name for line in listed if line)
+
+    def command(self, *argv: str) -> list[str]:
+        """The argument vector that runs `argv` inside."""
+        return ["ip", "netns", "exec", self.name, *argv] if self.name else list(argv)
+
+    def run(self, *argv: str, stdin: str = "") -> str:
+        return run(*self.command(*argv), stdin=stdin)
+
+    def ip(self, *lines: str) -> None:
+        """Run lines of `ip`'s batch language, stopping at the first that fails."""
+        self.run("ip", "-batch", "-", stdin="".join(f"{line}\n" for line in lines))
+
+    def sysctl(self, values: dict[str, int]) -> None:
+        """Set kernel parameters, named as sysctl.conf does."""
+        self.run("sysctl", "-q", "-p", "-", stdin="".join(f"{k}={v}\n" for k, v in values.items()))
+
+
+def run(*argv: str, stdin: str = "") -> str:
+    """Run a program and return what it printed.
+
+    Raises LabError with the program's own complaint when it fails or is not installed.
+    """
+    try:
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise LabError(f"{argv[0]} is not installed") from error
+    if done.returncode:
+        complaint = done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}"
+        raise LabError(f"{' '.join(argv)}: {complaint}")
+    return done.stdout
