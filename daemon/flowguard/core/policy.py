@@ -37,13 +37,14 @@ Step = tuple[State, list[Command]]
 
 def decide(state: State, event: Event) -> Step:
     """What follows from an event. Time never runs backwards inside the state."""
-    state = replace(state, time=max(state.time, event.time))
-    state, commands = _expire(state)
     before = state
+    state = replace(state, time=max(state.time, event.time))
+    state, commands = _time_passed(state)
     state, more = _handle(state, event)
     commands += more
-    asked_again = isinstance(event, DevicesChanged | TablesLost | Tick) and not state.converged
-    state, more = _retarget(state, anew=state.devices != before.devices or asked_again)
+    unfinished = isinstance(event, DevicesChanged | TablesLost) and not state.converged
+    anew = unfinished or state.devices != before.devices or _retry_is_due(state)
+    state, more = _retarget(state, anew)
     return state, commands + more
 
 
@@ -68,7 +69,7 @@ def _handle(state: State, event: Event) -> Step:
         case FlowsSeen():
             return _flows_seen(state, event)
         case Tick():
-            return _tick(state)
+            return state, []
 
 
 def _started(state: State, event: Started) -> Step:
@@ -142,7 +143,9 @@ def _flows_seen(state: State, event: FlowsSeen) -> Step:
     return replace(state, flows=event), commands
 
 
-def _tick(state: State) -> Step:
+def _time_passed(state: State) -> Step:
+    """What is due by now, whichever event brought the time."""
+    state, commands = _expire(state)
     drain = state.drain
     if drain and not drain.overdue and state.time >= drain.since + state.settings.drain_limit:
         message = (
@@ -151,8 +154,13 @@ def _tick(state: State) -> Step:
             f" {'; '.join(drain.tuples)}"
         )
         state = replace(state, drain=replace(drain, overdue=True))
-        return state, [Notify(Severity.ERROR, message)]
-    return state, []
+        commands.append(Notify(Severity.ERROR, message))
+    return state, commands
+
+
+def _retry_is_due(state: State) -> bool:
+    failure = state.failure
+    return failure is not None and failure.retry_at is not None and state.time >= failure.retry_at
 
 
 def _expire(state: State) -> Step:
@@ -172,7 +180,8 @@ def _retarget(state: State, anew: bool) -> Step:
     """Move every device to the highest level allowed; say why it moved."""
     limits = [(d.name, *allowed(state, d)) for d in state.devices]
     levels = tuple((name, level) for name, level, _ in limits)
-    if levels == state.levels and not (anew and _may_ask(state)):
+    waits = state.failure is not None and state.failure.retry_at and not _retry_is_due(state)
+    if levels == state.levels and (waits or not anew):
         return state, []
     decisions = tuple(
         _moved(state, name, level, why)
@@ -189,14 +198,10 @@ def _retarget(state: State, anew: bool) -> Step:
         levels=levels,
         converged=False,
         drain=drain,
+        failure=replace(state.failure, retry_at=None) if state.failure else None,
         decisions=(*state.decisions, *decisions)[-DECISIONS_KEPT:],
     )
     return state, [*map(Decided, decisions), Converge(levels)]
-
-
-def _may_ask(state: State) -> bool:
-    """Whether a refusal of the same tables lies long enough back."""
-    return state.failure is None or state.time >= state.failure.retry_at
 
 
 def _moved(state: State, name: str, level: Level, why: str) -> Decision:

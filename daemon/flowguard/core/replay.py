@@ -35,7 +35,7 @@ def decision_to_json(decision: Decision) -> dict[str, Any]:
     """A decision under the names of the status: time, device, from, to, reason, evidence."""
     record = to_json(decision)
     assert isinstance(record, dict)
-    return {_STATUS_NAMES.get(key, key): value for key, value in record.items()}
+    return {_STATUS_NAMES.get(str(key), str(key)): value for key, value in record.items()}
 
 
 _STATUS_NAMES = {"before": "from", "after": "to"}

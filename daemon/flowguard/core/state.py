@@ -42,11 +42,11 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The kernel refused the tables; tried again at `retry_at`."""
+    """The kernel refused the tables; `retry_at` is None while they are tried again."""
 
     error: str
     attempts: int
-    retry_at: float
+    retry_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class State:
         yield from (v.held_until for v in self.verdicts if v.highest is not Level.HARDWARE)
         if self.drain and not self.drain.overdue:
             yield self.drain.since + self.settings.drain_limit
-        if self.failure:
+        if self.failure and self.failure.retry_at is not None:
             yield self.failure.retry_at
 
 

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What must hold for the policy whatever happens, and in whatever order."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowguard.core.model import (
+    Attribution,
+    Converge,
+    Converged,
+    ConvergeFailed,
+    Decided,
+    Device,
+    DevicesChanged,
+    DrainProgress,
+    Event,
+    Fault,
+    FaultClass,
+    FaultSeen,
+    FlowsSeen,
+    Level,
+    Notify,
+    PolicySettings,
+    Severity,
+    Started,
+    TablesLost,
+    Tick,
+    WantedChanged,
+)
+from flowguard.core.policy import decide
+from flowguard.core.replay import decode_event, encode_event, replay
+from flowguard.core.state import State, allowed
+
+NAMES = ("lan1", "lan2", "wan")
+DRIVERS = ("labdriver", "other", None)
+
+devices = st.builds(
+    Device,
+    name=st.sampled_from(NAMES),
+    ifindex=st.integers(1, 9),
+    driver=st.sampled_from(DRIVERS),
+    hardware_capable=st.sampled_from((True, False, None)),
+    reason=st.just("because"),
+)
+device_lists = st.lists(devices, max_size=3, unique_by=lambda d: d.name).map(tuple)
+faults = st.builds(
+    Fault,
+    rule=st.sampled_from(("a", "b")),
+    fault_class=st.sampled_from(FaultClass),
+    attribution=st.sampled_from(Attribution),
+    device=st.sampled_from((*NAMES, "wlan0", None)),
+    driver=st.sampled_from(DRIVERS),
+    line=st.just("line"),
+)
+settings = st.builds(
+    PolicySettings,
+    boot_delay=st.floats(0, 100),
+    hold_off=st.floats(1, 500),
+    hold_off_limit=st.floats(1, 2000),
+)
+times = st.just(0.0)
+later_events = st.one_of(
+    st.builds(DevicesChanged, times, device_lists),
+    st.builds(FaultSeen, times, faults),
+    st.builds(WantedChanged, times, st.sampled_from(Level)),
+    st.builds(DrainProgress, times, st.integers(0, 9), st.integers(0, 9)),
+    st.builds(Converged, times),
+    st.builds(ConvergeFailed, times, st.just("error"), st.sampled_from((*NAMES, None))),
+    st.builds(TablesLost, times),
+    st.builds(FlowsSeen, times, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)),
+    st.builds(Tick, times),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Event]:
+    """A start and then anything, with time running forward in uneven steps."""
+    time = draw(st.floats(0, 200))
+    start = Started(time, draw(st.sampled_from(Level)), draw(settings))
+    history: list[Event] = [start, DevicesChanged(time, draw(device_lists))]
+    for event in draw(st.lists(later_events, max_size=25)):
+        time += draw(st.floats(0, 400))
+        kind = type(event)
+        values = {name: getattr(event, name) for name in kind.__slots__}
+        history.append(kind(**{**values, "time": time}))
+    return history
+
+
+@given(histories())
+def test_no_device_is_ever_above_what_is_wanted_or_allowed(history: list[Event]) -> None:
+    state = State()
+    for event in history:
+        state, _ = decide(state, event)
+        for device in state.devices:
+            level = state.level_of(device.name)
+            assert level.rank <= state.wanted.rank
+            assert level is allowed(state, device)[0]
+
+
+@given(histories())
+def test_nothing_goes_up_while_its_hold_off_lasts(history: list[Event]) -> None:
+    state = State()
+    for event in history:
+        state, _ = decide(state, event)
+        for verdict in state.verdicts:
+            if event.time < verdict.held_until:
+                assert state.level_of(verdict.device).rank <= verdict.highest.rank
+
+
+@given(histories())
+def test_every_change_of_level_is_decided_with_a_reason(history: list[Event]) -> None:
+    state = State()
+    for event in history:
+        before = state
+        state, commands = decide(state, event)
+        decided = {c.decision.device: c.decision for c in commands if isinstance(c, Decided)}
+        for name, level in state.levels:
+            if level is not before.level_of(name):
+                assert decided[name].after is level
+                assert decided[name].reason
+                if level.rank < before.level_of(name).rank and isinstance(event, FaultSeen):
+                    assert decided[name].evidence
+
+
+@given(histories())
+def test_a_change_of_levels_always_reaches_the_kernel(history: list[Event]) -> None:
+    state = State()
+    for event in history:
+        before = state
+        state, commands = decide(state, event)
+        if state.levels != before.levels:
+            assert Converge(state.levels) in commands
+
+
+@given(histories())
+def test_every_drain_ends_or_is_reported(history: list[Event]) -> None:
+    state = State()
+    for event in history:
+        state, _ = decide(state, event)
+    while state.drain and not state.drain.overdue:
+        deadline = state.next_deadline()
+        assert deadline is not None
+        state, commands = decide(state, Tick(deadline))
+        if state.drain and state.drain.overdue:
+            reports = [c for c in commands if isinstance(c, Notify)]
+            assert any(r.severity is Severity.ERROR for r in reports)
+
+
+@given(histories())
+def test_unfinished_work_has_a_deadline_or_a_converge_under_way(history: list[Event]) -> None:
+    state, asked = State(), False
+    for event in history:
+        state, commands = decide(state, event)
+        if isinstance(event, (Converged, ConvergeFailed)):
+            asked = False
+        asked = asked or any(isinstance(c, Converge) for c in commands)
+    assert state.converged or asked or state.next_deadline() is not None
+
+
+@given(histories())
+def test_the_event_log_replays_to_the_same_decisions(history: list[Event]) -> None:
+    recorded = [decode_event(encode_event(event)) for event in history]
+    assert recorded == history
+    assert list(replay(recorded)) == list(replay(history))
