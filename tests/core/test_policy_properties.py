@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from flowguard.core.model import (
     Attribution,
+    Configured,
     Converge,
     Converged,
     ConvergeFailed,
@@ -64,6 +65,7 @@ times = st.just(0.0)
 later_events = st.one_of(
     st.builds(DevicesChanged, times, device_lists),
     st.builds(FaultSeen, times, faults),
+    st.builds(Configured, times, st.sampled_from(Level), settings),
     st.builds(WantedChanged, times, st.sampled_from(Level)),
     st.builds(DrainProgress, times, st.integers(0, 9), st.integers(0, 9)),
     st.builds(Converged, times),

@@ -178,6 +178,15 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Configured:
+    """The configuration was read again."""
+
+    time: float
+    wanted: Level
+    settings: PolicySettings
+
+
+@dataclass(frozen=True, slots=True)
 class DevicesChanged:
     """The full list of usable devices, after any of them appeared, vanished or changed."""
 
@@ -254,6 +263,7 @@ class Tick:
 
 Event = (
     Started
+    | Configured
     | DevicesChanged
     | FaultSeen
     | WantedChanged

@@ -8,6 +8,7 @@ from dataclasses import replace
 from flowguard.core import convict
 from flowguard.core.model import (
     Command,
+    Configured,
     Converge,
     Converged,
     ConvergeFailed,
@@ -52,12 +53,15 @@ def _handle(state: State, event: Event) -> Step:
     match event:
         case Started():
             return _started(state, event)
+        case Configured():
+            state = replace(state, settings=event.settings)
+            return _wanted_changed(state, event.wanted)
         case DevicesChanged():
             return replace(state, devices=event.devices), []
         case FaultSeen():
             return convict.on_fault(state, event.fault)
         case WantedChanged():
-            return _wanted_changed(state, event)
+            return _wanted_changed(state, event.level)
         case DrainProgress():
             return _drain_progress(state, event), []
         case Converged():
@@ -77,11 +81,11 @@ def _started(state: State, event: Started) -> Step:
     return _expire(state)
 
 
-def _wanted_changed(state: State, event: WantedChanged) -> Step:
-    if event.level is state.wanted:
+def _wanted_changed(state: State, wanted: Level) -> Step:
+    if wanted is state.wanted:
         return state, []
-    message = f"highest level wanted is now {event.level} (was {state.wanted})"
-    return replace(state, wanted=event.level), [Save(), Notify(Severity.INFO, message)]
+    message = f"highest level wanted is now {wanted} (was {state.wanted})"
+    return replace(state, wanted=wanted), [Save(), Notify(Severity.INFO, message)]
 
 
 def _drain_progress(state: State, event: DrainProgress) -> State:

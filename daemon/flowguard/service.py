@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The daemon: sensors feed events to the policy, its commands go to the kernel and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flowguard.api import Api
+from flowguard.core.model import (
+    Command,
+    Configured,
+    Converge,
+    Converged,
+    ConvergeFailed,
+    Decided,
+    Device,
+    DevicesChanged,
+    Event,
+    Fault,
+    FaultSeen,
+    FlowTuple,
+    Level,
+    Notify,
+    Save,
+    Severity,
+    Started,
+    TablesLost,
+    Tick,
+    WantedChanged,
+)
+from flowguard.core.plan import Plan, plan
+from flowguard.core.policy import decide
+from flowguard.core.state import State
+from flowguard.host import configuration
+from flowguard.host.clock import boot_id, monotonic
+from flowguard.host.configuration import Configuration
+from flowguard.host.control import ControlServer
+from flowguard.host.recorder import EventRecorder
+from flowguard.host.store import StateStore
+from flowguard.offload.converge import ConvergeError, Converger
+from flowguard.offload.nfnetlink import Nftables
+from flowguard.offload.probe import probe
+from flowguard.offload.watch import TableWatch
+from flowguard.sensors.flows import FlowCounter
+from flowguard.sensors.kmsg import KmsgSensor
+from flowguard.sensors.links import LinkWatch, scan
+
+log = logging.getLogger(__name__)
+
+FLOWS_SECONDS = 10
+_SEVERITIES = {
+    Severity.INFO: logging.INFO,
+    Severity.WARNING: logging.WARNING,
+    Severity.ERROR: logging.ERROR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where the daemon finds its configuration and keeps its files."""
+
+    configuration: str
+    state_directory: str
+    socket: str
+
+    @property
+    def runtime_directory(self) -> str:
+        return os.path.dirname(self.socket)
+
+
+class Service:
+    """Owns the state, the kernel's tables and the sensors for the life of the daemon."""
+
+    def __init__(self, paths: Paths, loaded: configuration.Loaded) -> None:
+        self.paths = paths
+        self.configuration: Configuration = loaded.configuration
+        self.problems: tuple[str, ...] = tuple(str(p) for p in loaded.problems)
+        self.state = State()
+        self.plan = Plan(None, None)
+        self.missing: tuple[str, ...] = ()
+        self.sensors: dict[str, str] = {}
+        self.boot_id = boot_id()
+        self.stopping = False
+        self._store = StateStore(paths.state_directory, self.boot_id)
+        self._recorder = EventRecorder(paths.runtime_directory)
+        self._nftables = Nftables()
+        self._converger = Converger(
+            self._nftables,
+            paths.runtime_directory,
+            self.feed,
+            flow_timeout=self.configuration.flow_timeout,
+        )
+        self._flow_counter = FlowCounter()
+        self._converging: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._capable: dict[tuple[str, int], tuple[bool | None, str]] = {}
+        self._closers: list[Callable[[], None]] = []
+        self._ended = asyncio.Event()
+
+    # --- events and commands ------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        """One event through the policy; its commands are carried out or started."""
+        self._recorder.record(event, self.state)
+        self.state, commands = decide(self.state, event)
+        for command in commands:
+            self._execute(command)
+        self._arm_timer()
+
+    def _execute(self, command: Command) -> None:
+        match command:
+            case Converge():
+                self._start_converging(dict(command.levels))
+            case Save():
+                self._save()
+            case Notify():
+                log.log(_SEVERITIES[command.severity], "%s", command.message)
+            case Decided():
+                log.warning("%s", command.decision)
+
+    def _arm_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self.state.next_deadline()
+        if deadline is not None and not self.stopping:
+            wait = max(0.0, deadline - monotonic()) + 0.001
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(wait, lambda: self.feed(Tick(monotonic())))
+
+    def _save(self) -> None:
+        try:
+            self._store.save(self.configuration.level, self.state.wanted, self.state.verdicts)
+            self.sensors["store"] = "ok"
+        except OSError as error:
+            self.sensors["store"] = f"{self._store.path}: {error.strerror}"
+            log.error("the state cannot be saved: %s", self.sensors["store"])
+
+    # --- the kernel ---------------------------------------------------------------------
+
+    def _start_converging(self, levels: dict[str, Level]) -> None:
+        former = self._converging
+        if former:
+            former.cancel()
+        target = plan(self.state.devices, levels, self.configuration.offload_settings)
+        self._converging = asyncio.create_task(self._converge(target, former))
+
+    async def _converge(self, target: Plan, former: asyncio.Task[None] | None) -> None:
+        if former:
+            await asyncio.wait([former])
+        try:
+            await self._converger.converge(target)
+        except ConvergeError as error:
+            self.feed(ConvergeFailed(monotonic(), str(error), error.device))
+        except Exception as error:
+            # Whatever went wrong, the policy must hear of it, or it would wait for ever.
+            log.exception("converging failed")
+            self.feed(ConvergeFailed(monotonic(), f"internal error: {error}"))
+        else:
+            self.plan = target
+            self.feed(Converged(monotonic()))
+
+    async def _check_tables(self) -> None:
+        if self._converging and not self._converging.done():
+            # Converging ends with a dump of its own; only what happens later is news.
+            await asyncio.wait([self._converging])
+        if not self.stopping and not await self._converger.intact():
+            self.feed(TablesLost(monotonic()))
+
+    async def release(self, limit: float) -> tuple[FlowTuple, ...]:
+        """Drain, remove everything from the kernel and stop; returns what would not leave."""
+        self.stopping = True
+        if self._converging:
+            self._converging.cancel()
+            await asyncio.wait([self._converging])
+        left = await self._converger.release(limit)
+        self.stop()
+        return left
+
+    # --- sensors ------------------------------------------------------------------------
+
+    async def _rescan(self) -> None:
+        links = scan(self.configuration.device)
+        self.missing = links.missing
+        devices = tuple([await self._with_capability(d) for d in links.devices])
+        known = {(d.name, d.ifindex) for d in devices}
+        self._capable = {k: v for k, v in self._capable.items() if k in known}
+        self.feed(DevicesChanged(monotonic(), devices))
+
+    async def _with_capability(self, device: Device) -> Device:
+        key = (device.name, device.ifindex)
+        if key not in self._capable:
+            found = await probe(self._nftables, device.name)
+            self._capable[key] = (found.capable, found.reason)
+        capable, reason = self._capable[key]
+        return replace(device, hardware_capable=capable, reason=reason)
+
+    async def _watch_flows(self) -> None:
+        while True:
+            if self.plan.hardware or self.plan.software:
+                await self.look_at_flows()
+            await asyncio.sleep(FLOWS_SECONDS)
+
+    async def look_at_flows(self) -> None:
+        """Count the offloaded flows now."""
+        try:
+            self.feed(await self._flow_counter.look(monotonic(), self.plan))
+            self.sensors["flows"] = "ok"
+        except OSError as error:
+            self.sensors["flows"] = f"flows cannot be counted: {error.strerror}"
+
+    def _on_fault(self, fault: Fault) -> None:
+        log.warning("%s fault %s: %s", fault.attribution, fault.rule, fault.line)
+        self.feed(FaultSeen(monotonic(), fault))
+
+    def _start_sensors(self) -> None:
+        """A sensor that cannot start is reported in the status; the others work."""
+        self._sense("links", lambda: LinkWatch(lambda: self._spawn(self._rescan())))
+        self._sense(
+            "tables",
+            lambda: TableWatch(self._nftables.port, lambda: self._spawn(self._check_tables())),
+        )
+        self._sense("kmsg", lambda: KmsgSensor(self._on_fault))
+        self._spawn(self._watch_flows())
+
+    def _sense(self, name: str, start: Callable[[], Any]) -> None:
+        try:
+            sensor = start()
+        except OSError as error:
+            self.sensors[name] = f"not available: {error.strerror or error}"
+            log.warning("sensor %s is %s", name, self.sensors[name])
+        else:
+            self.sensors[name] = "ok"
+            self._closers.append(sensor.close)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a background task failed", exc_info=error)
+
+    # --- life ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until told to stop; the tables stay unless they were released."""
+        for problem in self.problems:
+            log.warning("%s", problem)
+        self._converger.recover()
+        self.feed(self._started())
+        await self._rescan()
+        self._start_sensors()
+        control = ControlServer(self.paths.socket, Api(self).call)
+        await control.start()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
+        await self._ended.wait()
+        control.close()
+        await self._close()
+
+    def _started(self) -> Started:
+        now = monotonic()
+        configured = self.configuration
+        memory, problem = self._store.load(now, configured.policy_settings.settle)
+        if problem:
+            log.error("%s", problem)
+            self.problems += (problem,)
+        wanted = configured.level
+        if memory and memory.configured is configured.level:
+            wanted = memory.wanted
+        verdicts = memory.verdicts if memory else ()
+        return Started(now, wanted, configured.policy_settings, verdicts)
+
+    def set_wanted(self, level: Level) -> None:
+        self.feed(WantedChanged(monotonic(), level))
+
+    async def reload(self) -> None:
+        """Read the configuration again; only what changed is converged."""
+        loaded = configuration.load(self.paths.configuration)
+        self.problems = tuple(str(p) for p in loaded.problems)
+        for problem in self.problems:
+            log.warning("%s", problem)
+        former, self.configuration = self.configuration, loaded.configuration
+        new = self.configuration
+        self.feed(Configured(monotonic(), new.level, new.policy_settings))
+        self._capable.clear()
+        await self._rescan()
+        if new.offload_settings != former.offload_settings:
+            self._start_converging(dict(self.state.levels))
+
+    def stop(self) -> None:
+        self.stopping = True
+        self._ended.set()
+
+    async def _close(self) -> None:
+        for close in self._closers:
+            close()
+        if self._timer:
+            self._timer.cancel()
+        pending = [*self._tasks, *([self._converging] if self._converging else [])]
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        self._recorder.close()
+        self._nftables.close()
