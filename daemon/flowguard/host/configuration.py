@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The configuration: a UCI file in, typed values and the problems found out.
+
+Nothing in the file stops the service: a bad value leaves its default in place and
+becomes a problem, one line for people.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from flowguard.core.model import Level, PolicySettings
+from flowguard.core.plan import Exclusion, OffloadSettings
+from flowguard.host import option_kinds as kinds
+from flowguard.host import uci
+from flowguard.host.exclusions import read_exclusion
+from flowguard.host.options import Problem, Problems, Setting, read_section
+
+DAY = 86400
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the file says, with the default where it says nothing; times in seconds.
+
+    What each field means is said in SETTINGS.
+    """
+
+    enabled: bool = False
+    level: Level = Level.HARDWARE
+    device: tuple[str, ...] = ()
+    udp: bool = True
+    ipv6: bool = True
+    control_share: int = 16
+    # The lowest bit that nothing known uses: mwan3 has 0x3f00, pbr 0xff0000, and DSCP kept
+    # for tc-ctinfo usually 0xfc000000 with 0x01000000 to say that it is there.
+    control_mark: int = 0x02000000
+    flow_timeout: int = 10
+    drain_limit: int = 60
+    boot_delay: int = 30
+    hold_off: int = 600
+    hold_off_limit: int = DAY
+    weak_count: int = 3
+    weak_window: int = 600
+    settle: int = 30
+    rules: tuple[str, ...] = ()
+    log_level: LogLevel = LogLevel.INFO
+    exclusions: tuple[Exclusion, ...] = ()
+
+    @property
+    def offload_settings(self) -> OffloadSettings:
+        return OffloadSettings(
+            udp=self.udp,
+            ipv6=self.ipv6,
+            control_share=self.control_share,
+            control_mark=self.control_mark,
+            exclusions=self.exclusions,
+        )
+
+    @property
+    def policy_settings(self) -> PolicySettings:
+        return PolicySettings(
+            boot_delay=self.boot_delay,
+            hold_off=self.hold_off,
+            hold_off_limit=self.hold_off_limit,
+            settle=self.settle,
+            weak_count=self.weak_count,
+            weak_window=self.weak_window,
+            drain_limit=self.drain_limit,
+        )
+
+
+SETTINGS = (
+    Setting("enabled", kinds.boolean(), "run the service"),
+    Setting("level", kinds.one_of(Level), "the highest level wanted"),
+    Setting(
+        "device",
+        kinds.device_name(),
+        "take part in offloading; none listed: every suitable device",
+        is_list=True,
+    ),
+    Setting("udp", kinds.boolean(), "offload UDP, not only TCP"),
+    Setting("ipv6", kinds.boolean(), "offload IPv6, not only IPv4"),
+    Setting(
+        "control_share",
+        kinds.share(),
+        "one in so many new flows goes one level lower, for comparison; 0: none",
+    ),
+    Setting("control_mark", kinds.single_bit(), "conntrack mark bit of the flows put lower"),
+    Setting(
+        "flow_timeout",
+        kinds.duration(1, 300),
+        "an idle flow leaves the hardware after this; shorter drains quicker",
+    ),
+    Setting("drain_limit", kinds.duration(1, 3600), "a drain that takes longer is reported"),
+    Setting("boot_delay", kinds.duration(0, 3600), "uptime before hardware is first used"),
+    Setting("hold_off", kinds.duration(1, 7 * DAY), "first wait before stepping up after a fault"),
+    Setting(
+        "hold_off_limit",
+        kinds.duration(1, 30 * DAY),
+        "longest wait; it doubles with every further fault",
+    ),
+    Setting("weak_count", kinds.integer(1, 1000), "so many weak faults count as a driver fault"),
+    Setting("weak_window", kinds.duration(1, DAY), "the time within which weak faults add up"),
+    Setting(
+        "settle",
+        kinds.duration(0, 3600),
+        "faults so soon after a step belong to what caused it",
+    ),
+    Setting("rules", kinds.absolute_path(), "files with further fault rules", is_list=True),
+    Setting("log_level", kinds.one_of(LogLevel), "the least severe messages that are logged"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`readable` is False when the file as a whole was of no use and defaults stand in."""
+
+    configuration: Configuration
+    problems: tuple[Problem, ...]
+    readable: bool = True
+
+
+def default_path() -> str:
+    """Where the configuration is; like libuci, a run-time override goes before the file."""
+    override = "/var/run/uci/flowguard"
+    return override if os.path.exists(override) else "/etc/config/flowguard"
+
+
+def load(path: str) -> Loaded:
+    """Read the configuration; raises nothing, whatever is in the way."""
+    problems = Problems(path, [])
+    try:
+        package = uci.load(path)
+    except OSError as error:
+        problems.add(0, f"cannot be read: {error.strerror or error}; flowguard stays disabled")
+        return Loaded(Configuration(), tuple(problems.found), readable=False)
+    except uci.UciError as error:
+        problems.add(error.line, f"not valid UCI: {error.reason}; the whole file is ignored")
+        return Loaded(Configuration(), tuple(problems.found), readable=False)
+    configuration = _read_globals(package, problems)
+    exclusions = [
+        exclusion
+        for section in package.sections
+        if section.type == "exclude"
+        for exclusion in read_exclusion(section, configuration.control_mark, problems)
+    ]
+    configuration = replace(configuration, exclusions=tuple(exclusions))
+    return Loaded(configuration, tuple(sorted(problems.found, key=lambda p: p.line)))
+
+
+def _read_globals(package: uci.Package, problems: Problems) -> Configuration:
+    configuration = None
+    for section in package.sections:
+        if section.type == "flowguard" and section.name == "globals":
+            configuration = _globals(section, problems)
+        elif section.type != "exclude":
+            problems.add(
+                section.line,
+                f"unknown section '{section.type}'; it is ignored; "
+                "known are flowguard 'globals' and exclude",
+            )
+    if configuration:
+        return configuration
+    problems.add(0, "has no section: config flowguard 'globals'; flowguard stays disabled")
+    return Configuration()
+
+
+def _globals(section: uci.Section, problems: Problems) -> Configuration:
+    read = read_section(section, SETTINGS, problems, "it is ignored")
+    configuration = replace(Configuration(), **read.values)
+    lines = {option.name: option.line for option in section.options}
+
+    def contradiction(name: str, other: str, text: str) -> None:
+        problems.add(lines.get(name) or lines.get(other) or section.line, text)
+
+    if configuration.hold_off > configuration.hold_off_limit:
+        text = "hold_off is longer than hold_off_limit; every wait lasts hold_off_limit"
+        contradiction("hold_off", "hold_off_limit", text)
+    if configuration.drain_limit <= configuration.flow_timeout:
+        text = "drain_limit is not above flow_timeout; healthy drains will be reported as late"
+        contradiction("drain_limit", "flow_timeout", text)
+    if configuration.settle > configuration.hold_off:
+        text = "settle is longer than hold_off; faults after stepping up again may be missed"
+        contradiction("settle", "hold_off", text)
+    return configuration
