@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A UDP flow, seen from the client."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import cast
+
+from tests.lab.traffic.connection import Connection, Order
+from tests.lab.traffic.report import Fate
+from tests.lab.traffic.wire import Datagram
+
+# Seconds until an echo that has not come counts as lost.
+_PATIENCE = 1.0
+
+
+class DatagramFlow(Connection, asyncio.DatagramProtocol):
+    """Numbered datagrams at a steady rate; progress is their echoes.
+
+    ICMP errors do not end the flow: applications go on, and so does this one.
+    """
+
+    def __init__(self, order: Order, interval: float, size: int) -> None:
+        super().__init__(order)
+        self._interval = interval
+        self._size = size
+        self._number = 0
+        self._outstanding: dict[int, float] = {}
+        self._transport: asyncio.DatagramTransport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def _open(self) -> None:
+        await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: self, remote_addr=(self.order.address, self.order.port)
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+        if self.unfinished:
+            self.opened(transport)
+            self._send()
+        else:
+            self._transport.abort()
+
+    def _send(self) -> None:
+        assert self._transport is not None
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._send)
+        self._outstanding[self._number] = monotonic()
+        self._transport.sendto(Datagram(self.order.number, self._number, self._size).pack())
+        self._number += 1
+        self.sent += self._size
+        self.progress.expect()
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        if not self.unfinished:
+            return
+        try:
+            echo = Datagram.unpack(data)
+        except ValueError as error:
+            self.finish(Fate.CORRUPTED, str(error))
+            return
+        if echo.seed != self.order.number:
+            self.finish(Fate.CORRUPTED, f"an echo of flow {echo.seed}")
+            return
+        if self._outstanding.pop(echo.number, None) is None:
+            return
+        if not self.received:
+            self.established()
+        self.received += echo.size
+        self.progress.made(more_due=bool(self._outstanding))
+
+    def error_received(self, error: Exception) -> None:
+        self.note(str(error))
+
+    def check(self, now: float) -> None:
+        if self.unfinished:
+            times = self._outstanding.values()
+            self.lost_datagrams = sum(now - sent > _PATIENCE for sent in times)
+        super().check(now)
+
+    def close(self, orderly: bool) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if self._transport:
+            self._transport.abort()

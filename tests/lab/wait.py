@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Waiting for conditions, never for time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic, sleep
+
+from tests.lab.namespace import LabError
+
+
+def wait_for(
+    condition: Callable[[], bool],
+    what: str,
+    limit: float = 30.0,
+    interval: float = 0.2,
+    state: Callable[[], object] | None = None,
+) -> float:
+    """Poll until the condition holds; returns the seconds that took.
+
+    Raises LabError after `limit` seconds, naming `what` was awaited and, if given, the
+    `state` at the end.
+    """
+    begin = monotonic()
+    while not condition():
+        if monotonic() - begin > limit:
+            seen = f"; in the end: {state()}" if state else ""
+            raise LabError(f"waited {limit:.0f} s for {what}{seen}")
+        sleep(interval)
+    return monotonic() - begin
