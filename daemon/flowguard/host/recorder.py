@@ -37,7 +37,7 @@ class EventRecorder:
     def _open(self) -> TextIO:
         if os.path.exists(self.path):
             os.replace(self.path, f"{self.path}.1")
-        return open(self.path, "w", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        return open(self.path, "w", encoding="utf-8")
 
     def _says_nothing(self, event: Event, before: State) -> bool:
         if isinstance(event, DrainProgress):

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The program `flowguard`: one module a subcommand, imported only when it is used.
+
+Exit codes: 0 fine, 1 a check found trouble, 2 wrong usage or configuration, 3 the daemon
+cannot be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from flowguard import __version__
+
+_COMMANDS = {
+    "run": "run the daemon in the foreground",
+    "status": "show the level, the devices, the flows and the latest decisions",
+    "check": "check configuration, modules, devices and conflicts",
+    "level": "set the highest level wanted, until the configuration changes",
+    "stop": "end the daemon; with --release also drain and remove everything",
+    "classify": "look for driver faults in kernel logs",
+    "replay": "re-take the decisions of a recorded event log",
+    "version": "print the version",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, run one subcommand, return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="flowguard", description="Keeps hardware flow offloading safe."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    # Only the named command's module is imported: on a router every import is felt.
+    named = next((word for word in words if word in _COMMANDS), None)
+    for name, summary in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name == named:
+            module = import_module(f"flowguard.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    options = parser.parse_args(words)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the subcommands share: exit codes, default paths, talking to the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+from flowguard.host.control import DEFAULT_SOCKET, ApiError, Unreachable, request
+
+DEFAULT_CONFIGURATION = "/etc/config/flowguard"
+DEFAULT_STATE_DIRECTORY = "/etc/flowguard"
+
+
+class ExitCode(IntEnum):
+    FINE = 0
+    TROUBLE = 1
+    USAGE = 2
+    UNREACHABLE = 3
+
+
+def add_socket(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--socket", default=DEFAULT_SOCKET, help="the daemon's control socket (%(default)s)"
+    )
+
+
+def add_configuration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", default=DEFAULT_CONFIGURATION, help="the UCI file (%(default)s)"
+    )
+
+
+def ask(
+    options: argparse.Namespace,
+    method: str,
+    params: dict[str, Any],
+    show: Callable[[Any], ExitCode],
+) -> ExitCode:
+    """Ask the daemon and show its answer; failures become one line and an exit code."""
+    try:
+        answer = request(options.socket, method, params)
+    except Unreachable as error:
+        print(f"flowguard: {error}", file=sys.stderr)
+        return ExitCode.UNREACHABLE
+    except ApiError as error:
+        print(f"flowguard: {error}", file=sys.stderr)
+        return ExitCode.USAGE
+    return show(answer)

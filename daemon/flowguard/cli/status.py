@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`flowguard status`: what a person wants to see first."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from flowguard.cli.common import ExitCode, add_socket, ask
+
+DECISIONS_SHOWN = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="the whole status as one object")
+    add_socket(parser)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    def show(answer: dict[str, Any]) -> ExitCode:
+        if options.json:
+            print(json.dumps(answer, indent=1))
+        else:
+            print("\n".join(describe(answer)))
+        return ExitCode.FINE
+
+    return ask(options, "status", {}, show)
+
+
+def describe(status: dict[str, Any]) -> Iterator[str]:
+    """The status as lines of text."""
+    yield f"level     {status['level']} (wanted {status['wanted']}), {status['state']}"
+    yield f"reason    {status['reason']}"
+    flows = status["flows"]
+    if flows["hardware"] is not None:
+        refused = f", {flows['refused']} refused by the driver" if flows["refused"] else ""
+        yield (
+            f"flows     {flows['hardware']} hardware, {flows['software']} software,"
+            f" {flows['none']} not offloaded{refused}"
+        )
+    yield from _drain(status["drain"])
+    yield from _devices(status)
+    for name, health in status["sensors"].items():
+        if health != "ok":
+            yield f"sensor    {name}: {health}"
+    yield from (f"problem   {problem}" for problem in status["problems"])
+    yield from _decisions(status["decisions"][-DECISIONS_SHOWN:])
+
+
+def _drain(drain: dict[str, Any] | None) -> Iterator[str]:
+    if drain:
+        yield from (f"draining  {flow}" for flow in drain["tuples"])
+
+
+def _devices(status: dict[str, Any]) -> Iterator[str]:
+    for device in status["devices"]:
+        line = f"device    {device['name']:<10} {device['driver'] or '-':<14} {device['level']}"
+        if device["held_off_until"] is not None:
+            line += f", held off for {device['held_off_until'] - status['time']:.0f} s"
+        yield f"{line}  ({device['reason']})" if device["reason"] else line
+    yield from (f"device    {name:<10} missing" for name in status["missing_devices"])
+
+
+def _decisions(decisions: list[dict[str, Any]]) -> Iterator[str]:
+    for decision in decisions:
+        yield (
+            f"decision  {decision['at']} {decision['device']}:"
+            f" {decision['from']} -> {decision['to']}: {decision['reason']}"
+        )
+        if decision["evidence"]:
+            yield f"          {decision['evidence']}"
