@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which tables and rules follow from levels and settings."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowguard.core.model import Device, Level
+from flowguard.core.plan import (
+    AddressIn,
+    DevicesOutside,
+    Exclusion,
+    Family,
+    FamilyIs,
+    InterfaceIs,
+    Leave,
+    MarkIs,
+    NewConnection,
+    Offload,
+    OffloadSettings,
+    OneIn,
+    Plan,
+    Protocol,
+    ProtocolIs,
+    Rule,
+    SetMark,
+    Side,
+    Table,
+    plan,
+)
+
+LAN = Device("lan1", 2, forward_names=("br-lan",))
+WAN = Device("wan", 3)
+PLAIN = OffloadSettings(control_share=0)
+
+
+def tables(levels: dict[str, Level], settings: OffloadSettings = PLAIN) -> Plan:
+    return plan((LAN, WAN), levels, settings)
+
+
+def hardware(settings: OffloadSettings) -> Table:
+    table = tables({"lan1": Level.HARDWARE, "wan": Level.HARDWARE}, settings).hardware
+    assert table
+    return table
+
+
+def test_no_device_means_no_table() -> None:
+    assert plan((), {}, PLAIN) == Plan(None, None)
+    assert tables({"lan1": Level.NONE, "wan": Level.NONE}) == Plan(None, None)
+
+
+def test_hardware_devices_are_in_the_software_table_too() -> None:
+    result = tables({"lan1": Level.HARDWARE, "wan": Level.SOFTWARE})
+    assert result.hardware and result.hardware.devices == ("lan1",)
+    assert result.software and result.software.devices == ("lan1", "wan")
+    assert result.hardware.hardware and not result.software.hardware
+
+
+def test_the_forward_hook_sees_bridges_so_the_set_names_them() -> None:
+    assert hardware(PLAIN).forward_names == ("br-lan", "lan1", "wan")
+
+
+def test_rules_take_what_goes_between_the_devices() -> None:
+    assert hardware(PLAIN).rules == (
+        Rule((DevicesOutside(Side.SOURCE),), Leave()),
+        Rule((DevicesOutside(Side.DESTINATION),), Leave()),
+        Rule((ProtocolIs(Protocol.TCP),), Offload()),
+        Rule((ProtocolIs(Protocol.UDP),), Offload()),
+    )
+
+
+def test_udp_and_ipv6_can_be_left_out() -> None:
+    rules = hardware(OffloadSettings(udp=False, ipv6=False, control_share=0)).rules
+    assert Rule((FamilyIs(Family.IPV6),), Leave()) in rules
+    assert Rule((ProtocolIs(Protocol.UDP),), Offload()) not in rules
+
+
+def test_the_control_arm_is_drawn_once_on_top_and_stays_below() -> None:
+    settings = OffloadSettings(control_share=16, control_mark=0x100)
+    result = tables({"lan1": Level.HARDWARE, "wan": Level.HARDWARE}, settings)
+    assert result.hardware and result.software
+    treated = MarkIs(0x100, 0)
+    draw = Rule((NewConnection(), treated, OneIn(16)), SetMark(0x100))
+    assert draw in result.hardware.rules
+    assert Rule((ProtocolIs(Protocol.TCP), treated), Offload()) in result.hardware.rules
+    assert Rule((ProtocolIs(Protocol.TCP),), Offload()) in result.software.rules
+    assert draw not in result.software.rules
+
+
+def test_with_software_on_top_the_control_arm_is_forwarded_classically() -> None:
+    settings = OffloadSettings(control_share=16, control_mark=0x100)
+    result = tables({"lan1": Level.SOFTWARE, "wan": Level.SOFTWARE}, settings)
+    assert result.hardware is None and result.software
+    assert Rule((ProtocolIs(Protocol.TCP), MarkIs(0x100, 0)), Offload()) in result.software.rules
+
+
+def test_an_exclusion_from_hardware_leaves_software_alone() -> None:
+    settings = OffloadSettings(
+        control_share=0, exclusions=(Exclusion(Level.SOFTWARE, protocol=Protocol.UDP),)
+    )
+    result = tables({"lan1": Level.HARDWARE, "wan": Level.HARDWARE}, settings)
+    rule = Rule((ProtocolIs(Protocol.UDP),), Leave())
+    assert result.hardware and rule in result.hardware.rules
+    assert result.software and rule not in result.software.rules
+
+
+def test_an_excluded_device_is_excluded_on_both_sides_of_a_flow() -> None:
+    settings = OffloadSettings(control_share=0, exclusions=(Exclusion(device="wan"),))
+    rules = hardware(settings).rules
+    for side in Side:
+        assert Rule((InterfaceIs(side, "wan"),), Leave()) in rules
+
+
+networks = st.one_of(
+    st.builds(ipaddress.ip_network, st.ip_addresses(v=4)),
+    st.builds(ipaddress.ip_network, st.ip_addresses(v=6)),
+)
+exclusions = st.builds(
+    Exclusion,
+    level=st.sampled_from((Level.NONE, Level.SOFTWARE)),
+    device=st.none() | st.just("wan"),
+    family=st.none() | st.sampled_from(Family),
+    protocol=st.none() | st.sampled_from(Protocol),
+    source=st.none() | networks,
+    destination_ports=st.none() | st.tuples(st.integers(0, 100), st.integers(100, 65535)),
+    mark=st.none() | st.tuples(st.integers(0, 255), st.integers(0, 255)),
+    dscp=st.none() | st.integers(0, 63),
+)
+
+
+@given(st.lists(exclusions, max_size=4).map(tuple))
+def test_every_exclusion_comes_before_any_flow_is_taken(rules: tuple[Exclusion, ...]) -> None:
+    table = hardware(OffloadSettings(exclusions=rules))
+    actions = [type(rule.action) for rule in table.rules]
+    assert Leave not in actions[actions.index(Offload) :]
+    for exclusion in rules:
+        if exclusion.source:
+            wanted = AddressIn(Side.SOURCE, exclusion.source)
+            assert any(wanted in rule.matches for rule in table.rules)
