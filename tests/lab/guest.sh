@@ -1,0 +1,23 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The first program inside the lab router: runs EXCHANGE/command, leaves its exit status
+# in EXCHANGE/status. Its output goes to the virtio port that vm.py listens to, because
+# /dev/virtio-ports exists only where the host has udev. With "shell" as second argument
+# it stays on the console, for a person.
+exchange=$1
+export PYTHONUNBUFFERED=1 LAB_ROUTER=1
+mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
+
+if [ "$2" = shell ]; then
+    # The serial console has no size of its own; without one, long lines overwrite themselves.
+    . "$exchange/command"
+    echo $? >"$exchange/status"
+    exit
+fi
+
+for port in /sys/class/virtio-ports/*; do
+    [ "$(cat "$port/name")" = flowguard.lab ] && exec >"/dev/${port##*/}" 2>&1 </dev/null
+done
+. "$exchange/command"
+echo $? >"$exchange/status.new"
+mv "$exchange/status.new" "$exchange/status"

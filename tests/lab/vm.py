@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lab router's machine: boots a lab kernel over the host's files, copy-on-write.
+
+`python -m tests.lab.vm [--kernel V] -- COMMAND` runs one command as root in the guest,
+shows its output live and ends with its exit status; `--shell` gives a root shell.
+Built on virtme-ng. Emulates the processor unless LAB_KVM=1 is in the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from tests.lab.kernel import (
+    CACHE,
+    DEFAULT_KERNEL,
+    LabError,
+    LabKernel,
+    ensure_kernel,
+    require_tools,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GUEST = Path(__file__).with_name("guest.sh")
+TOOLS = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "busybox": "busybox-static",
+    "modprobe": "kmod",
+    "zstd": "zstd",
+    "file": "file",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "conntrack": "conntrack",
+    "ethtool": "ethtool",
+}
+
+Output = Callable[[bytes], object]
+
+
+class MachineDiedError(LabError):
+    """The guest ended without an exit status: a panic, or somebody killed QEMU."""
+
+
+class MachineTimeoutError(LabError):
+    """The guest was ended because it ran longer than its limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """How to boot; `shared` directories are writable for the guest, under the same path.
+
+    `limit` is in seconds and counts from power-on. `console` receives what the kernel
+    prints from warnings upwards; by default it goes to a file in the cache.
+    """
+
+    kernel: LabKernel
+    memory: str = "1G"
+    cpus: int = 2
+    limit: float = 1800.0
+    shared: tuple[Path, ...] = ()
+    kernel_arguments: tuple[str, ...] = ()
+    qemu_options: tuple[str, ...] = ()
+    console: Path = CACHE / "console.log"
+
+    def run(self, command: Sequence[str], output: Output | None = None) -> int:
+        """Run command as root in the repository's directory; returns its exit status.
+
+        `output` gets the command's stdout and stderr as they come (default: our stdout).
+        Raises MachineDiedError or MachineTimeoutError when there is no exit status.
+        """
+        with _exchange(f"exec {shlex.join(command)}") as exchange, _Listener(exchange) as port:
+            guest = shlex.join(["sh", str(GUEST), str(exchange)])
+            arguments = [*self._boot(exchange), "--verbose", "--exec", guest]
+            arguments += [f"--qemu-opts={option}" for option in port.qemu_options]
+            _progress(f"booting lab router {self.kernel.release}, about {_boot_time()} s")
+            self.console.parent.mkdir(parents=True, exist_ok=True)
+            with self.console.open("wb") as console:
+                process = subprocess.Popen(
+                    arguments,
+                    stdin=subprocess.DEVNULL,
+                    # A pipe: QEMU truncates regular files given as stdout.
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    env=_environment(),
+                    start_new_session=True,
+                )
+                assert process.stdout
+                copier = threading.Thread(target=_copy, args=(process.stdout, console))
+                copier.start()
+                with _ended(process):
+                    port.copy(output or _to_stdout, process, self.limit)
+                copier.join()
+            return self._status(exchange)
+
+    def shell(self, prepare: Sequence[str] = ()) -> int:
+        """An interactive root shell on this terminal, after the command `prepare` ran."""
+        if not sys.stdin.isatty():
+            raise LabError("a shell in the lab router needs a terminal")
+        size = shutil.get_terminal_size()
+        lines = [f"stty rows {size.lines} columns {size.columns}"]
+        lines += [shlex.join(prepare)] if prepare else []
+        lines += ["bash -i"]
+        with _exchange("\n".join(lines)) as exchange:
+            start = exchange / "shell"
+            start.write_text(f"#!/bin/sh\nexec sh {GUEST} {exchange} shell\n")
+            start.chmod(0o755)
+            _progress(f"booting lab router {self.kernel.release}, about {_boot_time()} s")
+            boot = [*self._boot(exchange), "--shell", str(start), "--disable-monitor"]
+            return subprocess.run(boot, env=_environment()).returncode
+
+    def _boot(self, exchange: Path) -> list[str]:
+        require_tools(TOOLS)
+        arguments = [_vng(), "--run", str(self.kernel.image), "--user", "root"]
+        arguments += ["--memory", self.memory, "--cpus", str(self.cpus), "--cwd", str(REPOSITORY)]
+        # virtiofsd is not everywhere, and waiting for it in vain costs seconds.
+        arguments += ["--force-9p"] if _kvm() else ["--force-9p", "--disable-kvm"]
+        for directory in (exchange, *self.shared):
+            arguments.append(f"--rwdir={directory}")
+        for argument in ("quiet", "loglevel=5", *self.kernel_arguments):
+            arguments.append(f"--append={argument}")
+        arguments += [f"--qemu-opts={option}" for option in self.qemu_options]
+        return arguments
+
+    def _status(self, exchange: Path) -> int:
+        with suppress(FileNotFoundError):
+            return int((exchange / "status").read_text())
+        tail = self.console.read_text(errors="replace").splitlines()[-30:]
+        raise MachineDiedError(
+            "the lab router died before its command ended; the end of its console "
+            f"({self.console}):\n" + "\n".join(tail)
+        )
+
+
+class _Listener:
+    """The host's end of the virtio port that the guest's output comes through."""
+
+    def __init__(self, exchange: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(exchange / "output"))
+        self._socket.listen(1)
+        self.qemu_options = (
+            f"-chardev socket,id=lab,path={exchange / 'output'}",
+            "-device virtio-serial-pci,id=labserial",
+            "-device virtserialport,bus=labserial.0,name=flowguard.lab,chardev=lab",
+        )
+
+    def __enter__(self) -> _Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def copy(self, output: Output, process: subprocess.Popen[bytes], limit: float) -> None:
+        """Hand on what the guest prints until it is off."""
+        deadline = time.monotonic() + limit
+        self._socket.settimeout(1.0)
+        while process.poll() is None:
+            try:
+                connection, _ = self._socket.accept()
+            except TimeoutError:
+                _check(deadline, limit)
+                continue
+            with connection:
+                self._copy_connection(connection, output, deadline, limit)
+            return
+
+    def _copy_connection(
+        self, connection: socket.socket, output: Output, deadline: float, limit: float
+    ) -> None:
+        connection.settimeout(1.0)
+        while True:
+            try:
+                data = connection.recv(65536)
+            except TimeoutError:
+                _check(deadline, limit)
+                continue
+            if not data:
+                return
+            output(data)
+            _check(deadline, limit)
+
+
+def _check(deadline: float, limit: float) -> None:
+    if time.monotonic() > deadline:
+        raise MachineTimeoutError(f"the lab router was ended: still running after {limit:.0f} s")
+
+
+@contextmanager
+def _exchange(command: str) -> Iterator[Path]:
+    """A directory that guest and host both write to, with the command in it."""
+    # Unix socket paths are limited to 107 bytes, so this cannot live deep in the repository.
+    with tempfile.TemporaryDirectory(prefix="flowguard-lab-") as name:
+        exchange = Path(name)
+        (exchange / "command").write_text(f"( {command}\n)\n")
+        yield exchange
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Leave no QEMU behind, whatever happens inside."""
+    try:
+        yield
+        # QEMU closes its sockets just before it exits.
+        process.wait(timeout=30)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> None:
+    while data := os.read(source.fileno(), 65536):
+        target.write(data)
+
+
+def _to_stdout(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _vng() -> str:
+    beside = Path(sys.executable).with_name("vng")
+    found = str(beside) if beside.exists() else shutil.which("vng")
+    if not found:
+        raise LabError(f"virtme-ng is missing: {sys.executable} -m pip install virtme-ng")
+    return found
+
+
+def _environment() -> dict[str, str]:
+    """virtme-ng starts its own programs through PATH; keep modprobe and the like in it."""
+    path = [str(Path(_vng()).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]
+    return {**os.environ, "PATH": ":".join(path)}
+
+
+def _kvm() -> bool:
+    """Only on request: a /dev/kvm that is there may still fail, and emulation never does."""
+    return os.environ.get("LAB_KVM") == "1"
+
+
+def _boot_time() -> int:
+    return 5 if _kvm() else 15
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.lab.vm", description="Run in the lab router.")
+    parser.add_argument("--kernel", default=DEFAULT_KERNEL)
+    parser.add_argument("--limit", type=float, default=1800.0, help="seconds")
+    parser.add_argument("--rwdir", type=Path, action="append", default=[])
+    parser.add_argument("--shell", action="store_true", help="a root shell instead")
+    parser.add_argument("command", nargs="*")
+    arguments = parser.parse_args()
+    # Unwind on SIGTERM too, so that QEMU never outlives us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if not arguments.shell and not arguments.command:
+        parser.error("give a command after --, or --shell")
+    try:
+        machine = Machine(
+            ensure_kernel(arguments.kernel),
+            limit=arguments.limit,
+            shared=tuple(directory.resolve() for directory in arguments.rwdir),
+        )
+        if arguments.shell:
+            return machine.shell(arguments.command)
+        return machine.run(arguments.command)
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
