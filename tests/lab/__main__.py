@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs the lab scenarios: fetch the kernel, build the engine, boot, run pytest inside.
+
+Scenarios that leave a damaged kernel behind (marked `breaks_kernel`) get boots of their
+own; all others share one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from tests.lab.engine.build import build_engine
+from tests.lab.kernel import DEFAULT_KERNEL, SUITES, LabError, ensure_kernel
+from tests.lab.vm import Machine
+
+SCENARIOS = Path(__file__).with_name("scenarios")
+LIMIT_SECONDS = 40 * 60
+NO_TESTS_COLLECTED = 5
+MARKS = ("not breaks_kernel", "breaks_kernel")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.lab", description="Run the lab scenarios.")
+    parser.add_argument("--kernel", default=DEFAULT_KERNEL, choices=SUITES)
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest")
+    options = parser.parse_args()
+    try:
+        kernel = ensure_kernel(options.kernel)
+        engine = build_engine(kernel)
+        machine = Machine(kernel, limit=LIMIT_SECONDS)
+        status = 0
+        for marks in MARKS:
+            started = time.monotonic()
+            result = machine.run(_pytest(engine, marks, options.pytest))
+            seconds = time.monotonic() - started
+            print(f"lab router {kernel.release} ({marks}): {seconds:.0f} s", flush=True)
+            status = status or (0 if result == NO_TESTS_COLLECTED else result)
+        return status
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _pytest(engine: Path, marks: str, arguments: list[str]) -> list[str]:
+    environment = ["env", f"LAB_ENGINE={engine}", "PYTHONDONTWRITEBYTECODE=1"]
+    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", marks]
+    return [*environment, *pytest, *(arguments or ["-v"]), str(SCENARIOS)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
