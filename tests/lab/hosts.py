@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from tests.lab.namespace import LabError, Namespace, run
+from tests.lab.kernel import LabError
+from tests.lab.namespace import Namespace, run
 
 # The servers on every host, and the router's port that is forwarded to lan1's.
 SERVER_PORT = 7000

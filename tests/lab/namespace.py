@@ -6,9 +6,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 
-
-class LabError(Exception):
-    """The lab cannot do what was asked; the message says what and why."""
+from tests.lab.kernel import LabError
 
 
 @dataclass(frozen=True, slots=True)

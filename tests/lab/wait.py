@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic, sleep
 
-from tests.lab.namespace import LabError
+from tests.lab.kernel import LabError
 
 
 def wait_for(

@@ -23,7 +23,8 @@ from time import monotonic
 from types import TracebackType
 
 from tests.lab.hosts import FORWARDED_PORT, LAN1, SERVER_PORT, WAN, Router
-from tests.lab.namespace import LabError, Namespace
+from tests.lab.kernel import LabError
+from tests.lab.namespace import Namespace
 from tests.lab.traffic import patterns, report
 from tests.lab.traffic.patterns import Pattern
 from tests.lab.traffic.report import Report

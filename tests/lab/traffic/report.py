@@ -10,6 +10,8 @@ from enum import StrEnum
 
 
 class Fate(StrEnum):
+    """As the client saw it: when only the server was reset, the client stalls."""
+
     ALIVE = "alive"
     COMPLETED = "completed"
     # Established, then lost:
