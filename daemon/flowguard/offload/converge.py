@@ -3,11 +3,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 from flowguard.core.model import DrainProgress, FlowTuple
-from flowguard.core.plan import Plan
-from flowguard.offload.nfnetlink import Nftables
+from flowguard.core.plan import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
+from flowguard.offload import conntrack, tables
+from flowguard.offload.drain import Drain
+from flowguard.offload.nfnetlink import Nftables, NftablesError, Request
+from flowguard.offload.probe import refusal_of
+from flowguard.offload.sysctls import FlowTimeouts
+from flowguard.offload.tables import TablesState, TableState
+
+ATTEMPTS = 4
+# The kernel changed between our dump and our batch: a device vanished, a table was flushed.
+STALE = {errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.ERESTART, errno.ENODEV}
+NOTHING = Plan(None, None)
+TUPLES_RETURNED = 1000
 
 
 class ConvergeError(Exception):
@@ -26,7 +41,8 @@ class Converger:
 
     The kernel is the truth: every call starts with a dump, and a kernel that already
     matches is not touched. Calls are serialised; cancel a `converge` to supersede it by
-    another: the next one goes on from what it finds.
+    another: the next one goes on from what it finds. `flow_timeout` (seconds) holds while
+    a hardware table exists; None leaves the kernel's.
     """
 
     def __init__(
@@ -37,15 +53,17 @@ class Converger:
         *,
         flow_timeout: int | None = None,
     ) -> None:
-        """`flow_timeout` (seconds) holds while a hardware table exists; None leaves the kernel's.
-
-        `progress` is called for every look at a drain.
-        """
-        raise NotImplementedError
+        """`progress` is called whenever a look at a drain shows a change, and every 5 s."""
+        self.flow_timeout = flow_timeout
+        self._nftables = nftables
+        self._progress = progress
+        self._timeouts = FlowTimeouts(runtime_directory)
+        self._lock = asyncio.Lock()
+        self._reached: Plan | None = None
 
     def recover(self) -> None:
         """Put back the flow timeouts that a killed predecessor left changed; call it first."""
-        raise NotImplementedError
+        self._timeouts.restore()
 
     async def converge(self, plan: Plan) -> None:
         """Return when a fresh dump equals the plan; raise ConvergeError when refused.
@@ -53,15 +71,161 @@ class Converger:
         Drains hardware first where a device leaves it; that can take as long as the flow
         timeout, and for ever with a driver that forgets (watch the progress, then cancel).
         """
-        raise NotImplementedError
+        async with self._lock:
+            try:
+                await self._reach(plan)
+            except OSError as error:
+                raise ConvergeError(f"the kernel's tables cannot be read: {error}") from error
 
     async def intact(self) -> bool:
         """Whether the kernel still holds what the last successful `converge` put there."""
-        raise NotImplementedError
+        async with self._lock:
+            if self._reached is None:
+                return True
+            wanted = tables.wanted_state(_present(self._reached))
+            return tables.read(self._nftables) == wanted
 
     async def release(self, limit: float) -> tuple[FlowTuple, ...]:
         """Drain for at most `limit` seconds, remove everything, restore the timeouts.
 
-        Returns the flows that would not leave hardware.
+        Returns the flows that would not leave hardware; raises ConvergeError.
         """
-        raise NotImplementedError
+        left: tuple[FlowTuple, ...] = ()
+        async with self._lock:
+            try:
+                async with asyncio.timeout(limit):
+                    await self._reach(NOTHING)
+            except TimeoutError:
+                look = await conntrack.look(conntrack.IN_HARDWARE, TUPLES_RETURNED)
+                left = tuple(flow.original for flow in look.flows)
+                await self._remove_everything()
+            finally:
+                self._timeouts.restore()
+        return left
+
+    async def _reach(self, plan: Plan) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            present = _present(plan)
+            try:
+                await self._approach(present)
+            except NftablesError as error:
+                if error.errno in STALE and attempt < ATTEMPTS:
+                    continue
+                raise await self._explained(error) from error
+            if tables.read(self._nftables) == tables.wanted_state(_present(plan)):
+                self._reached = plan
+                self._set_timeouts(draining=False, hardware=present.hardware is not None)
+                return
+        raise ConvergeError("the tables do not stay as written: another program changes them")
+
+    async def _approach(self, plan: Plan) -> None:
+        """Everything that leads from what is there to the plan, draining in between."""
+        found = tables.read(self._nftables)
+        if found == tables.wanted_state(plan):
+            return
+        if _leaves_hardware(found.hardware, plan.hardware):
+            await self._commit(_stop_taking(found, plan))
+            await self._drain()
+            found = tables.read(self._nftables)
+        if (
+            found.hardware
+            and plan.hardware
+            and not tables.can_update(plan.hardware, found.hardware)
+        ):
+            # Some drivers refuse a second binding, so the old one has to be gone first.
+            await self._commit(tables.remove(HARDWARE_TABLE, found.hardware))
+            found = replace(found, hardware=None)
+        await self._commit(_finish(found, plan))
+
+    async def _drain(self) -> None:
+        try:
+            self._set_timeouts(draining=True, hardware=True)
+            await Drain(self._is_bound, self._progress).finish()
+        finally:
+            self._set_timeouts(draining=False, hardware=True)
+
+    def _set_timeouts(self, draining: bool, hardware: bool) -> None:
+        if draining:
+            self._timeouts.override(0)
+        elif hardware and self.flow_timeout is not None:
+            self._timeouts.override(self.flow_timeout)
+        else:
+            self._timeouts.restore()
+
+    def _is_bound(self) -> bool:
+        found = tables.read(self._nftables).hardware
+        return _is_bound(found)
+
+    async def _commit(self, requests: list[Request]) -> None:
+        if requests:
+            await self._nftables.commit(requests)
+
+    async def _remove_everything(self) -> None:
+        found = tables.read(self._nftables)
+        await self._commit(_finish(found, NOTHING))
+        self._reached = NOTHING
+
+    async def _explained(self, error: NftablesError) -> ConvergeError:
+        """Name the device when one alone is to blame."""
+        request = error.refusals[0].request
+        for device in request.binds if request else ():
+            refusal = await refusal_of(self._nftables, device, hardware=True)
+            if refusal is not None:
+                return ConvergeError(f"hardware flowtable on {device}: {refusal}", device)
+        return ConvergeError(str(error))
+
+
+def _present(plan: Plan) -> Plan:
+    """The plan without absent devices: newer kernels would forbid their creation."""
+    return Plan(_present_table(plan.hardware), _present_table(plan.software))
+
+
+def _present_table(table: Table | None) -> Table | None:
+    if table is None:
+        return None
+    devices = tuple(name for name in table.devices if _exists(name))
+    return replace(table, devices=devices) if devices else None
+
+
+def _exists(device: str) -> bool:
+    try:
+        socket.if_nametoindex(device)
+    except OSError:
+        return False
+    return True
+
+
+def _is_bound(found: TableState | None) -> bool:
+    return found is not None and bool(found.hardware) and any(map(_exists, found.devices))
+
+
+def _leaves_hardware(found: TableState | None, table: Table | None) -> bool:
+    """Whether getting to the table unbinds a device that may hold flows."""
+    if found is None or not _is_bound(found):
+        return False
+    if table is None or not tables.can_update(table, found):
+        return True
+    return any(_exists(name) for name in set(found.devices) - set(table.devices))
+
+
+def _stop_taking(found: TablesState, plan: Plan) -> list[Request]:
+    """Hardware takes no new flow from here on; the level below takes them all at once."""
+    requests = tables.drop_rules(HARDWARE_TABLE, found.hardware) if found.hardware else []
+    if found.software != tables.wanted_state(plan).software:
+        requests += tables.rebuild(plan.software, SOFTWARE_TABLE, found.software)
+    return requests
+
+
+def _finish(found: TablesState, plan: Plan) -> list[Request]:
+    """From a state without anything to drain to the plan, in one transaction."""
+    requests = _hardware(found.hardware, plan.hardware)
+    if requests or found.software != tables.wanted_state(plan).software:
+        # Rebuilt also when hardware changes, so that busy flows are taken anew, one level up.
+        requests += tables.rebuild(plan.software, SOFTWARE_TABLE, found.software)
+    return requests
+
+
+def _hardware(found: TableState | None, table: Table | None) -> list[Request]:
+    if table is None:
+        return tables.remove(HARDWARE_TABLE, found)
+    return tables.update(table, found) if found else tables.create(table)

@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 
-from flowguard.offload.nfnetlink import Nftables
+from flowguard.offload import messages, tables
+from flowguard.offload.ethtool import has_feature
+from flowguard.offload.nfnetlink import Nftables, NftablesError
+
+FEATURE = "hw-tc-offload"
+PROBE_TABLE = "flowguard_probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,5 +24,39 @@ class Capability:
 
 
 async def probe(nftables: Nftables, device: str) -> Capability:
-    """Try `device` alone; changes nothing. One that is in our hardware flowtable is not tried."""
-    raise NotImplementedError
+    """Try `device` alone; changes nothing. One that is in our hardware flowtable is not tried.
+
+    The kernel binds the driver for the trial and unbinds it again.
+    """
+    try:
+        feature = has_feature(device, FEATURE)
+        bound = tables.read(nftables).hardware
+    except OSError as error:
+        return Capability(None, error.strerror or str(error))
+    if feature is False:
+        return Capability(False, f"{FEATURE} is off, or the driver does not have it (ethtool -k)")
+    if bound and bound.hardware and device in bound.devices:
+        return Capability(True, "in use")
+    refusal = await refusal_of(nftables, device, hardware=True)
+    if refusal is None:
+        return Capability(True)
+    software = await refusal_of(nftables, device, hardware=False)
+    if software is not None:
+        return Capability(None, f"the kernel offers no flowtable on this device: {software}")
+    return Capability(False, f"the driver refuses a hardware flowtable: {refusal}")
+
+
+async def refusal_of(nftables: Nftables, device: str, hardware: bool) -> str | None:
+    """Why the kernel will not have a flowtable on this device alone; None when it will."""
+    try:
+        await nftables.dry_run(
+            [
+                messages.new_table(PROBE_TABLE),
+                messages.new_flowtable(PROBE_TABLE, 0, hardware, [device]),
+            ]
+        )
+    except NftablesError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            return "not supported"
+        return os.strerror(error.errno)
+    return None

@@ -1,25 +1,45 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Network devices: which take part, what is below and above them, and when that changes."""
+"""Network devices: which take part, what is below and above them, and when that changes.
+
+Read from sysfs (Documentation/ABI/testing/sysfs-class-net), where `upper_NAME` and
+`lower_NAME` link a device to its neighbours in the stack.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from flowguard.core.model import Device
+from flowguard.sensors.netlink import NetlinkTrigger
+
+NETLINK_ROUTE = 0
+RTMGRP_LINK = 1
+DELAY = 0.1
+ARPHRD_ETHER = "1"
+ARPHRD_PPP = "512"
+IFF_UP = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
+    """`missing` are the configured names that do not exist now."""
+
     devices: tuple[Device, ...]
     missing: tuple[str, ...]
 
 
-def scan(configured: Sequence[str], sys: str = "/sys") -> Links:
+def scan(configured: Sequence[str], sys: str = "/sys", proc: str = "/proc") -> Links:
     """The configured devices that exist, and those that do not; with none configured, all
     devices with hardware of their own that are up (wired Ethernet and DSA user ports).
     """
-    raise NotImplementedError
+    tree = _Tree(os.path.join(sys, "class", "net"), os.path.join(proc, "net", "pppoe"))
+    existing = tree.names()
+    names = list(dict.fromkeys(configured)) or [n for n in existing if tree.is_wired_port(n)]
+    found = [tree.device(name) for name in names if name in existing]
+    missing = [name for name in names if name not in existing]
+    return Links(tuple(d for d in found if d is not None), tuple(missing))
 
 
 class LinkWatch:
@@ -27,7 +47,107 @@ class LinkWatch:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         """Listens on the running loop at once."""
-        raise NotImplementedError
+        self._trigger = NetlinkTrigger(NETLINK_ROUTE, RTMGRP_LINK, bool, changed, DELAY)
 
     def close(self) -> None:
-        raise NotImplementedError
+        self._trigger.close()
+
+
+class _Tree:
+    """The devices as sysfs shows them at this moment; any may vanish while one looks."""
+
+    def __init__(self, directory: str, pppoe_sessions: str) -> None:
+        self._directory = directory
+        self._pppoe_sessions = pppoe_sessions
+
+    def names(self) -> list[str]:
+        try:
+            return sorted(n for n in os.listdir(self._directory) if os.path.isdir(self._at(n)))
+        except FileNotFoundError:
+            return []
+
+    def device(self, name: str) -> Device | None:
+        index = self._read(name, "ifindex")
+        if not index:
+            return None
+        return Device(
+            name=name,
+            ifindex=int(index),
+            driver=self._driver(name),
+            lower=tuple(self._beyond(name, "lower_")),
+            forward_names=tuple(sorted({name, *self._uppers(name)})),
+        )
+
+    def is_wired_port(self, name: str) -> bool:
+        """Hardware with a cable in it: not Wi-Fi, not virtual, not a switch's inner link."""
+        return (
+            self._read(name, "type") == ARPHRD_ETHER
+            and bool(int(self._read(name, "flags") or "0", 16) & IFF_UP)
+            and (self._has(name, "device") or self._kind(name) == "dsa")
+            and not self._has(name, "phy80211")
+            and not self._has(name, "wireless")
+            and not self._has(name, "dsa")
+        )
+
+    def _driver(self, name: str) -> str | None:
+        """The driver that moves the packets: for a switch port, that of the inner link."""
+        lower = self._neighbours(name, "lower_")
+        if lower and (self._kind(name) == "dsa" or not self._has(name, "device")):
+            return self._driver(lower[0])
+        try:
+            return os.path.basename(os.readlink(self._at(name, "device", "driver")))
+        except OSError:
+            return None
+
+    def _uppers(self, name: str) -> Iterable[str]:
+        uppers = self._beyond(name, "upper_")
+        underlying = {name, *uppers}
+        return [*uppers, *(self._ppp_devices() if underlying & self._pppoe_devices() else [])]
+
+    def _beyond(self, name: str, prefix: str) -> list[str]:
+        """Everything above or below, near ones first."""
+        found: list[str] = []
+        ahead = [name]
+        while ahead:
+            for neighbour in self._neighbours(ahead.pop(0), prefix):
+                if neighbour not in found and neighbour != name:
+                    found.append(neighbour)
+                    ahead.append(neighbour)
+        return found
+
+    def _neighbours(self, name: str, prefix: str) -> list[str]:
+        try:
+            entries = os.listdir(self._at(name))
+        except OSError:
+            return []
+        return sorted(e.removeprefix(prefix) for e in entries if e.startswith(prefix))
+
+    def _pppoe_devices(self) -> set[str]:
+        """The devices that carry PPPoE sessions; sysfs does not link them to their ppp device."""
+        try:
+            with open(self._pppoe_sessions) as file:
+                return {line.split()[-1] for line in file.readlines()[1:] if line.strip()}
+        except OSError:
+            return set()
+
+    def _ppp_devices(self) -> list[str]:
+        return [name for name in self.names() if self._read(name, "type") == ARPHRD_PPP]
+
+    def _kind(self, name: str) -> str:
+        fields = dict(
+            line.split("=", 1) for line in self._read(name, "uevent").splitlines() if "=" in line
+        )
+        return fields.get("DEVTYPE", "")
+
+    def _read(self, name: str, file: str) -> str:
+        try:
+            with open(self._at(name, file)) as opened:
+                return opened.read().strip()
+        except OSError:
+            return ""
+
+    def _has(self, name: str, entry: str) -> bool:
+        return os.path.lexists(self._at(name, entry))
+
+    def _at(self, name: str, *parts: str) -> str:
+        return os.path.join(self._directory, name, *parts)
