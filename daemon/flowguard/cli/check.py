@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`flowguard check`: would it work here, and if not, what is to be done."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+
+from flowguard import checks
+from flowguard.checks import Finding, Grade
+from flowguard.cli.common import ExitCode, add_configuration
+from flowguard.core.serial import to_json
+from flowguard.host import configuration
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_configuration(parser)
+    parser.add_argument("--json", action="store_true", help="a list of findings")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    findings = asyncio.run(_findings(options.config))
+    if options.json:
+        print(json.dumps(to_json(findings), indent=1))
+    else:
+        for finding in findings:
+            print(_line(finding))
+    trouble = any(finding.grade is not Grade.FINE for finding in findings)
+    return ExitCode.TROUBLE if trouble else ExitCode.FINE
+
+
+async def _findings(path: str) -> list[Finding]:
+    loaded = configuration.load(path)
+    findings = [
+        *checks.check_configuration(loaded, path),
+        *checks.check_sysctls(),
+        *checks.check_firewall(),
+        *checks.check_evidence(),
+    ]
+    try:
+        findings += [f async for f in checks.check_kernel(loaded.configuration)]
+    except OSError as error:
+        print(f"flowguard: check: {error}", file=sys.stderr)
+        sentence = f"the kernel's flowtables cannot be examined: {error.strerror or error}"
+        findings.append(Finding(Grade.ERROR, "tables", sentence, "run as root"))
+    return findings
+
+
+def _line(finding: Finding) -> str:
+    line = f"{finding.grade:<8} {finding.code:<14} {finding.sentence}"
+    return f"{line}\n{'':<24}-> {finding.remedy}" if finding.remedy else line
