@@ -106,7 +106,8 @@ def _device(state: State, device: Device) -> dict[str, Any]:
         "driver": device.driver,
         "level": level,
         "hardware_capable": device.hardware_capable,
-        "held_off_until": held.held_until if held else None,
+        "held_off_until": held.held_until if held and not held.until_reboot else None,
+        "held_until_reboot": held is not None and held.until_reboot,
         "strikes": verdict.strikes if verdict else 0,
         "reason": "" if level is state.wanted else allowed(state, device)[1],
     }

@@ -196,13 +196,20 @@ def test_the_hold_off_doubles_with_each_strike_and_is_capped() -> None:
 
 
 def test_from_none_the_way_up_is_one_rung_at_a_time() -> None:
-    oops = fault(Attribution.OFFLOAD, rule="oops", fault_class=FaultClass.KERNEL_OOPS)
+    warning = fault(Attribution.OFFLOAD, rule="warn", fault_class=FaultClass.KERNEL_WARNING)
     story = started(devices=(WAN,)).on(FaultSeen(200, fault(Attribution.OFFLOAD)))
-    story.on(Converged(210)).on(FaultSeen(300, oops)).on(Converged(301))
+    story.on(Converged(210)).on(FaultSeen(300, warning)).on(Converged(301))
     story.on(Tick(1500)).on(Converged(1501))
     assert story.levels() == {"wan": Level.SOFTWARE}
     story.on(Tick(2700))
     assert story.levels() == {"wan": Level.HARDWARE}
+
+
+def test_an_oops_in_the_offload_path_holds_until_the_next_boot() -> None:
+    oops = fault(Attribution.OFFLOAD, rule="oops", fault_class=FaultClass.KERNEL_OOPS)
+    story = started(devices=(WAN,)).on(FaultSeen(200, oops)).on(Converged(210))
+    assert story.state.next_deadline() is None
+    assert story.on(Tick(10**6)).levels() == {"wan": Level.SOFTWARE}
 
 
 def test_the_wanted_level_is_a_ceiling_set_at_run_time() -> None:

@@ -57,6 +57,8 @@ def _drain(drain: dict[str, Any] | None) -> Iterator[str]:
 def _devices(status: dict[str, Any]) -> Iterator[str]:
     for device in status["devices"]:
         line = f"device    {device['name']:<10} {device['driver'] or '-':<14} {device['level']}"
+        if device["held_until_reboot"]:
+            line += ", held until the next boot"
         if device["held_off_until"] is not None:
             line += f", held off for {device['held_off_until'] - status['time']:.0f} s"
         yield f"{line}  ({device['reason']})" if device["reason"] else line

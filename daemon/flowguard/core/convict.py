@@ -97,11 +97,20 @@ def _judge(state: State, device: Device, fault: Fault) -> tuple[State, list[Comm
 
 def _by_fault(state: State, name: str, highest: Level, fault: Fault) -> tuple[State, list[Command]]:
     reason = f"{fault.attribution} fault {fault.rule}"
-    return _convict(state, name, highest, reason, fault.rule, fault.line)
+    damaged = (
+        fault.attribution is Attribution.OFFLOAD and fault.fault_class is FaultClass.KERNEL_OOPS
+    )
+    return _convict(state, name, highest, reason, fault.rule, fault.line, damaged)
 
 
 def _convict(
-    state: State, name: str, highest: Level, reason: str, rule: str, evidence: str
+    state: State,
+    name: str,
+    highest: Level,
+    reason: str,
+    rule: str,
+    evidence: str,
+    damaged: bool = False,
 ) -> tuple[State, list[Command]]:
     former = state.verdict_on(name)
     strikes = former.strikes + 1 if former else 1
@@ -118,9 +127,11 @@ def _convict(
         reason=reason,
         rule=rule,
         evidence=evidence,
+        until_reboot=damaged or (former is not None and former.until_reboot),
     )
     others = tuple(v for v in state.verdicts if v.device != name)
-    message = f"{name}: {reason}; held at {highest} for {hold:g} s (strike {strikes})"
+    span = "until the next boot" if verdict.until_reboot else f"for {hold:g} s"
+    message = f"{name}: {reason}; held at {highest} {span} (strike {strikes})"
     state = replace(state, verdicts=(*others, verdict))
     return state, [Save(), Notify(Severity.WARNING, message)]
 

@@ -132,7 +132,8 @@ class Verdict:
 
     `strikes` counts convictions and stays after the hold-off ends, so that the next one
     is held longer. `hold` is the length of the hold-off in seconds, from which a new boot
-    counts again, because monotonic time starts at zero there.
+    counts again, because monotonic time starts at zero there. `until_reboot`: the kernel
+    itself is damaged (an oops leaves locks held), so no waiting helps before the next boot.
     """
 
     device: str
@@ -144,6 +145,7 @@ class Verdict:
     reason: str
     rule: str = ""
     evidence: str = ""
+    until_reboot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ def _expire(state: State) -> Step:
     commands: list[Command] = []
     verdicts = []
     for verdict in state.verdicts:
-        if verdict.highest is not Level.HARDWARE and state.time >= verdict.held_until:
+        if verdict.highest is not Level.HARDWARE and state.is_over(verdict):
             up = Level.HARDWARE if verdict.highest is Level.SOFTWARE else Level.SOFTWARE
             verdict = replace(verdict, highest=up, held_until=state.time + verdict.hold)
             commands.append(Save())

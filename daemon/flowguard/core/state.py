@@ -85,7 +85,11 @@ class State:
 
     def holds(self, verdict: Verdict) -> bool:
         """Whether the verdict still keeps its device down."""
-        return verdict.highest is not Level.HARDWARE and self.time < verdict.held_until
+        return verdict.highest is not Level.HARDWARE and not self.is_over(verdict)
+
+    def is_over(self, verdict: Verdict) -> bool:
+        """Whether the hold-off has ended."""
+        return not verdict.until_reboot and self.time >= verdict.held_until
 
     @property
     def level(self) -> Level:
@@ -110,7 +114,7 @@ class State:
         yield self.rebuild_held_until
         if self.wanted is Level.HARDWARE:
             yield self.settings.boot_delay
-        yield from (v.held_until for v in self.verdicts if v.highest is not Level.HARDWARE)
+        yield from (v.held_until for v in self.verdicts if self.holds(v) and not v.until_reboot)
         if self.drain and not self.drain.overdue:
             yield self.drain.since + self.settings.drain_limit
         if self.failure and self.failure.retry_at is not None:

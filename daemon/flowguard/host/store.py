@@ -68,6 +68,7 @@ class StateStore:
 def _reborn(memory: Memory, now: float, settle: float) -> Memory:
     """A hold-off starts anew after a reboot: the old monotonic clock is gone."""
     verdicts = tuple(
-        replace(v, stepped=now - settle, held_until=now + v.hold) for v in memory.verdicts
+        replace(v, stepped=now - settle, held_until=now + v.hold, until_reboot=False)
+        for v in memory.verdicts
     )
     return replace(memory, verdicts=verdicts, wanted=memory.configured)
