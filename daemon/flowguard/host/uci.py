@@ -186,7 +186,10 @@ def _main(arguments: list[str]) -> int:
         return 2
     try:
         package = load(arguments[0])
-    except (OSError, UciError) as error:
+    except OSError as error:
+        print(f"uci: {arguments[0]}: {error.strerror}", file=sys.stderr)
+        return 1
+    except UciError as error:
         print(f"uci: {error}", file=sys.stderr)
         return 1
     sys.stdout.buffer.write(export(package))
