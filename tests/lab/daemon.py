@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""flowguard in the lab router, run and asked as its user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.lab.kernel import LabError
+from tests.lab.wait import wait_for
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEFAULT_CONFIGURATION = REPOSITORY / "config" / "flowguard"
+PROGRAM = [sys.executable, "-m", "flowguard"]
+START_LIMIT = 60.0
+
+
+class Daemon:
+    """One flowguard with directories of its own; it can be killed and started again.
+
+    `options` go into the globals section after the shipped defaults, `sections` after
+    that; both in UCI's words.
+    """
+
+    def __init__(self, directory: Path, options: str = "", sections: str = "") -> None:
+        self.directory = directory
+        self.socket = directory / "run" / "control.sock"
+        self.state = directory / "state"
+        self.configuration = directory / "flowguard"
+        self.log = directory / "log"
+        for folder in (self.state, self.socket.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.configure(options, sections)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, options: str = "", sections: str = "") -> None:
+        """Write the configuration: the shipped one, enabled, with these changes."""
+        text = DEFAULT_CONFIGURATION.read_text()
+        extra = "\n".join(f"\toption {line.strip()}" for line in options.splitlines() if line)
+        # The same named section twice: UCI merges them, the later option wins.
+        globals_again = f"config flowguard 'globals'\n\toption enabled '1'\n{extra}\n"
+        self.configuration.write_text(f"{text}\n{globals_again}\n{sections}\n")
+
+    def start(self) -> Daemon:
+        """Start the daemon and wait until it answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*PROGRAM, "run", "--config", str(self.configuration)]
+                + ["--state-dir", str(self.state), "--socket", str(self.socket)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(),
+            )
+        wait_for(self._answers, "flowguard to answer", START_LIMIT, state=self._output)
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9, as nothing and nobody should."""
+        self.signal(signal.SIGKILL)
+        self._end()
+
+    def stop(self, release: bool = False) -> None:
+        """End it as the service manager would, or with everything removed."""
+        if self._process is None:
+            return
+        if release:
+            self.cli("stop", "--release")
+        elif self._process.poll() is None:
+            self.signal(signal.SIGTERM)
+        self._end()
+
+    def cli(self, command: str, *arguments: str) -> str:
+        """Run `flowguard COMMAND` against this daemon; LabError when it fails."""
+        done = subprocess.run(
+            [*PROGRAM, command, *arguments, "--socket", str(self.socket)],
+            capture_output=True,
+            text=True,
+            env=_environment(),
+        )
+        if done.returncode:
+            raise LabError(f"flowguard {command}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads(self.cli("status", "--json"))
+        return status
+
+    def levels(self) -> dict[str, str]:
+        """The level of each device."""
+        return {device["name"]: device["level"] for device in self.status()["devices"]}
+
+    def wait_for_levels(self, limit: float = 90.0, **levels: str) -> dict[str, Any]:
+        """Wait until the named devices are on these levels and nothing drains or fails."""
+
+        def reached() -> bool:
+            status = self.status()
+            found = {device["name"]: device["level"] for device in status["devices"]}
+            settled = status["drain"] is None and status["failure"] is None
+            return settled and levels.items() <= found.items()
+
+        wait_for(reached, f"levels {levels}", limit, interval=0.5, state=self.status)
+        return self.status()
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise LabError(f"flowguard ended at its start: {self._output()}")
+        try:
+            return bool(self.status()["devices"])
+        except LabError:
+            return False
+
+    def _end(self) -> None:
+        assert self._process is not None
+        self._process.wait(timeout=60)
+        self._process = None
+
+    def _output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY / "daemon")}
