@@ -114,6 +114,31 @@ def test_an_option_becomes_a_list_and_a_list_an_option() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        (b"option o ''", b""),
+        (b"option o 1\noption o ''", b"\toption o '1'\n"),
+        (b"list l ''", b"\tlist l ''\n"),
+        (b"option o '1' ; option p 2", b"\toption o '1'\n\toption p '2'\n"),
+        (b"option o '1'; option p 2", b"\toption o '1'\n\toption p '2'\n"),
+        # Glued to an unquoted value, the semicolon takes the rest of the line with it.
+        (b"option o 1; option p 2", b"\toption o '1'\n"),
+        # A NUL hides the rest of its line, newline and all.
+        (b"option o 1\0junk\n option p 2", None),
+        (b"option o '1\0junk\n2'", b"\toption o '12'\n"),
+        (b"package other\no o 1\nl l 2", b"\toption o '1'\n\tlist l '2'\n"),
+        (b"option o 'it'\\''s'", b"\toption o 'it'\\''s'\n"),
+    ],
+)
+def test_the_oddities_of_the_real_uci(options: bytes, kept: bytes | None) -> None:
+    text = b"config a\n" + options + b"\n"
+    if kept is None:
+        assert refused(text).reason == "too many arguments"
+    else:
+        assert exported(text) == b"package test\n\nconfig a\n" + kept + b"\n"
+
+
 def test_a_section_without_name_is_found_under_the_name_uci_makes_up() -> None:
     (section,) = uci.parse(b"config rule\n", "test").sections
     assert section.anonymous
