@@ -51,7 +51,10 @@ class FaultClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault report of the kernel, assembled from all its lines and attributed."""
+    """One fault report of the kernel, assembled from all its lines and attributed.
+
+    `because` is the place in the kernel that decided the attribution of a dump.
+    """
 
     rule: str
     fault_class: FaultClass
@@ -59,6 +62,7 @@ class Fault:
     device: str | None
     driver: str | None
     line: str
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which code of the kernel belongs to whom, and so whom a dump accuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flowguard.core.faults.trace import Code, Trace
+from flowguard.core.model import Attribution
+
+
+class Owner(StrEnum):
+    """Whose code it is, the most telling first."""
+
+    WORKER = "worker"  # the flow-offload worker: everything above it is offloading
+    OFFLOAD = "offload"
+    UNRELATED = "unrelated"
+    WIFI = "wifi"  # wireless of a SoC whose wireless can be offloaded
+    DRIVER = "driver"  # a wired Ethernet driver
+    HELPER = "helper"  # called by everybody: the caller is to blame
+    DISPATCH = "dispatch"  # calls a network driver's transmit or poll function
+    NETWORK = "network"  # the network stack itself
+
+
+@dataclass(frozen=True, slots=True)
+class CodeGroup:
+    """Symbols by prefix, modules and drivers by name, source files by path prefix."""
+
+    owner: Owner
+    driver: str | None
+    symbols: tuple[str, ...]
+    modules: frozenset[str]
+    drivers: frozenset[str]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accusation:
+    """Whom a dump accuses; `because` is the place that decided, for people."""
+
+    attribution: Attribution
+    driver: str | None = None
+    because: str = ""
+
+
+_STRENGTH = (Attribution.NONE, Attribution.WEAK, Attribution.DRIVER, Attribution.OFFLOAD)
+
+
+def strength(attribution: Attribution) -> int:
+    return _STRENGTH.index(attribution)
+
+
+class CodeMap:
+    """Owner of a place in the kernel, and the verdict over a whole trace."""
+
+    def __init__(self, groups: Iterable[CodeGroup]) -> None:
+        order = list(Owner)
+        self._groups = sorted(groups, key=lambda group: order.index(group.owner))
+
+    def owner(self, code: Code) -> Owner | None:
+        group = self._group(code)
+        return group.owner if group else None
+
+    def driver_owner(self, driver: str) -> Owner | None:
+        """Owner of a driver by the name it has in messages (`-` and `_` are the same)."""
+        name = driver.replace("-", "_")
+        groups = (g for g in self._groups if name in g.drivers or name in g.modules)
+        return next((group.owner for group in groups), None)
+
+    def judge(self, trace: Trace, default: Attribution) -> Accusation:
+        """The verdict over a trace; `default` when no name in it tells anything."""
+        stack = trace.stack
+        owners = [self.owner(code) for code in stack]
+        if worker := self._worker(trace):
+            return Accusation(Attribution.OFFLOAD, self._driver(stack), str(worker))
+        culprit = next((i for i, owner in enumerate(owners) if owner is not Owner.HELPER), None)
+        if culprit is None:
+            return Accusation(default)
+        code, owner = stack[culprit], owners[culprit]
+        if owner is not Owner.UNRELATED and Owner.OFFLOAD in owners:
+            offload = stack[owners.index(Owner.OFFLOAD)]
+            return Accusation(Attribution.OFFLOAD, self._driver(stack), str(offload))
+        if owner is None and code.module:
+            owner = _unknown_module(code, stack[culprit:], owners[culprit:])
+        if owner is None or owner is Owner.DISPATCH:
+            return Accusation(default, None, str(code))
+        attribution = _ATTRIBUTION[owner]
+        driver = self._driver([code]) if attribution is Attribution.DRIVER else None
+        return Accusation(attribution, driver, str(code))
+
+    def names_nothing(self, trace: Trace) -> bool:
+        """True when nothing in the trace says where the kernel was."""
+        return all(self.owner(code) is Owner.HELPER for code in trace.stack)
+
+    def _worker(self, trace: Trace) -> Code | None:
+        for code in trace.stack:
+            if self.owner(code) is Owner.WORKER:
+                return code
+        for queue, work in zip(trace.queues, trace.works, strict=True):
+            if self.owner(Code(queue)) is Owner.WORKER or self.owner(work) is Owner.OFFLOAD:
+                return work
+        return None
+
+    def _driver(self, stack: Sequence[Code]) -> str | None:
+        """The first driver on the way to the offload worker, by table or by its module."""
+        for code in stack:
+            group = self._group(code)
+            if group and group.driver:
+                return group.driver
+            if code.module and (group is None or group.owner is Owner.DRIVER):
+                return code.module
+        return None
+
+    def _group(self, code: Code) -> CodeGroup | None:
+        for group in self._groups:
+            if code.module in group.modules:
+                # A driver's module also holds its offload code.
+                return self._by_symbol(code.symbol, (Owner.WORKER, Owner.OFFLOAD)) or group
+        if code.module:
+            return self._by_symbol(code.symbol, (Owner.WORKER, Owner.OFFLOAD))
+        return self._by_symbol(code.symbol) or self._by_file(code.file)
+
+    def _by_symbol(self, symbol: str, owners: Sequence[Owner] = tuple(Owner)) -> CodeGroup | None:
+        for group in self._groups:
+            if group.owner in owners and symbol.startswith(group.symbols):
+                return group
+        return None
+
+    def _by_file(self, file: str) -> CodeGroup | None:
+        for group in self._groups:
+            if any(f"/{path}" in f"/{file}" for path in group.files):
+                return group
+        return None
+
+
+_ATTRIBUTION = {
+    Owner.OFFLOAD: Attribution.OFFLOAD,
+    Owner.WORKER: Attribution.OFFLOAD,
+    Owner.DRIVER: Attribution.DRIVER,
+    Owner.WIFI: Attribution.WEAK,
+    Owner.NETWORK: Attribution.WEAK,
+    Owner.UNRELATED: Attribution.NONE,
+}
+
+
+def _unknown_module(
+    code: Code, stack: Sequence[Code], owners: Sequence[Owner | None]
+) -> Owner | None:
+    """A module that the transmit or poll path called is a network driver."""
+    callers = (
+        owner
+        for frame, owner in zip(stack, owners, strict=True)
+        if frame.module != code.module and owner is not Owner.HELPER
+    )
+    return Owner.DRIVER if next(callers, None) is Owner.DISPATCH else Owner.UNRELATED

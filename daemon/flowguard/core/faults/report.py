@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One multi-line report of the kernel while it is being read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flowguard.core.faults.code import Accusation, CodeMap, strength
+from flowguard.core.faults.rules import Match
+from flowguard.core.faults.trace import LineKind, Trace, TraceLine
+from flowguard.core.model import Attribution, Fault, FaultClass
+
+_UNKNOWN = Accusation(Attribution.NONE)
+
+
+@dataclass(slots=True)
+class Report:
+    """Headline, message and traces. Without a headline it is a fragment: its start was lost."""
+
+    opened: float | None
+    first: str
+    headline: Match | None = None
+    line: str = ""
+    message: Match | None = None
+    told: str = ""
+    traces: list[Trace] = field(default_factory=lambda: [Trace()])
+    seen: set[str] = field(default_factory=set)
+    last: float | None = None
+    silent: int = 0
+    length: int = 0
+    expects_message: bool = False
+    done: bool = False
+
+    @property
+    def young(self) -> bool:
+        """Still at its headlines: no trace has come."""
+        return len(self.traces) == 1 and not (self.traces[0].pc or self.traces[0].frames)
+
+    def head(self, match: Match, text: str) -> None:
+        """Take a headline; one that only says "a dump follows" yields to a telling one."""
+        self.seen.add(match.rule.id)
+        if not self.headline or (self.headline.rule.generic and not match.rule.generic):
+            self.headline = match
+            self.line = text
+
+    def tell(self, match: Match, text: str) -> None:
+        """Take the text that a WARN was given."""
+        self.message = match
+        self.told = text
+
+    def add(self, line: TraceLine) -> None:
+        if line.kind is LineKind.SECTION and not self.traces[-1].empty:
+            self.traces.append(Trace())
+        self.traces[-1].add(line)
+
+    def fault(self, code: CodeMap, context: Accusation = _UNKNOWN) -> Fault | None:
+        """The fault, or None when it implicates nothing; `context` decides a nameless one."""
+        verdict = self._verdict(code, context)
+        if verdict.attribution is Attribution.NONE:
+            return None
+        match = self.message or self.headline
+        return Fault(
+            rule=match.rule.id if match else "trace-without-start",
+            fault_class=match.rule.fault_class if match else self._fragment_class(),
+            attribution=verdict.attribution,
+            device=match.device if match else None,
+            driver=(match.driver if match else None) or verdict.driver,
+            line=self.told or self.line or self.first,
+            because=verdict.because,
+        )
+
+    def _verdict(self, code: CodeMap, context: Accusation) -> Accusation:
+        if not self.headline:
+            verdict = self._traced(code, Attribution.NONE)
+            # Somebody's dump of a running driver looks the same.
+            weak = verdict.attribution is Attribution.DRIVER
+            verdict = Accusation(Attribution.WEAK, None, verdict.because) if weak else verdict
+        else:
+            rule = self.headline.rule
+            verdict = self._traced(code, rule.attribution)
+            if verdict.attribution is Attribution.WEAK and self._nameless(code):
+                verdict = max(verdict, context, key=_rank)
+            if strength(verdict.attribution) > strength(rule.at_most):
+                verdict = Accusation(rule.at_most)
+        if self.message:
+            message = Accusation(self.message.rule.attribution, self.message.driver)
+            verdict = max(verdict, message, key=_rank)
+        return verdict
+
+    def _traced(self, code: CodeMap, default: Attribution) -> Accusation:
+        # A trace without a name must not outvote one that clears the suspicion.
+        traces = [trace for trace in self.traces if not code.names_nothing(trace)]
+        judged = [code.judge(trace, default) for trace in traces]
+        return max(judged, key=_rank, default=Accusation(default))
+
+    def _nameless(self, code: CodeMap) -> bool:
+        return all(code.names_nothing(trace) for trace in self.traces)
+
+    def _fragment_class(self) -> FaultClass:
+        if self.traces[0].site:
+            return FaultClass.KERNEL_WARNING
+        if any(trace.pc for trace in self.traces):
+            return FaultClass.KERNEL_OOPS
+        return FaultClass.LOCKUP_OR_STALL
+
+
+def _rank(verdict: Accusation) -> int:
+    return strength(verdict.attribution)

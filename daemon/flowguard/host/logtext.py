@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Text of kernel logs, however it was saved -> records in the order they happened.
+
+Understood: dmesg (with or without `<N>`, callers, `-x`, `-T`), /dev/kmsg, logread,
+busybox and RFC 3164 syslog, journalctl (short, short-iso, short-monotonic), exported CSV,
+console wall messages, pstore parts; quoted, coloured or marked up as people post them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from flowguard.core.faults import LogRecord
+
+_MARKUP = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00\u200b\ufeff]")
+_QUOTE = re.compile(r"^(?:\s*(?:>|\*\*|`+|#|\|)\s?)+(?=\S)")
+# dmesg's stamp, with the caller that CONFIG_PRINTK_CALLER adds.
+_STAMP = re.compile(r"\[ *(?P<time>\d{1,9}\.\d{1,6})\](?:\[ *(?P<caller>[TC]\d+)\])?:? ?")
+_KMSG = re.compile(r"(?P<priority>\d+),\d+,(?P<micro>\d+),[-c+](?:,[^;]*)?;")
+_PRIORITY = re.compile(r"^<(?P<priority>\d{1,3})>(?:\d )?")
+_FACILITY = re.compile(
+    r"\b(?P<facility>kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp"
+    r"|local[0-7])[. :,]+(?:emerg|alert|crit|err|error|warn|warning|notice|info|debug)\b"
+)
+_CLOCK = r"\d\d:\d\d:\d\d(?:[.,]\d+)?"
+_DATE = (
+    rf"(?:\w{{3}} )?\w{{3}} +\d{{1,2}} {_CLOCK}(?: \w{{2,5}})?(?: \d{{4}})?"
+    rf"|\d{{4}}-\d\d-\d\d[T ,]{_CLOCK}(?:Z|[+-]\d\d:?\d\d)?"
+)
+_WALL_CLOCK = re.compile(rf"^\W?(?:{_DATE})")
+_SYSLOG = re.compile(
+    rf"^\W?(?:{_DATE})\]? (?:(?P<host>[\w.-]+) )?(?:(?P<facility>\w+)\.\w+ )?"
+    r"(?P<tag>[\w./() -]+?)(?P<pid>\[\d+\])?: ?(?P<text>.*)$"
+)
+_CSV = re.compile(rf"^(?:{_DATE}),\w*,[^,]*,(?P<facility>\w+),(?P<tag>[^,]*),(?P<text>.*)$")
+_HOSTED = re.compile(r"^[\w.-]+ kernel: ")
+_PROGRAM = re.compile(r"^[\w./-]+\[\d+\]: ")
+_WALL = re.compile(r"^\s*kernel: ?")
+_PSTORE = re.compile(r"^(?:Panic|Oops|Emergency|Shutdown|Unknown)#\d+ Part(?P<part>\d+)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    record: LogRecord
+    clock: str
+
+
+def read(text: str) -> list[LogRecord]:
+    """All records of a saved log, the oldest first."""
+    records: list[LogRecord] = []
+    for part in _parts(text.split("\n")):
+        lines = [_line(raw) for raw in part]
+        if _newest_first(lines):
+            lines.reverse()
+        records += (line.record for line in lines)
+    return records
+
+
+def _parts(lines: Iterable[str]) -> list[list[str]]:
+    """Parts of a pstore dump in order: Part1 holds the newest text of each crash."""
+    parts: list[list[str]] = [[]]
+    numbers = [0]
+    for line in lines:
+        if found := _PSTORE.match(line):
+            parts.append([])
+            numbers.append(int(found["part"]))
+        else:
+            parts[-1].append(line)
+    ordered: list[list[str]] = []
+    crash: list[list[str]] = []
+    for number, part, before in zip(numbers, parts, [0, *numbers], strict=False):
+        if number <= before:
+            ordered += crash
+            crash = []
+        crash.insert(0, part)
+    return ordered + crash
+
+
+def _line(raw: str) -> _Line:
+    raw = _MARKUP.sub("", raw)
+    stripped = _QUOTE.sub("", raw)
+    clock = _WALL_CLOCK.match(stripped)
+    return _Line(_record(stripped), clock[0] if clock else "")
+
+
+def _record(line: str) -> LogRecord:
+    if found := _KMSG.match(line):
+        micro = int(found["micro"]) / 1e6
+        return LogRecord(line[found.end() :], micro, int(found["priority"]) < 8)
+    stamp = _STAMP.search(line, 0, 200)
+    if stamp and _is_prefix(line[: stamp.start()]):
+        return _stamped(line[: stamp.start()], stamp, line[stamp.end() :])
+    if found := _CSV.match(line) or _SYSLOG.match(line):
+        kernel = found["tag"].strip() == "kernel" and found["facility"] in (None, "kern")
+        return LogRecord(found["text"], kernel=kernel)
+    text = _PRIORITY.sub("", line)
+    if _WALL.match(text):
+        return LogRecord(_WALL.sub("", text))
+    return LogRecord(text, kernel=_of_kernel(line) and not _PROGRAM.match(text))
+
+
+def _stamped(before: str, stamp: re.Match[str], text: str) -> LogRecord:
+    kernel = _of_kernel(before)
+    if hosted := _HOSTED.match(text):
+        text = text[hosted.end() :]
+    elif _PROGRAM.match(text) or re.match(r"[\w.-]+ [\w./-]+\[\d+\]: ", text):
+        kernel = False
+    return LogRecord(text, float(stamp["time"]), kernel, caller=stamp["caller"] or "")
+
+
+def _is_prefix(before: str) -> bool:
+    """Whether this can stand before the kernel's stamp: a date, a host, a facility, noise."""
+    known = _PRIORITY.match(before) or _FACILITY.search(before) or "kern" in before
+    return bool(known or _WALL_CLOCK.match(before) or not re.search(r"\w{3}", before))
+
+
+def _of_kernel(before: str) -> bool:
+    if found := _PRIORITY.match(before):
+        return int(found["priority"]) < 8
+    if found := _FACILITY.search(before):
+        return found["facility"] == "kern"
+    if found := re.search(r"([\w./-]+)(?:\[\d+\])?: *$", before):
+        return found[1] in ("kernel", "kern")
+    return True
+
+
+def _newest_first(lines: Sequence[_Line]) -> bool:
+    times = [line.record.time for line in lines if line.record.time is not None]
+    clocks = [line.clock for line in lines if line.clock]
+    by_time = sum((a < b) - (a > b) for a, b in pairwise(times))
+    by_clock = sum((a < b) - (a > b) for a, b in pairwise(clocks))
+    return (by_time or by_clock or _trace_direction(lines)) < 0
+
+
+def _trace_direction(lines: Sequence[_Line]) -> int:
+    """Without any time: frames follow "Call Trace:" in a log that runs forward."""
+    direction = 0
+    for index, line in enumerate(lines):
+        if line.record.text.strip().lower() == "call trace:":
+            after = lines[index + 1 : index + 2]
+            before = lines[index - 1 : index] if index else []
+            direction += any("+0x" in other.record.text for other in after)
+            direction -= any("+0x" in other.record.text for other in before)
+    return direction

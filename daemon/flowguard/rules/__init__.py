@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The shipped fault rules, and the files that an administrator adds to them."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable
+
+from flowguard.core.faults import FaultRules, RuleError, RuleSource
+
+DIRECTORY = os.path.dirname(__file__)
+
+
+def load(extra: Iterable[str] = ()) -> FaultRules:
+    """All rules: those of the package, then the files in `extra`, by path.
+
+    Raise RuleError with one line naming the file and the problem; nothing is half loaded.
+    """
+    names = sorted(name for name in os.listdir(DIRECTORY) if name.endswith(".toml"))
+    paths = [os.path.join(DIRECTORY, name) for name in names]
+    return FaultRules.compile([*map(read, paths), *map(read, extra)])
+
+
+def read(path: str) -> RuleSource:
+    """One rule file, parsed but not yet checked."""
+    try:
+        with open(path, "rb") as file:
+            return RuleSource(os.path.basename(path), tomllib.load(file))
+    except OSError as error:
+        raise RuleError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RuleError(f"{path}: is no TOML: {error}") from error
