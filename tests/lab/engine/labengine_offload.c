@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The driver's side of net/netfilter/nf_flow_table_offload.c: a flowtable binds to our
+ * ports (TC_SETUP_FT) and then sends its flows to the block callback, from workqueues.
+ */
+#include <linux/delay.h>
+#include <linux/etherdevice.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/slab.h>
+#include <net/flow_offload.h>
+#include <net/pkt_cls.h>
+
+#include "labengine.h"
+
+/* The frame's start as the kernel's MANGLE actions see it: they address these headers. */
+struct labengine_headers {
+	union {
+		struct ethhdr eth;
+		u8 eth_words[16];
+	};
+	union {
+		struct iphdr ipv4;
+		struct ipv6hdr ipv6;
+	};
+	__be16 ports[2];
+};
+
+static int labengine_offload_match(const struct flow_rule *rule, struct labengine_tuple *match)
+{
+	struct flow_match_control control;
+	struct flow_match_basic basic;
+	struct flow_match_ports ports;
+
+	if (!flow_rule_match_key(rule, FLOW_DISSECTOR_KEY_CONTROL) ||
+	    !flow_rule_match_key(rule, FLOW_DISSECTOR_KEY_BASIC) ||
+	    !flow_rule_match_key(rule, FLOW_DISSECTOR_KEY_PORTS))
+		return -EOPNOTSUPP;
+	flow_rule_match_control(rule, &control);
+	flow_rule_match_basic(rule, &basic);
+	flow_rule_match_ports(rule, &ports);
+
+	match->protocol = basic.key->ip_proto;
+	if (match->protocol != IPPROTO_TCP && match->protocol != IPPROTO_UDP)
+		return -EOPNOTSUPP;
+	match->source_port = ports.key->src;
+	match->destination_port = ports.key->dst;
+
+	if (control.key->addr_type == FLOW_DISSECTOR_KEY_IPV4_ADDRS) {
+		struct flow_match_ipv4_addrs addresses;
+
+		flow_rule_match_ipv4_addrs(rule, &addresses);
+		match->family = 4;
+		match->source.s6_addr32[0] = addresses.key->src;
+		match->destination.s6_addr32[0] = addresses.key->dst;
+	} else if (control.key->addr_type == FLOW_DISSECTOR_KEY_IPV6_ADDRS) {
+		struct flow_match_ipv6_addrs addresses;
+
+		flow_rule_match_ipv6_addrs(rule, &addresses);
+		match->family = 6;
+		match->source = addresses.key->src;
+		match->destination = addresses.key->dst;
+	} else {
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static void labengine_headers_fill(struct labengine_headers *headers,
+				   const struct labengine_tuple *tuple)
+{
+	memset(headers, 0, sizeof(*headers));
+	if (tuple->family == 4) {
+		headers->ipv4.saddr = tuple->source.s6_addr32[0];
+		headers->ipv4.daddr = tuple->destination.s6_addr32[0];
+	} else {
+		headers->ipv6.saddr = tuple->source;
+		headers->ipv6.daddr = tuple->destination;
+	}
+	headers->ports[0] = tuple->source_port;
+	headers->ports[1] = tuple->destination_port;
+}
+
+static void labengine_headers_read(const struct labengine_headers *headers,
+				   struct labengine_flow *flow)
+{
+	struct labengine_tuple *rewrite = &flow->rewrite;
+
+	*rewrite = flow->match;
+	if (rewrite->family == 4) {
+		rewrite->source.s6_addr32[0] = headers->ipv4.saddr;
+		rewrite->destination.s6_addr32[0] = headers->ipv4.daddr;
+	} else {
+		rewrite->source = headers->ipv6.saddr;
+		rewrite->destination = headers->ipv6.daddr;
+	}
+	rewrite->source_port = headers->ports[0];
+	rewrite->destination_port = headers->ports[1];
+	ether_addr_copy(flow->source, headers->eth.h_source);
+	ether_addr_copy(flow->destination, headers->eth.h_dest);
+}
+
+/* One MANGLE replaces the bits of a 32-bit word that its mask leaves out. */
+static int labengine_mangle(struct labengine_headers *headers, const struct flow_action_entry *action)
+{
+	u32 offset = action->mangle.offset;
+	size_t size;
+	void *start;
+	u32 word;
+
+	switch (action->mangle.htype) {
+	case FLOW_ACT_MANGLE_HDR_TYPE_ETH:
+		start = headers->eth_words;
+		size = sizeof(headers->eth_words);
+		break;
+	case FLOW_ACT_MANGLE_HDR_TYPE_IP4:
+		start = &headers->ipv4;
+		size = sizeof(headers->ipv4);
+		break;
+	case FLOW_ACT_MANGLE_HDR_TYPE_IP6:
+		start = &headers->ipv6;
+		size = sizeof(headers->ipv6);
+		break;
+	case FLOW_ACT_MANGLE_HDR_TYPE_TCP:
+	case FLOW_ACT_MANGLE_HDR_TYPE_UDP:
+		start = headers->ports;
+		size = sizeof(headers->ports);
+		break;
+	default:
+		return -EOPNOTSUPP;
+	}
+	if (offset > size - sizeof(word))
+		return -EOPNOTSUPP;
+	memcpy(&word, start + offset, sizeof(word));
+	word = (word & action->mangle.mask) | (action->mangle.val & ~action->mangle.mask);
+	memcpy(start + offset, &word, sizeof(word));
+	return 0;
+}
+
+static int labengine_offload_actions(struct flow_rule *rule, struct labengine_flow *flow)
+{
+	struct labengine_headers headers;
+	struct flow_action_entry *action;
+	int err;
+	int i;
+
+	labengine_headers_fill(&headers, &flow->match);
+	flow_action_for_each(i, action, &rule->action) {
+		switch (action->id) {
+		case FLOW_ACTION_MANGLE:
+			err = labengine_mangle(&headers, action);
+			if (err)
+				return err;
+			break;
+		case FLOW_ACTION_CSUM:
+			break;
+		case FLOW_ACTION_REDIRECT:
+			flow->out = labengine_port_of(action->dev);
+			break;
+		default:
+			return -EOPNOTSUPP;
+		}
+	}
+	labengine_headers_read(&headers, flow);
+	if (!flow->out)
+		return -EOPNOTSUPP;
+	if (!is_valid_ether_addr(flow->source) || !is_valid_ether_addr(flow->destination))
+		return -EINVAL;
+	return 0;
+}
+
+static int labengine_offload_program(struct flow_cls_offload *cls)
+{
+	struct flow_rule *rule = flow_cls_offload_flow_rule(cls);
+	struct labengine_flow *flow = kzalloc(sizeof(*flow), GFP_KERNEL);
+	int err;
+
+	if (!flow)
+		return -ENOMEM;
+	flow->cookie = cls->cookie;
+	flow->used = jiffies;
+	flow->reported_used = jiffies;
+	err = labengine_offload_match(rule, &flow->match);
+	if (!err)
+		err = labengine_offload_actions(rule, flow);
+	if (err) {
+		kfree(flow);
+		return err;
+	}
+	return labengine_table_add(flow);
+}
+
+/* Not inlined, so that a call trace names what went wrong. */
+static noinline void labengine_offload_touch_missing_entry(void)
+{
+	static struct labengine_flow *missing;
+
+	WRITE_ONCE(READ_ONCE(missing)->used, jiffies);
+}
+
+static noinline void labengine_offload_wait_for_engine(unsigned int seconds)
+{
+	ssleep(seconds);
+}
+
+static noinline void labengine_offload_poll_engine(unsigned int seconds)
+{
+	preempt_disable();
+	while (seconds--)
+		mdelay(1000);
+	preempt_enable();
+}
+
+static void labengine_offload_replace_faults(const struct flow_cls_offload *cls)
+{
+	struct labengine_faults *faults = &labengine_faults;
+	int seconds;
+
+	WARN(labengine_fault_take(&faults->warn_on_replace),
+	     "flow entry %lx does not match its slot\n", cls->cookie);
+	if (labengine_fault_take(&faults->oops_on_replace))
+		labengine_offload_touch_missing_entry();
+	if (labengine_fault_take(&faults->panic_on_replace))
+		panic(LABENGINE ": unrecoverable table error");
+	seconds = atomic_xchg(&faults->stall_on_replace, 0);
+	if (seconds > 0)
+		labengine_offload_wait_for_engine(seconds);
+	seconds = atomic_xchg(&faults->spin_on_replace, 0);
+	if (seconds > 0)
+		labengine_offload_poll_engine(seconds);
+}
+
+static noinline int labengine_offload_replace(struct flow_cls_offload *cls)
+{
+	u32 refuse = READ_ONCE(labengine_faults.refuse_errno);
+	int err;
+
+	atomic64_inc(&labengine_counters.replace);
+	labengine_offload_replace_faults(cls);
+	err = refuse ? -(int)refuse : labengine_offload_program(cls);
+	/* The kernel offers a flow to every bound port; the second time it is known. */
+	if (err && err != -EEXIST)
+		atomic64_inc(&labengine_counters.refused);
+	return err;
+}
+
+static noinline int labengine_offload_stats(struct flow_cls_offload *cls)
+{
+	u32 mode = READ_ONCE(labengine_faults.stats_mode);
+	struct labengine_usage usage;
+	int err;
+
+	atomic64_inc(&labengine_counters.stats);
+	if (labengine_fault_take(&labengine_faults.oops_on_stats))
+		labengine_offload_touch_missing_entry();
+	if (mode == LABENGINE_STATS_MISSING)
+		return -EOPNOTSUPP;
+	err = labengine_table_usage(cls->cookie, mode == LABENGINE_STATS_FROZEN, &usage);
+	if (err)
+		return err;
+	flow_stats_update(&cls->stats, usage.bytes, usage.packets, 0, usage.used,
+			  FLOW_ACTION_HW_STATS_DELAYED);
+	return 0;
+}
+
+static int labengine_offload_block_cb(enum tc_setup_type type, void *data, void *private)
+{
+	struct flow_cls_offload *cls = data;
+	struct net_device *dev = private;
+
+	/* As in the drivers of MediaTek and Airoha: switched off means deaf, for DESTROY too. */
+	if (type != TC_SETUP_CLSFLOWER || !tc_can_offload(dev))
+		return -EOPNOTSUPP;
+	switch (cls->command) {
+	case FLOW_CLS_REPLACE:
+		return labengine_offload_replace(cls);
+	case FLOW_CLS_DESTROY:
+		atomic64_inc(&labengine_counters.destroy);
+		return labengine_table_remove(cls->cookie);
+	case FLOW_CLS_STATS:
+		return labengine_offload_stats(cls);
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static LIST_HEAD(labengine_blocks);
+
+static int labengine_offload_bind(struct net_device *dev, struct flow_block_offload *offload)
+{
+	struct flow_block_cb *block;
+
+	/* Looked up per block, so one port may serve several flowtables. */
+	block = flow_block_cb_lookup(offload->block, labengine_offload_block_cb, dev);
+	if (!block) {
+		block = flow_block_cb_alloc(labengine_offload_block_cb, dev, dev, NULL);
+		if (IS_ERR(block))
+			return PTR_ERR(block);
+		flow_block_cb_add(block, offload);
+		list_add_tail(&block->driver_list, &labengine_blocks);
+		atomic64_inc(&labengine_counters.blocks);
+	}
+	flow_block_cb_incref(block);
+	return 0;
+}
+
+/* The flows stay in the table: unbinding is not a reason to touch the hardware. */
+static int labengine_offload_unbind(struct net_device *dev, struct flow_block_offload *offload)
+{
+	struct flow_block_cb *block;
+
+	block = flow_block_cb_lookup(offload->block, labengine_offload_block_cb, dev);
+	if (!block)
+		return -ENOENT;
+	if (!flow_block_cb_decref(block)) {
+		flow_block_cb_remove(block, offload);
+		list_del(&block->driver_list);
+		atomic64_dec(&labengine_counters.blocks);
+	}
+	return 0;
+}
+
+int labengine_offload_setup_tc(struct net_device *dev, enum tc_setup_type type, void *data)
+{
+	struct flow_block_offload *offload = data;
+
+	if (type != TC_SETUP_FT ||
+	    offload->binder_type != FLOW_BLOCK_BINDER_TYPE_CLSACT_INGRESS)
+		return -EOPNOTSUPP;
+	offload->driver_block_list = &labengine_blocks;
+	switch (offload->command) {
+	case FLOW_BLOCK_BIND:
+		return labengine_offload_bind(dev, offload);
+	case FLOW_BLOCK_UNBIND:
+		return labengine_offload_unbind(dev, offload);
+	default:
+		return -EOPNOTSUPP;
+	}
+}
