@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from tests.lab.engine.build import build_engine
+from tests.lab.guest_python import guest_python
 from tests.lab.kernel import DEFAULT_KERNEL, SUITES, LabError, ensure_kernel
 from tests.lab.vm import Machine
 
@@ -45,9 +46,9 @@ def main() -> int:
 
 
 def _pytest(engine: Path, marks: str, arguments: list[str]) -> list[str]:
-    environment = ["env", f"LAB_ENGINE={engine}", "PYTHONDONTWRITEBYTECODE=1"]
-    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", marks]
-    return [*environment, *pytest, *(arguments or ["-v"]), str(SCENARIOS)]
+    python = guest_python(LAB_ENGINE=str(engine))
+    pytest = ["-m", "pytest", "-p", "no:cacheprovider", "-m", marks]
+    return [*python, *pytest, *(arguments or ["-v"]), str(SCENARIOS)]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""This Python, for use inside the lab router, with the project already compiled.
+
+The guest sees the host's files copy-on-write, so what it compiles is lost with it, and
+an emulated processor compiles slowly: every start of the daemon would take many seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.lab.kernel import CACHE
+from tests.lab.vm import REPOSITORY
+
+COMPILED = CACHE / "compiled"
+SOURCES = ("daemon", "tests", "bench")
+
+
+def guest_python(**environment: str) -> list[str]:
+    """The words of a command line that runs Python in the guest, in this environment."""
+    variables = {**environment, "PYTHONPYCACHEPREFIX": str(COMPILED), "PYTHONPATH": "daemon"}
+    compiling = {**os.environ, **variables, "PYTHONDONTWRITEBYTECODE": ""}
+    command = [sys.executable, "-m", "compileall", "-q", *SOURCES]
+    subprocess.run(command, cwd=REPOSITORY, env=compiling, check=True)
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    return ["env", "PYTHONDONTWRITEBYTECODE=", *settings, sys.executable]
