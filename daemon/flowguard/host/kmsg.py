@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The record format of /dev/kmsg (Documentation/ABI/testing/dev-kmsg)."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from dataclasses import dataclass
+
+from flowguard.core.faults import LogRecord
+
+# The kernel's own limit (CONSOLE_EXT_LOG_MAX); a smaller buffer loses the record.
+RECORD_BYTES = 8192
+
+_ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+_KERNEL_PRIORITIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class KmsgRecord:
+    """A record as read.
+
+    `device_id` is the dictionary's DEVICE: `n<ifindex>`, `+<bus>:<name>`, `c<major>:<minor>`.
+    `continues` says that the text belongs to the end of the record before.
+    """
+
+    sequence: int
+    log: LogRecord
+    device_id: str = ""
+    continues: bool = False
+
+
+def parse(data: bytes) -> KmsgRecord | None:
+    """One record; None when it is none, which no kernel ever sent."""
+    header, separator, body = data.decode("utf-8", "replace").partition(";")
+    fields = header.split(",")
+    if not separator or len(fields) < 4:
+        return None
+    text, _, dictionary = body.partition("\n")
+    try:
+        priority, sequence, microseconds = int(fields[0]), int(fields[1]), int(fields[2])
+    except ValueError:
+        return None
+    kernel = priority < _KERNEL_PRIORITIES
+    record = LogRecord(_unescape(text), microseconds / 1e6, kernel, caller=_caller(fields))
+    return KmsgRecord(sequence, record, _device_id(dictionary), fields[3] == "c")
+
+
+def netdev_of(device_id: str) -> str | None:
+    """The one netdev of a device as the dictionary names it; None for none or several."""
+    try:
+        if device_id.startswith("n"):
+            return socket.if_indextoname(int(device_id[1:]))
+        if device_id.startswith("+"):
+            bus, _, name = device_id[1:].partition(":")
+            if "/" in device_id or not name:
+                return None
+            netdevs = os.listdir(f"/sys/bus/{bus}/devices/{name}/net")
+            return netdevs[0] if len(netdevs) == 1 else None
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _unescape(text: str) -> str:
+    if "\\x" not in text:
+        return text
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+def _caller(fields: list[str]) -> str:
+    for field in fields[4:]:
+        if field.startswith("caller="):
+            return field[7:]
+    return ""
+
+
+def _device_id(dictionary: str) -> str:
+    if not dictionary:
+        return ""
+    for line in dictionary.split("\n"):
+        if line.startswith(" DEVICE="):
+            return line[8:]
+    return ""
