@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from flowguard.core.model import FlowTuple
 from flowguard.offload.nfnetlink import (
-    ATTRIBUTE,
     HEADER,
     NETLINK_NETFILTER,
     NFGEN,
@@ -29,6 +28,7 @@ from flowguard.offload.nfnetlink import (
     NLMSG_ERROR,
     RECEIVE,
     MalformedMessage,
+    attribute,
     attributes,
 )
 
@@ -129,7 +129,7 @@ def delete(flow: Flow) -> bool:
 
 async def _dump(wanted: Filter) -> AsyncIterator[bytes]:
     wanted_bits = b"".join(
-        ATTRIBUTE.pack(8, kind) + NUMBER.pack(number)
+        attribute(kind, NUMBER.pack(number))
         for kind, number, mask in (
             (CTA_STATUS, wanted.status, wanted.status_mask),
             (CTA_STATUS_MASK, wanted.status_mask, wanted.status_mask),
@@ -234,23 +234,16 @@ def _encoded_tuple(kind: int, flow: FlowTuple) -> tuple[int, bytes]:
     family = socket.AF_INET6 if ":" in flow.source else socket.AF_INET
     source = CTA_IP_V6_SRC if family == socket.AF_INET6 else CTA_IP_V4_SRC
     protocol = PROTOCOL_NUMBERS.get(flow.protocol) or int(flow.protocol)
-    addresses = _attribute(source, socket.inet_pton(family, flow.source)) + _attribute(
+    addresses = attribute(source, socket.inet_pton(family, flow.source)) + attribute(
         source + 1, socket.inet_pton(family, flow.destination)
     )
     ports = (
-        _attribute(CTA_PROTO_NUM, bytes((protocol,)))
-        + _attribute(CTA_PROTO_SRC_PORT, PORT.pack(flow.source_port))
-        + _attribute(CTA_PROTO_DST_PORT, PORT.pack(flow.destination_port))
+        attribute(CTA_PROTO_NUM, bytes((protocol,)))
+        + attribute(CTA_PROTO_SRC_PORT, PORT.pack(flow.source_port))
+        + attribute(CTA_PROTO_DST_PORT, PORT.pack(flow.destination_port))
     )
-    body = _attribute(CTA_TUPLE_IP | NESTED, addresses) + _attribute(
-        CTA_TUPLE_PROTO | NESTED, ports
-    )
-    return family, _attribute(kind | NESTED, body)
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    length = ATTRIBUTE.size + len(value)
-    return ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
+    body = attribute(CTA_TUPLE_IP | NESTED, addresses) + attribute(CTA_TUPLE_PROTO | NESTED, ports)
+    return family, attribute(kind | NESTED, body)
 
 
 def _request(kind: int, flags: int, family: int, body: bytes) -> bytes:

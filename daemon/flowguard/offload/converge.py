@@ -153,8 +153,7 @@ class Converger:
             self._timeouts.restore()
 
     def _is_bound(self) -> bool:
-        found = tables.read(self._nftables).hardware
-        return _is_bound(found)
+        return any(map(_exists, tables.bound_devices(self._nftables)))
 
     async def _commit(self, requests: list[Request]) -> None:
         if requests:
@@ -195,17 +194,12 @@ def _exists(device: str) -> bool:
     return True
 
 
-def _is_bound(found: TableState | None) -> bool:
-    return found is not None and bool(found.hardware) and any(map(_exists, found.devices))
-
-
 def _leaves_hardware(found: TableState | None, table: Table | None) -> bool:
     """Whether getting to the table unbinds a device that may hold flows."""
-    if found is None or not _is_bound(found):
+    if found is None or not found.hardware:
         return False
-    if table is None or not tables.can_update(table, found):
-        return True
-    return any(_exists(name) for name in set(found.devices) - set(table.devices))
+    stays = table.devices if table and tables.can_update(table, found) else ()
+    return any(_exists(name) for name in found.devices if name not in stays)
 
 
 def _stop_taking(found: TablesState, plan: Plan) -> list[Request]:

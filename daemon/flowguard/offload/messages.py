@@ -10,16 +10,21 @@ import binascii
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from flowguard.offload.narrow_pyroute2 import pyroute2_module
 from flowguard.offload.nfnetlink import (
     FAMILY_INET,
+    HEADER,
+    NFGEN,
     NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_REQUEST,
     SUBSYSTEM,
     Request,
+    attributes,
+    extended,
 )
 
 _nft = pyroute2_module("netlink.nfnetlink.nftsocket")
@@ -33,7 +38,8 @@ HOOK_FORWARD = 2
 ACCEPT = 1
 TYPE_IFNAME = 41
 IFNAME_SIZE = 16
-COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT
+NFTA_RULE_USERDATA = 7
+COMMENT = 0  # the type in nftables' own type-length-value format
 # Host byte order, so that nft prints the names as text.
 KEY_BYTE_ORDER = [("NFTNL_UDATA_SET_KEYBYTEORDER", struct.pack("=I", 1))]
 
@@ -43,27 +49,16 @@ COUNTER_FLAG = "NFT_FLOWTABLE_COUNTER"
 Expression = dict[str, Any]
 
 
-# The kernel calls the expression flow_offload; pyroute2 has it under another name only, and
-# its type for the comment differs between versions.
-_flow_offload: Any = type(
+# The kernel calls the expression flow_offload; pyroute2 has it under another name only.
+_FlowOffload: Any = type(
     "nft_flow_offload",
     (_nla,),
     {"nla_map": (("NFTA_FLOW_UNSPEC", "none"), ("NFTA_FLOW_TABLE_NAME", "asciiz"))},
 )
-_expression: Any = type(
-    "nft_expr", (_nft.nft_rule_msg.nft_expr,), {"nft_flow_offload": _flow_offload}
+_Expression: Any = type(
+    "nft_expr", (_nft.nft_rule_msg.nft_expr,), {"nft_flow_offload": _FlowOffload}
 )
-RuleMessage: Any = type(
-    "RuleMessage",
-    (_nft.nft_rule_msg,),
-    {
-        "nla_map": tuple(
-            (name, "cdata" if name == "NFTA_RULE_USERDATA" else kind)
-            for name, kind in _nft.nft_rule_msg.nla_map
-        ),
-        "nft_expr": _expression,
-    },
-)
+_Rule: Any = type("Rule", (_nft.nft_rule_msg,), {"nft_expr": _Expression})
 
 
 def new_table(table: str) -> Request:
@@ -74,6 +69,7 @@ def delete_table(table: str) -> Request:
     return _table(table, _nft.NFT_MSG_DELTABLE, 0, f"delete table {table}")
 
 
+@cache
 def get_table(table: str) -> Request:
     return _table(table, _nft.NFT_MSG_GETTABLE, 0, f"read table {table}")
 
@@ -84,7 +80,7 @@ def _table(table: str, kind: int, flags: int, what: str) -> Request:
 
 def new_chain(table: str, priority: int) -> Request:
     hook = [("NFTA_HOOK_HOOKNUM", HOOK_FORWARD), ("NFTA_HOOK_PRIORITY", priority)]
-    attributes = [
+    fields = [
         ("NFTA_CHAIN_TABLE", table),
         ("NFTA_CHAIN_NAME", CHAIN),
         ("NFTA_CHAIN_HOOK", {"attrs": hook}),
@@ -92,17 +88,18 @@ def new_chain(table: str, priority: int) -> Request:
         ("NFTA_CHAIN_POLICY", ACCEPT),
     ]
     what = f"forward chain in table {table}"
-    return _request(_nft.nft_chain_msg, _nft.NFT_MSG_NEWCHAIN, NLM_F_CREATE, what, attributes)
+    return _request(_nft.nft_chain_msg, _nft.NFT_MSG_NEWCHAIN, NLM_F_CREATE, what, fields)
 
 
+@cache
 def get_chain(table: str) -> Request:
-    attributes = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", CHAIN)]
+    fields = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", CHAIN)]
     what = f"read forward chain in table {table}"
-    return _request(_nft.nft_chain_msg, _nft.NFT_MSG_GETCHAIN, 0, what, attributes)
+    return _request(_nft.nft_chain_msg, _nft.NFT_MSG_GETCHAIN, 0, what, fields)
 
 
 def new_set(table: str) -> Request:
-    attributes = [
+    fields = [
         ("NFTA_SET_TABLE", table),
         ("NFTA_SET_NAME", DEVICE_SET),
         ("NFTA_SET_KEY_TYPE", TYPE_IFNAME),
@@ -111,7 +108,7 @@ def new_set(table: str) -> Request:
         ("NFTA_SET_USERDATA", KEY_BYTE_ORDER),
     ]
     what = f"set of devices in table {table}"
-    return _request(_nft.nft_set_msg, _nft.NFT_MSG_NEWSET, NLM_F_CREATE, what, attributes)
+    return _request(_nft.nft_set_msg, _nft.NFT_MSG_NEWSET, NLM_F_CREATE, what, fields)
 
 
 def add_elements(table: str, names: Sequence[str]) -> Request:
@@ -124,44 +121,46 @@ def delete_elements(table: str, names: Sequence[str]) -> Request:
     return _elements(table, _nft.NFT_MSG_DELSETELEM, 0, what, names)
 
 
+@cache
 def get_elements(table: str) -> Request:
     what = f"read set of devices in table {table}"
     return _elements(table, _nft.NFT_MSG_GETSETELEM, 0, what, [])
 
 
 def _elements(table: str, kind: int, flags: int, what: str, names: Sequence[str]) -> Request:
-    attributes: list[tuple[str, Any]] = [
+    fields: list[tuple[str, Any]] = [
         ("NFTA_SET_ELEM_LIST_TABLE", table),
         ("NFTA_SET_ELEM_LIST_SET", DEVICE_SET),
     ]
     if names:
         elements = [{"attrs": [("NFTA_SET_ELEM_KEY", value(padded_name(n)))]} for n in names]
-        attributes.append(("NFTA_SET_ELEM_LIST_ELEMENTS", elements))
-    return _request(_nft.nft_set_elem_list_msg, kind, flags, what, attributes)
+        fields.append(("NFTA_SET_ELEM_LIST_ELEMENTS", elements))
+    return _request(_nft.nft_set_elem_list_msg, kind, flags, what, fields)
 
 
 def new_flowtable(table: str, priority: int, hardware: bool, devices: Sequence[str]) -> Request:
     """Create it, or add the devices it does not have yet."""
     flags = {HARDWARE_FLAG, COUNTER_FLAG} if hardware else {COUNTER_FLAG}
-    attributes = [
+    fields = [
         *_flowtable_devices(table, devices, priority),
         ("NFTA_FLOWTABLE_FLAGS", frozenset(flags)),
     ]
     what = f"{'hardware' if hardware else 'software'} flowtable on {', '.join(devices)}"
-    request = _flowtable(_nft.NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, what, attributes)
+    request = _flowtable(_nft.NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, what, fields)
     return replace(request, binds=tuple(devices)) if hardware else request
 
 
 def delete_flowtable_devices(table: str, priority: int, devices: Sequence[str]) -> Request:
     what = f"remove {', '.join(devices)} from the flowtable of table {table}"
-    attributes = _flowtable_devices(table, devices, priority)
-    return _flowtable(_nft.NFT_MSG_DELFLOWTABLE, 0, what, attributes)
+    fields = _flowtable_devices(table, devices, priority)
+    return _flowtable(_nft.NFT_MSG_DELFLOWTABLE, 0, what, fields)
 
 
+@cache
 def get_flowtable(table: str) -> Request:
     what = f"read flowtable of table {table}"
-    attributes = [("NFTA_FLOWTABLE_TABLE", table), ("NFTA_FLOWTABLE_NAME", FLOWTABLE)]
-    return _flowtable(_nft.NFT_MSG_GETFLOWTABLE, 0, what, attributes)
+    fields = [("NFTA_FLOWTABLE_TABLE", table), ("NFTA_FLOWTABLE_NAME", FLOWTABLE)]
+    return _flowtable(_nft.NFT_MSG_GETFLOWTABLE, 0, what, fields)
 
 
 def _flowtable_devices(table: str, devices: Sequence[str], priority: int) -> list[tuple[str, Any]]:
@@ -177,22 +176,23 @@ def _flowtable_devices(table: str, devices: Sequence[str], priority: int) -> lis
     ]
 
 
-def _flowtable(kind: int, flags: int, what: str, attributes: list[tuple[str, Any]]) -> Request:
-    return _request(_nft.nft_flowtable_msg, kind, flags, what, attributes)
+def _flowtable(kind: int, flags: int, what: str, fields: list[tuple[str, Any]]) -> Request:
+    return _request(_nft.nft_flowtable_msg, kind, flags, what, fields)
 
 
-def new_rule(table: str, expressions: Sequence[Expression], comment: str) -> Request:
-    """Append a rule; nft shows the comment."""
-    text = comment.encode() + b"\0"
-    attributes = [
+def new_rule(table: str, expressions: Sequence[Expression]) -> tuple[Request, str]:
+    """Append a rule; also returns its comment, which changes whenever its meaning does."""
+    fields = [
         ("NFTA_RULE_TABLE", table),
         ("NFTA_RULE_CHAIN", CHAIN),
         ("NFTA_RULE_EXPRESSIONS", list(expressions)),
-        ("NFTA_RULE_USERDATA", bytes((COMMENT, len(text))) + text),
     ]
     flags = NLM_F_CREATE | NLM_F_APPEND
-    what = f"rule in table {table}"
-    return _request(RuleMessage, _nft.NFT_MSG_NEWRULE, flags, what, attributes)
+    request = _request(_Rule, _nft.NFT_MSG_NEWRULE, flags, f"rule in table {table}", fields)
+    comment = f"flowguard {binascii.crc32(request.data):08x}"
+    text = comment.encode() + b"\0"
+    userdata = bytes((COMMENT, len(text))) + text
+    return replace(request, data=extended(request.data, NFTA_RULE_USERDATA, userdata)), comment
 
 
 def delete_rules(table: str) -> Request:
@@ -200,13 +200,14 @@ def delete_rules(table: str) -> Request:
     return _rules(table, _nft.NFT_MSG_DELRULE, f"delete the rules of table {table}")
 
 
+@cache
 def get_rules(table: str) -> Request:
     return _rules(table, _nft.NFT_MSG_GETRULE, f"read the rules of table {table}")
 
 
 def _rules(table: str, kind: int, what: str) -> Request:
-    attributes = [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", CHAIN)]
-    return _request(RuleMessage, kind, 0, what, attributes)
+    fields = [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", CHAIN)]
+    return _request(_Rule, kind, 0, what, fields)
 
 
 def chain_priority(data: bytes) -> int | None:
@@ -238,10 +239,10 @@ def set_names(data: bytes) -> list[str]:
 
 def rule_comment(data: bytes) -> str:
     """The comment of a rule, or nothing for a rule that has no readable one."""
-    userdata = bytes(_decoded(RuleMessage, data).get_attr("NFTA_RULE_USERDATA") or b"")
-    if len(userdata) < 2 or userdata[0] != COMMENT:
-        return ""
-    return userdata[2 : 2 + userdata[1]].rstrip(b"\0").decode(errors="replace")
+    for kind, first, last in attributes(data, HEADER.size + NFGEN.size, len(data)):
+        if kind == NFTA_RULE_USERDATA and last - first > 2 and data[first] == COMMENT:
+            return data[first + 2 : last].rstrip(b"\0").decode(errors="replace")
+    return ""
 
 
 def _decoded(message: Any, data: bytes) -> Any:
@@ -259,16 +260,11 @@ def padded_name(name: str) -> bytes:
     return name.encode().ljust(IFNAME_SIZE, b"\0")
 
 
-def fingerprint(expressions: Sequence[Expression]) -> str:
-    """Eight hex digits that change whenever the encoded meaning of a rule does."""
-    return f"{binascii.crc32(new_rule('', expressions, '').data):08x}"
-
-
 def _request(
-    message: Any, kind: int, flags: int, what: str, attributes: Iterable[tuple[str, Any]]
+    message: Any, kind: int, flags: int, what: str, fields: Iterable[tuple[str, Any]]
 ) -> Request:
     encoded = message()
-    encoded["attrs"] = list(attributes)
+    encoded["attrs"] = list(fields)
     encoded["nfgen_family"] = FAMILY_INET
     encoded["header"]["type"] = SUBSYSTEM << 8 | kind
     encoded["header"]["flags"] = NLM_F_REQUEST | flags

@@ -13,6 +13,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,17 @@ def attributes(buffer: bytes, start: int, end: int) -> Iterator[tuple[int, int, 
             raise MalformedMessage(f"attribute of length {length}")
         yield kind & ATTRIBUTE_TYPE, offset + ATTRIBUTE.size, offset + length
         offset += (length + 3) & ~3
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    length = ATTRIBUTE.size + len(value)
+    return ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
+
+
+def extended(message: bytes, kind: int, value: bytes) -> bytes:
+    """The message with one more attribute at its end."""
+    whole = message + attribute(kind, value)
+    return len(whole).to_bytes(4, sys.byteorder) + whole[4:]
 
 
 class Nftables:

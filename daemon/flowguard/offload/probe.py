@@ -30,12 +30,12 @@ async def probe(nftables: Nftables, device: str) -> Capability:
     """
     try:
         feature = has_feature(device, FEATURE)
-        bound = tables.read(nftables).hardware
+        bound = tables.bound_devices(nftables)
     except OSError as error:
         return Capability(None, error.strerror or str(error))
     if feature is False:
         return Capability(False, f"{FEATURE} is off, or the driver does not have it (ethtool -k)")
-    if bound and bound.hardware and device in bound.devices:
+    if device in bound:
         return Capability(True, "in use")
     refusal = await refusal_of(nftables, device, hardware=True)
     if refusal is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from flowguard.core.plan import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
+from flowguard.core.plan import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Rule, Table
 from flowguard.offload import messages
 from flowguard.offload.expressions import rule_expressions
 from flowguard.offload.nfnetlink import Message, Nftables, Request
@@ -48,7 +49,7 @@ def _wanted(table: Table) -> TableState:
         hardware=table.hardware,
         devices=tuple(sorted(table.devices)),
         forward_names=tuple(sorted(table.forward_names)),
-        rules=tuple(comment for _, comment in _rules(table)),
+        rules=tuple(_encoded(table.name, rule)[1] for rule in table.rules),
     )
 
 
@@ -114,16 +115,13 @@ def _difference(left: Sequence[str], right: Sequence[str]) -> list[str]:
 
 
 def _new_rules(table: Table) -> list[Request]:
-    return [
-        messages.new_rule(table.name, expressions, comment)
-        for expressions, comment in _rules(table)
-    ]
+    return [_encoded(table.name, rule)[0] for rule in table.rules]
 
 
-def _rules(table: Table) -> list[tuple[list[messages.Expression], str]]:
-    """Each rule's expressions and the comment by which it is known again."""
-    expressions = [rule_expressions(rule) for rule in table.rules]
-    return [(e, f"flowguard {messages.fingerprint(e)}") for e in expressions]
+# Encoding takes milliseconds a rule, and every look at the tables compares the comments.
+@lru_cache(maxsize=1024)
+def _encoded(table: str, rule: Rule) -> tuple[Request, str]:
+    return messages.new_rule(table, rule_expressions(rule))
 
 
 def read(nftables: Nftables) -> TablesState:
@@ -137,6 +135,14 @@ def read(nftables: Nftables) -> TablesState:
         if len(generations) <= 1:
             break
     return state
+
+
+def bound_devices(nftables: Nftables) -> tuple[str, ...]:
+    """The devices of our hardware flowtable; raises OSError when the kernel cannot say."""
+    flowtable = nftables.get(messages.get_flowtable(HARDWARE_TABLE))
+    if flowtable is None or not messages.is_hardware(flowtable.data):
+        return ()
+    return messages.flowtable_devices(flowtable.data)
 
 
 def _read(nftables: Nftables, name: str, generations: set[int]) -> TableState | None:
