@@ -11,18 +11,15 @@ import os
 import subprocess
 import sys
 
-from tests.lab.kernel import CACHE
 from tests.lab.vm import REPOSITORY
 
-COMPILED = CACHE / "compiled"
 SOURCES = ("daemon", "tests", "bench")
 
 
 def guest_python(**environment: str) -> list[str]:
     """The words of a command line that runs Python in the guest, in this environment."""
-    variables = {**environment, "PYTHONPYCACHEPREFIX": str(COMPILED), "PYTHONPATH": "daemon"}
-    compiling = {**os.environ, **variables, "PYTHONDONTWRITEBYTECODE": ""}
+    compiling = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     command = [sys.executable, "-m", "compileall", "-q", *SOURCES]
     subprocess.run(command, cwd=REPOSITORY, env=compiling, check=True)
-    settings = [f"{name}={value}" for name, value in variables.items()]
-    return ["env", "PYTHONDONTWRITEBYTECODE=", *settings, sys.executable]
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    return ["env", *settings, "PYTHONPATH=daemon", sys.executable]
