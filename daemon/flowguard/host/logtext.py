@@ -60,23 +60,21 @@ def read(text: str) -> list[LogRecord]:
 
 
 def _parts(lines: Iterable[str]) -> list[list[str]]:
-    """Parts of a pstore dump in order: Part1 holds the newest text of each crash."""
-    parts: list[list[str]] = [[]]
-    numbers = [0]
+    """Parts of pstore dumps in order: Part1 holds the newest text of its crash."""
+    ordered: list[list[str]] = [[]]
+    crash = last = 0
+    part = ordered[0]
     for line in lines:
-        if found := _PSTORE.match(line):
-            parts.append([])
-            numbers.append(int(found["part"]))
-        else:
-            parts[-1].append(line)
-    ordered: list[list[str]] = []
-    crash: list[list[str]] = []
-    for number, part, before in zip(numbers, parts, [0, *numbers], strict=False):
-        if number <= before:
-            ordered += crash
-            crash = []
-        crash.insert(0, part)
-    return ordered + crash
+        found = _PSTORE.match(line)
+        if not found:
+            part.append(line)
+            continue
+        number = int(found["part"])
+        if number <= last or not crash:
+            crash = len(ordered)
+        part, last = [], number
+        ordered.insert(crash, part)
+    return ordered
 
 
 def _line(raw: str) -> _Line:

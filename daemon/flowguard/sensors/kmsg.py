@@ -83,7 +83,7 @@ class KmsgReader:
         whole = record.log
         before = self._before
         joins = record.continues and before is not None and before.caller == whole.caller
-        if joins and before and not self._rules.may_match(before.text):
+        if joins and before and not self._rules.match(before):
             whole = replace(whole, text=before.text + whole.text)
         self._before = whole
         if record.device_id and self._rules.may_match(whole.text):
