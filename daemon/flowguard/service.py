@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flowguard.api import Api
+from flowguard.core.faults import FaultRules
 from flowguard.core.model import (
     Command,
     Configured,
@@ -41,6 +42,7 @@ from flowguard.host import configuration
 from flowguard.host.clock import boot_id, monotonic
 from flowguard.host.configuration import Configuration
 from flowguard.host.control import ControlServer
+from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
 from flowguard.offload.converge import ConvergeError, Converger
@@ -77,7 +79,7 @@ class Paths:
 class Service:
     """Owns the state, the kernel's tables and the sensors for the life of the daemon."""
 
-    def __init__(self, paths: Paths, loaded: configuration.Loaded) -> None:
+    def __init__(self, paths: Paths, loaded: configuration.Loaded, fault_rules: FaultRules) -> None:
         self.paths = paths
         self.configuration: Configuration = loaded.configuration
         self.problems: tuple[str, ...] = tuple(str(p) for p in loaded.problems)
@@ -89,6 +91,8 @@ class Service:
         self.stopping = False
         self._store = StateStore(paths.state_directory, self.boot_id)
         self._recorder = EventRecorder(paths.runtime_directory)
+        self._rules = fault_rules
+        self._kmsg_position = KmsgPosition(paths.runtime_directory)
         self._nftables = Nftables()
         self._converger = Converger(
             self._nftables,
@@ -97,6 +101,7 @@ class Service:
             flow_timeout=self.configuration.flow_timeout,
         )
         self._flow_counter = FlowCounter()
+        self._kmsg: KmsgSensor | None = None
         self._converging: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -206,6 +211,8 @@ class Service:
         while True:
             if self.plan.hardware or self.plan.software:
                 await self.look_at_flows()
+            if self._kmsg:
+                self._kmsg_position.save(self._kmsg.handled)
             await asyncio.sleep(FLOWS_SECONDS)
 
     async def look_at_flows(self) -> None:
@@ -216,9 +223,14 @@ class Service:
         except OSError as error:
             self.sensors["flows"] = f"flows cannot be counted: {error.strerror}"
 
-    def _on_fault(self, fault: Fault) -> None:
+    def _start_kmsg(self) -> KmsgSensor:
+        self._kmsg = KmsgSensor(self._rules, self._on_fault, after=self._kmsg_position.load())
+        return self._kmsg
+
+    def _on_fault(self, sequence: int, fault: Fault) -> None:
         log.warning("%s fault %s: %s", fault.attribution, fault.rule, fault.line)
         self.feed(FaultSeen(monotonic(), fault))
+        self._kmsg_position.save(sequence)
 
     def _start_sensors(self) -> None:
         """A sensor that cannot start is reported in the status; the others work."""
@@ -227,7 +239,7 @@ class Service:
             "tables",
             lambda: TableWatch(self._nftables.port, lambda: self._spawn(self._check_tables())),
         )
-        self._sense("kmsg", lambda: KmsgSensor(self._on_fault))
+        self._sense("kmsg", self._start_kmsg)
         self._spawn(self._watch_flows())
 
     def _sense(self, name: str, start: Callable[[], Any]) -> None:
@@ -287,14 +299,21 @@ class Service:
         self.feed(WantedChanged(monotonic(), level))
 
     async def reload(self) -> None:
-        """Read the configuration again; only what changed is converged."""
+        """Read the configuration again; only what changed is converged.
+
+        A file that cannot be read changes nothing: half an edit must not cost the speed.
+        """
         loaded = configuration.load(self.paths.configuration)
         self.problems = tuple(str(p) for p in loaded.problems)
         for problem in self.problems:
             log.warning("%s", problem)
+        if not loaded.readable:
+            log.error("the configuration stays as it was")
+            return
         former, self.configuration = self.configuration, loaded.configuration
         new = self.configuration
-        self.feed(Configured(monotonic(), new.level, new.policy_settings))
+        wanted = new.level if new.enabled else Level.NONE
+        self.feed(Configured(monotonic(), wanted, new.policy_settings))
         self._capable.clear()
         await self._rescan()
         if new.offload_settings != former.offload_settings:

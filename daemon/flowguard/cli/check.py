@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    findings = asyncio.run(_findings(options.config))
+    findings = asyncio.run(_findings(options.config or configuration.default_path()))
     if options.json:
         print(json.dumps(to_json(findings), indent=1))
     else:

@@ -11,7 +11,6 @@ from typing import Any
 
 from flowguard.host.control import DEFAULT_SOCKET, ApiError, Unreachable, request
 
-DEFAULT_CONFIGURATION = "/etc/config/flowguard"
 DEFAULT_STATE_DIRECTORY = "/etc/flowguard"
 
 
@@ -30,7 +29,7 @@ def add_socket(parser: argparse.ArgumentParser) -> None:
 
 def add_configuration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--config", default=DEFAULT_CONFIGURATION, help="the UCI file (%(default)s)"
+        "--config", help="the UCI file (/etc/config/flowguard, unless overridden at run time)"
     )
 
 

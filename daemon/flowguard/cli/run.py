@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 
 from flowguard.cli.common import (
@@ -30,22 +31,32 @@ def run(options: argparse.Namespace) -> ExitCode:
 
     from flowguard.host import configuration, log
 
+    # A reload may be asked for before the loop listens for it; Python would die of it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if os.geteuid() != 0:
         print("flowguard: run: only root may change the flowtables", file=sys.stderr)
         return ExitCode.USAGE
-    loaded = configuration.load(options.config)
+    path = options.config or configuration.default_path()
+    loaded = configuration.load(path)
     if not loaded.configuration.enabled:
         for problem in loaded.problems:
             print(f"flowguard: {problem}", file=sys.stderr)
-        print(f"flowguard: not enabled in {options.config}", file=sys.stderr)
+        print(f"flowguard: not enabled in {path}", file=sys.stderr)
         return ExitCode.USAGE if loaded.problems else ExitCode.FINE
     log.set_up(loaded.configuration.log_level)
+    from flowguard import rules
+    from flowguard.core.faults import RuleError
     from flowguard.service import Paths, Service
 
-    paths = Paths(options.config, options.state_dir, options.socket)
+    try:
+        fault_rules = rules.load(loaded.configuration.rules)
+    except RuleError as error:
+        print(f"flowguard: run: {error}", file=sys.stderr)
+        return ExitCode.USAGE
+    paths = Paths(path, options.state_dir, options.socket)
 
     async def serve() -> None:
-        await Service(paths, loaded).run()
+        await Service(paths, loaded, fault_rules).run()
 
     try:
         asyncio.run(serve())
