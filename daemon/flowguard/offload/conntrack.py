@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from flowguard.core.model import FlowTuple
 from flowguard.offload.nfnetlink import (
     HEADER,
+    NESTED,
     NETLINK_NETFILTER,
     NFGEN,
     NLM_F_ACK,
@@ -42,7 +43,6 @@ CTA_MARK_MASK, CTA_STATUS_MASK = 21, 26
 CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
 CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST = 1, 2, 3, 4
 CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
-NESTED = 0x8000
 
 PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", 47: "gre"}
 PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()}

@@ -4,12 +4,16 @@
 Addresses and ports are those of the connection's original direction, so that an exclusion
 holds for the packets of both directions. Registers hold conntrack marks and states in the
 machine's byte order, everything from headers in network order.
+
+Packed by hand: pyroute2 has no working flow expression and takes milliseconds a rule.
+Attributes: include/uapi/linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Any, assert_never
+from enum import IntEnum
+from typing import assert_never
 
 from flowguard.core.plan import (
     Action,
@@ -32,8 +36,50 @@ from flowguard.core.plan import (
     SetMark,
     Side,
 )
-from flowguard.offload.messages import DEVICE_SET, FLOWTABLE, Expression, padded_name, value
+from flowguard.offload.names import DEVICE_SET, FLOWTABLE, padded_name
+from flowguard.offload.nfnetlink import NESTED, attribute
 
+
+class Nfta(IntEnum):
+    """NFTA_* attribute types."""
+
+    LIST_ELEM = 1
+    EXPR_NAME = 1
+    EXPR_DATA = 2
+    DATA_VALUE = 1
+    DATA_VERDICT = 2
+    VERDICT_CODE = 1
+    META_DREG = 1
+    META_KEY = 2
+    CT_DREG = 1
+    CT_KEY = 2
+    CT_DIRECTION = 3
+    CT_SREG = 4
+    PAYLOAD_DREG = 1
+    PAYLOAD_BASE = 2
+    PAYLOAD_OFFSET = 3
+    PAYLOAD_LEN = 4
+    CMP_SREG = 1
+    CMP_OP = 2
+    CMP_DATA = 3
+    BITWISE_SREG = 1
+    BITWISE_DREG = 2
+    BITWISE_LEN = 3
+    BITWISE_MASK = 4
+    BITWISE_XOR = 5
+    LOOKUP_SET = 1
+    LOOKUP_SREG = 2
+    LOOKUP_FLAGS = 5
+    NG_DREG = 1
+    NG_MODULUS = 2
+    NG_TYPE = 3
+    NG_OFFSET = 4
+    IMMEDIATE_DREG = 1
+    IMMEDIATE_DATA = 2
+    FLOW_TABLE_NAME = 1
+
+
+VERDICT_REGISTER = 0
 REGISTER = 1
 META_IIFNAME, META_OIFNAME, META_NFPROTO, META_L4PROTO = 6, 7, 15, 16
 INTERFACE_KEY = {Side.SOURCE: META_IIFNAME, Side.DESTINATION: META_OIFNAME}
@@ -51,17 +97,18 @@ ORIGINAL = 0
 STATE_NEW = 8
 NETWORK_HEADER = 1
 EQUAL, NOT_EQUAL, AT_MOST, AT_LEAST = 0, 1, 3, 5
+INVERTED = 1
 RANDOM = 1
 RETURN = -5
 
 
-def rule_expressions(rule: Rule) -> list[Expression]:
-    """The expressions of a whole rule: its matches in order, then its action."""
+def rule_expressions(rule: Rule) -> bytes:
+    """The list of a whole rule's expressions: its matches in order, then its action."""
     matches = [expression for match in rule.matches for expression in _match(match)]
-    return [*matches, *_action(rule.action)]
+    return b"".join([*matches, *_action(rule.action)])
 
 
-def _match(wanted: Match) -> list[Expression]:
+def _match(wanted: Match) -> list[bytes]:
     match wanted:
         case DevicesOutside(side):
             return [_meta(INTERFACE_KEY[side]), _not_in_device_set()]
@@ -75,10 +122,10 @@ def _match(wanted: Match) -> list[Expression]:
             key = CT_ADDRESS[network.version, side]
             equal = _compare(EQUAL, network.network_address.packed)
             if network.prefixlen == network.max_prefixlen:
-                return [_conntrack(key, ORIGINAL), equal]
-            return [_conntrack(key, ORIGINAL), _mask(network.netmask.packed), equal]
+                return [_original(key), equal]
+            return [_original(key), _mask(network.netmask.packed), equal]
         case PortIn(side, first, last):
-            return [_conntrack(CT_PORT[side], ORIGINAL), *_port_range(first, last)]
+            return [_original(CT_PORT[side]), *_port_range(first, last)]
         case DscpIs(family, dscp):
             return [*_match(FamilyIs(family)), *_dscp(family, dscp)]
         case MarkIs(mask, mark):
@@ -92,27 +139,20 @@ def _match(wanted: Match) -> list[Expression]:
             assert_never(wanted)
 
 
-def _action(action: Action) -> list[Expression]:
+def _action(action: Action) -> list[bytes]:
     match action:
         case Offload():
-            return [_expression("flow_offload", ("NFTA_FLOW_TABLE_NAME", FLOWTABLE))]
+            return [_expression("flow_offload", _text(Nfta.FLOW_TABLE_NAME, FLOWTABLE))]
         case SetMark(bits):
             keep = _mask(_native(~bits & 0xFFFFFFFF), xor=_native(bits))
             return [_conntrack(CT_MARK), keep, _set_mark()]
         case Leave():
-            verdict = {"attrs": [("NFTA_VERDICT_CODE", RETURN)]}
-            return [
-                _expression(
-                    "immediate",
-                    ("NFTA_IMMEDIATE_DREG", 0),
-                    ("NFTA_IMMEDIATE_DATA", {"attrs": [("NFTA_DATA_VERDICT", verdict)]}),
-                )
-            ]
+            return [_verdict(RETURN)]
         case _:
             assert_never(action)
 
 
-def _port_range(first: int, last: int) -> list[Expression]:
+def _port_range(first: int, last: int) -> list[bytes]:
     if first == last:
         return [_compare(EQUAL, struct.pack("!H", first))]
     return [
@@ -121,7 +161,7 @@ def _port_range(first: int, last: int) -> list[Expression]:
     ]
 
 
-def _dscp(family: Family, dscp: int) -> list[Expression]:
+def _dscp(family: Family, dscp: int) -> list[bytes]:
     """RFC 2474: the upper six bits of the IPv4 TOS byte, or of the IPv6 traffic class."""
     if family is Family.IPV4:
         field, mask, wanted = _network_header(1, 1), b"\xfc", bytes((dscp << 2,))
@@ -130,77 +170,101 @@ def _dscp(family: Family, dscp: int) -> list[Expression]:
     return [field, _mask(mask), _compare(EQUAL, wanted)]
 
 
-def _expression(name: str, *attributes: tuple[str, Any]) -> Expression:
-    return {
-        "attrs": [
-            ("NFTA_EXPR_NAME", name),
-            ("NFTA_EXPR_DATA", {"attrs": list(attributes)}),
-        ]
-    }
+def _expression(name: str, *attributes: bytes) -> bytes:
+    named = _text(Nfta.EXPR_NAME, name)
+    data = attribute(Nfta.EXPR_DATA | NESTED, b"".join(attributes))
+    return attribute(Nfta.LIST_ELEM | NESTED, named + data)
 
 
-def _meta(key: int) -> Expression:
-    return _expression("meta", ("NFTA_META_KEY", key), ("NFTA_META_DREG", REGISTER))
+def _meta(key: int) -> bytes:
+    return _expression("meta", _number(Nfta.META_KEY, key), _number(Nfta.META_DREG, REGISTER))
 
 
-def _conntrack(key: int, direction: int | None = None) -> Expression:
-    attributes = [("NFTA_CT_KEY", key), ("NFTA_CT_DREG", REGISTER)]
-    if direction is not None:
-        attributes.append(("NFTA_CT_DIRECTION", direction))
-    return _expression("ct", *attributes)
+def _conntrack(key: int) -> bytes:
+    return _expression("ct", _number(Nfta.CT_KEY, key), _number(Nfta.CT_DREG, REGISTER))
 
 
-def _set_mark() -> Expression:
-    return _expression("ct", ("NFTA_CT_KEY", CT_MARK), ("NFTA_CT_SREG", REGISTER))
+def _original(key: int) -> bytes:
+    return _expression(
+        "ct",
+        _number(Nfta.CT_KEY, key),
+        _number(Nfta.CT_DREG, REGISTER),
+        attribute(Nfta.CT_DIRECTION, bytes((ORIGINAL,))),
+    )
 
 
-def _network_header(offset: int, length: int) -> Expression:
+def _set_mark() -> bytes:
+    return _expression("ct", _number(Nfta.CT_KEY, CT_MARK), _number(Nfta.CT_SREG, REGISTER))
+
+
+def _network_header(offset: int, length: int) -> bytes:
     return _expression(
         "payload",
-        ("NFTA_PAYLOAD_DREG", REGISTER),
-        ("NFTA_PAYLOAD_BASE", NETWORK_HEADER),
-        ("NFTA_PAYLOAD_OFFSET", offset),
-        ("NFTA_PAYLOAD_LEN", length),
+        _number(Nfta.PAYLOAD_DREG, REGISTER),
+        _number(Nfta.PAYLOAD_BASE, NETWORK_HEADER),
+        _number(Nfta.PAYLOAD_OFFSET, offset),
+        _number(Nfta.PAYLOAD_LEN, length),
     )
 
 
-def _compare(operator: int, data: bytes) -> Expression:
+def _compare(operator: int, data: bytes) -> bytes:
     return _expression(
         "cmp",
-        ("NFTA_CMP_SREG", REGISTER),
-        ("NFTA_CMP_OP", operator),
-        ("NFTA_CMP_DATA", value(data)),
+        _number(Nfta.CMP_SREG, REGISTER),
+        _number(Nfta.CMP_OP, operator),
+        _value(Nfta.CMP_DATA, data),
     )
 
 
-def _mask(mask: bytes, xor: bytes | None = None) -> Expression:
+def _mask(mask: bytes, xor: bytes | None = None) -> bytes:
     return _expression(
         "bitwise",
-        ("NFTA_BITWISE_SREG", REGISTER),
-        ("NFTA_BITWISE_DREG", REGISTER),
-        ("NFTA_BITWISE_LEN", len(mask)),
-        ("NFTA_BITWISE_MASK", value(mask)),
-        ("NFTA_BITWISE_XOR", value(xor or bytes(len(mask)))),
+        _number(Nfta.BITWISE_SREG, REGISTER),
+        _number(Nfta.BITWISE_DREG, REGISTER),
+        _number(Nfta.BITWISE_LEN, len(mask)),
+        _value(Nfta.BITWISE_MASK, mask),
+        _value(Nfta.BITWISE_XOR, xor or bytes(len(mask))),
     )
 
 
-def _not_in_device_set() -> Expression:
+def _not_in_device_set() -> bytes:
     return _expression(
         "lookup",
-        ("NFTA_LOOKUP_SET", DEVICE_SET),
-        ("NFTA_LOOKUP_SREG", REGISTER),
-        ("NFTA_LOOKUP_FLAGS", frozenset({"NFT_LOOKUP_F_INV"})),
+        _text(Nfta.LOOKUP_SET, DEVICE_SET),
+        _number(Nfta.LOOKUP_SREG, REGISTER),
+        _number(Nfta.LOOKUP_FLAGS, INVERTED),
     )
 
 
-def _random_below(count: int) -> Expression:
+def _random_below(count: int) -> bytes:
     return _expression(
         "numgen",
-        ("NFTA_NG_DREG", REGISTER),
-        ("NFTA_NG_MODULUS", count),
-        ("NFTA_NG_TYPE", RANDOM),
-        ("NFTA_NG_OFFSET", 0),
+        _number(Nfta.NG_DREG, REGISTER),
+        _number(Nfta.NG_MODULUS, count),
+        _number(Nfta.NG_TYPE, RANDOM),
+        _number(Nfta.NG_OFFSET, 0),
     )
+
+
+def _verdict(code: int) -> bytes:
+    verdict = attribute(Nfta.VERDICT_CODE, struct.pack("!i", code))
+    return _expression(
+        "immediate",
+        _number(Nfta.IMMEDIATE_DREG, VERDICT_REGISTER),
+        attribute(Nfta.IMMEDIATE_DATA | NESTED, attribute(Nfta.DATA_VERDICT | NESTED, verdict)),
+    )
+
+
+def _text(kind: int, text: str) -> bytes:
+    return attribute(kind, text.encode() + b"\0")
+
+
+def _number(kind: int, number: int) -> bytes:
+    return attribute(kind, struct.pack("!I", number))
+
+
+def _value(kind: int, data: bytes) -> bytes:
+    return attribute(kind | NESTED, attribute(Nfta.DATA_VALUE, data))
 
 
 def _native(number: int) -> bytes:

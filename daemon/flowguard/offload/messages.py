@@ -13,10 +13,12 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from flowguard.offload.names import CHAIN, DEVICE_SET, FLOWTABLE, IFNAME_SIZE, padded_name
 from flowguard.offload.narrow_pyroute2 import pyroute2_module
 from flowguard.offload.nfnetlink import (
     FAMILY_INET,
     HEADER,
+    NESTED,
     NFGEN,
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -28,37 +30,17 @@ from flowguard.offload.nfnetlink import (
 )
 
 _nft = pyroute2_module("netlink.nfnetlink.nftsocket")
-_nla = pyroute2_module("netlink").nla
-
-CHAIN = "forward"
-FLOWTABLE = "flows"
-DEVICE_SET = "devices"
 
 HOOK_FORWARD = 2
 ACCEPT = 1
 TYPE_IFNAME = 41
-IFNAME_SIZE = 16
-NFTA_RULE_USERDATA = 7
+NFTA_RULE_EXPRESSIONS, NFTA_RULE_USERDATA = 4, 7
 COMMENT = 0  # the type in nftables' own type-length-value format
 # Host byte order, so that nft prints the names as text.
 KEY_BYTE_ORDER = [("NFTNL_UDATA_SET_KEYBYTEORDER", struct.pack("=I", 1))]
 
 HARDWARE_FLAG = "NFT_FLOWTABLE_HW_OFFLOAD"
 COUNTER_FLAG = "NFT_FLOWTABLE_COUNTER"
-
-Expression = dict[str, Any]
-
-
-# The kernel calls the expression flow_offload; pyroute2 has it under another name only.
-_FlowOffload: Any = type(
-    "nft_flow_offload",
-    (_nla,),
-    {"nla_map": (("NFTA_FLOW_UNSPEC", "none"), ("NFTA_FLOW_TABLE_NAME", "asciiz"))},
-)
-_Expression: Any = type(
-    "nft_expr", (_nft.nft_rule_msg.nft_expr,), {"nft_flow_offload": _FlowOffload}
-)
-_Rule: Any = type("Rule", (_nft.nft_rule_msg,), {"nft_expr": _Expression})
 
 
 def new_table(table: str) -> Request:
@@ -133,7 +115,8 @@ def _elements(table: str, kind: int, flags: int, what: str, names: Sequence[str]
         ("NFTA_SET_ELEM_LIST_SET", DEVICE_SET),
     ]
     if names:
-        elements = [{"attrs": [("NFTA_SET_ELEM_KEY", value(padded_name(n)))]} for n in names]
+        keys = [{"attrs": [("NFTA_DATA_VALUE", padded_name(name))]} for name in names]
+        elements = [{"attrs": [("NFTA_SET_ELEM_KEY", key)]} for key in keys]
         fields.append(("NFTA_SET_ELEM_LIST_ELEMENTS", elements))
     return _request(_nft.nft_set_elem_list_msg, kind, flags, what, fields)
 
@@ -180,34 +163,30 @@ def _flowtable(kind: int, flags: int, what: str, fields: list[tuple[str, Any]]) 
     return _request(_nft.nft_flowtable_msg, kind, flags, what, fields)
 
 
-def new_rule(table: str, expressions: Sequence[Expression]) -> tuple[Request, str]:
+def new_rule(table: str, expressions: bytes) -> tuple[Request, str]:
     """Append a rule; also returns its comment, which changes whenever its meaning does."""
-    fields = [
-        ("NFTA_RULE_TABLE", table),
-        ("NFTA_RULE_CHAIN", CHAIN),
-        ("NFTA_RULE_EXPRESSIONS", list(expressions)),
-    ]
     flags = NLM_F_CREATE | NLM_F_APPEND
-    request = _request(_Rule, _nft.NFT_MSG_NEWRULE, flags, f"rule in table {table}", fields)
-    comment = f"flowguard {binascii.crc32(request.data):08x}"
+    request = _rules(table, _nft.NFT_MSG_NEWRULE, flags, f"rule in table {table}")
+    comment = f"flowguard {binascii.crc32(expressions):08x}"
     text = comment.encode() + b"\0"
-    userdata = bytes((COMMENT, len(text))) + text
-    return replace(request, data=extended(request.data, NFTA_RULE_USERDATA, userdata)), comment
+    data = extended(request.data, NFTA_RULE_EXPRESSIONS | NESTED, expressions)
+    data = extended(data, NFTA_RULE_USERDATA, bytes((COMMENT, len(text))) + text)
+    return replace(request, data=data), comment
 
 
 def delete_rules(table: str) -> Request:
     """Delete all rules of our chain; it must exist."""
-    return _rules(table, _nft.NFT_MSG_DELRULE, f"delete the rules of table {table}")
+    return _rules(table, _nft.NFT_MSG_DELRULE, 0, f"delete the rules of table {table}")
+
+
+def get_rules(table: str) -> Request:
+    return _rules(table, _nft.NFT_MSG_GETRULE, 0, f"read the rules of table {table}")
 
 
 @cache
-def get_rules(table: str) -> Request:
-    return _rules(table, _nft.NFT_MSG_GETRULE, f"read the rules of table {table}")
-
-
-def _rules(table: str, kind: int, what: str) -> Request:
+def _rules(table: str, kind: int, flags: int, what: str) -> Request:
     fields = [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", CHAIN)]
-    return _request(_Rule, kind, 0, what, fields)
+    return _request(_nft.nft_rule_msg, kind, flags, what, fields)
 
 
 def chain_priority(data: bytes) -> int | None:
@@ -249,15 +228,6 @@ def _decoded(message: Any, data: bytes) -> Any:
     decoded = message(data)
     decoded.decode()
     return decoded
-
-
-def value(data: bytes) -> dict[str, Any]:
-    """Constant data in an expression or a set element."""
-    return {"attrs": [("NFTA_DATA_VALUE", data)]}
-
-
-def padded_name(name: str) -> bytes:
-    return name.encode().ljust(IFNAME_SIZE, b"\0")
 
 
 def _request(

@@ -43,6 +43,7 @@ SO_SNDBUFFORCE = 31 if os.uname().machine.startswith("mips") else 32
 HEADER = struct.Struct("=IHHII")
 NFGEN = struct.Struct("!BBH")
 ATTRIBUTE = struct.Struct("=HH")
+NESTED = 0x8000
 ATTRIBUTE_TYPE = 0x3FFF  # without the flags for nested and byte order
 RECEIVE = 1 << 17
 DUMP_ATTEMPTS = 10
