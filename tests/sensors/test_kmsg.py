@@ -35,8 +35,8 @@ def test_parse_a_record_with_everything() -> None:
     found = parse(data)
     assert found
     assert (found.sequence, found.device_id, found.continues) == (339, "n3", True)
-    assert found.log.text.startswith("a\nb ")
-    assert (found.log.time, found.log.caller, found.log.kernel) == (5.1409, "T12", True)
+    assert found.text.startswith("a\nb ")
+    assert (found.time, found.caller, found.kernel) == (5.1409, "T12", True)
 
 
 @given(st.binary(max_size=200))

@@ -8,8 +8,6 @@ import re
 import socket
 from dataclasses import dataclass
 
-from flowguard.core.faults import LogRecord
-
 # The kernel's own limit (CONSOLE_EXT_LOG_MAX); a smaller buffer loses the record.
 RECORD_BYTES = 8192
 
@@ -17,16 +15,19 @@ _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _KERNEL_PRIORITIES = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KmsgRecord:
-    """A record as read.
+    """A record as read; not frozen, because that costs time on every line of a flood.
 
     `device_id` is the dictionary's DEVICE: `n<ifindex>`, `+<bus>:<name>`, `c<major>:<minor>`.
     `continues` says that the text belongs to the end of the record before.
     """
 
     sequence: int
-    log: LogRecord
+    time: float
+    kernel: bool
+    text: str
+    caller: str = ""
     device_id: str = ""
     continues: bool = False
 
@@ -34,17 +35,23 @@ class KmsgRecord:
 def parse(data: bytes) -> KmsgRecord | None:
     """One record; None when it is none, which no kernel ever sent."""
     header, separator, body = data.decode("utf-8", "replace").partition(";")
-    fields = header.split(",")
-    if not separator or len(fields) < 4:
-        return None
+    priority, sequence, microseconds, *rest = [*header.split(","), "", ""]
     text, _, dictionary = body.partition("\n")
     try:
-        priority, sequence, microseconds = int(fields[0]), int(fields[1]), int(fields[2])
+        record = KmsgRecord(
+            int(sequence),
+            int(microseconds) / 1e6,
+            int(priority) < _KERNEL_PRIORITIES,
+            _unescape(text) if "\\x" in text else text,
+        )
     except ValueError:
         return None
-    kernel = priority < _KERNEL_PRIORITIES
-    record = LogRecord(_unescape(text), microseconds / 1e6, kernel, caller=_caller(fields))
-    return KmsgRecord(sequence, record, _device_id(dictionary), fields[3] == "c")
+    if dictionary:
+        record.device_id = _device_id(dictionary)
+    if rest[0] != "-" or len(rest) > 3:
+        record.caller = _caller(rest)
+        record.continues = rest[0] == "c"
+    return record if separator else None
 
 
 def netdev_of(device_id: str) -> str | None:
@@ -64,21 +71,17 @@ def netdev_of(device_id: str) -> str | None:
 
 
 def _unescape(text: str) -> str:
-    if "\\x" not in text:
-        return text
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
 
 
 def _caller(fields: list[str]) -> str:
-    for field in fields[4:]:
+    for field in fields:
         if field.startswith("caller="):
             return field[7:]
     return ""
 
 
 def _device_id(dictionary: str) -> str:
-    if not dictionary:
-        return ""
     for line in dictionary.split("\n"):
         if line.startswith(" DEVICE="):
             return line[8:]

@@ -8,7 +8,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from flowguard.core.faults import QUIET_SECONDS, FaultAssembler, FaultRules, LogRecord
 from flowguard.core.model import Fault
@@ -44,7 +44,7 @@ class KmsgReader:
         self.handled = after
         self._rules = rules
         self._assembler = FaultAssembler(rules)
-        self._before: LogRecord | None = None
+        self._before: KmsgRecord | None = None
 
     @property
     def pending(self) -> bool:
@@ -61,12 +61,16 @@ class KmsgReader:
             self.counters.lost += record.sequence - self.sequence - 1
         self.sequence = record.sequence
         self.counters.records += 1
-        faults: list[Fault] = []
-        if record.log.kernel:
-            faults = self._assembler.feed(self._complete(record))
-        else:
+        if not record.kernel:
             self.counters.forged += 1
-        return self._handled(faults)
+            return self._handled([])
+        if record.continues:
+            record.text = self._joined(record)
+        self._before = record
+        if not self._assembler.pending and not self._rules.may_match(record.text):
+            self.handled = record.sequence
+            return []
+        return self._handled(self._assembler.feed(_to_log(record)))
 
     def flush(self) -> list[tuple[int, Fault]]:
         """The log has been quiet for QUIET_SECONDS."""
@@ -78,17 +82,19 @@ class KmsgReader:
             self.handled = self.sequence
         return [(self.sequence or 0, fault) for fault in faults]
 
-    def _complete(self, record: KmsgRecord) -> LogRecord:
-        """Join a fragment to what came before, name the device; both cost, so only if useful."""
-        whole = record.log
+    def _joined(self, fragment: KmsgRecord) -> str:
+        """A fragment with what it continues, unless that has been understood already."""
         before = self._before
-        joins = record.continues and before is not None and before.caller == whole.caller
-        if joins and before and not self._rules.match(before):
-            whole = replace(whole, text=before.text + whole.text)
-        self._before = whole
-        if record.device_id and self._rules.may_match(whole.text):
-            whole = replace(whole, device=netdev_of(record.device_id))
-        return whole
+        if not before or before.caller != fragment.caller:
+            return fragment.text
+        if self._rules.match(_to_log(before)):
+            return fragment.text
+        return before.text + fragment.text
+
+
+def _to_log(record: KmsgRecord) -> LogRecord:
+    device = netdev_of(record.device_id) if record.device_id else None
+    return LogRecord(record.text, record.time, record.kernel, device, record.caller)
 
 
 class KmsgSensor:

@@ -85,6 +85,8 @@ class FaultAssembler:
 
     def _take(self, record: LogRecord) -> list[Fault]:
         line = parse(record.text)
+        if line and line.kind is LineKind.FRAME:
+            return self._body(record, line)
         self._note_version(line)
         match = self._rules.match(record)
         if match and match.rule.report:

@@ -48,6 +48,10 @@ class Accusation:
 _STRENGTH = (Attribution.NONE, Attribution.WEAK, Attribution.DRIVER, Attribution.OFFLOAD)
 
 
+# Places in the kernel whose owner is kept; a trace asks for each several times.
+_REMEMBERED = 512
+
+
 def strength(attribution: Attribution) -> int:
     return _STRENGTH.index(attribution)
 
@@ -58,6 +62,7 @@ class CodeMap:
     def __init__(self, groups: Iterable[CodeGroup]) -> None:
         order = list(Owner)
         self._groups = sorted(groups, key=lambda group: order.index(group.owner))
+        self._looked_up: dict[Code, CodeGroup | None] = {}
 
     def owner(self, code: Code) -> Owner | None:
         group = self._group(code)
@@ -114,6 +119,13 @@ class CodeMap:
         return None
 
     def _group(self, code: Code) -> CodeGroup | None:
+        if code not in self._looked_up:
+            if len(self._looked_up) >= _REMEMBERED:
+                self._looked_up.clear()
+            self._looked_up[code] = self._look_up(code)
+        return self._looked_up[code]
+
+    def _look_up(self, code: Code) -> CodeGroup | None:
         for group in self._groups:
             if code.module in group.modules:
                 # A driver's module also holds its offload code.

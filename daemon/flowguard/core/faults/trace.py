@@ -25,7 +25,7 @@ LITERALS = (
     "Linux version ",
     "running task",
     "pc : ",
-    "epc ",
+    "epc   :",
     "PC is at ",
     "LR is at ",
     "WARNING: ",
@@ -146,11 +146,13 @@ _OTHERS = ("Call Trace:", "Call trace:", "Linux version ")
 
 def parse(text: str) -> TraceLine | None:
     """The meaning of a line as part of a dump; None for a line that is not of a dump."""
+    if "+0x" in text and (found := _FRAME.match(text)):
+        return TraceLine(LineKind.FRAME, _code(found), reliable=not found["guess"])
     if "cut here " in text:
         return TraceLine(LineKind.CUT)
     if "---[ end " in text:
         return TraceLine(LineKind.END)
-    if found := _VERSION.search(text):
+    if ("ainted" in text or "Linux" in text) and (found := _VERSION.search(text)):
         version = (int(found["major"]), int(found["minor"]))
         kind = LineKind.SECTION if _PROCESS.search(text) else LineKind.OTHER
         return TraceLine(kind, version=version)
@@ -158,14 +160,12 @@ def parse(text: str) -> TraceLine | None:
         # WARN's parentheses after the function went away in 4.6.
         old = (4, 5) if text.rstrip().endswith("()") else None
         return TraceLine(LineKind.SITE, _code(found), version=old)
-    if found := _WORKQUEUE.search(text):
+    if "Workqueue: " in text and (found := _WORKQUEUE.search(text)):
         return TraceLine(LineKind.WORKQUEUE, _code(found), queue=found["queue"])
     return _parse_place(text)
 
 
 def _parse_place(text: str) -> TraceLine | None:
-    if found := _FRAME.match(text):
-        return TraceLine(LineKind.FRAME, _code(found), reliable=not found["guess"])
     if found := _PC.search(text) or _ACCUSED.search(text):
         return TraceLine(LineKind.PC, _code(found))
     if found := _RETURN.search(text):
