@@ -16,6 +16,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from tests.lab.kernel import LabError
 from tests.lab.namespace import Namespace, run
@@ -193,6 +194,15 @@ class Router:
             f"neighbour replace {segment.host6} lladdr {mac} dev {device} nud permanent",
         )
 
+    def bring_up(self) -> None:
+        """Configure again those ports that are down; LabError when one is gone."""
+        flags = {link["ifname"]: link["flags"] for link in _links(self.namespace)}
+        for segment in SEGMENTS:
+            if segment.port not in flags:
+                raise LabError(f"the router has no device {segment.port}")
+            if "UP" not in flags[segment.port]:
+                self.configure_port(segment)
+
     def has_device(self, name: str) -> bool:
         return any(link["ifname"] == name for link in _links(self.namespace))
 
@@ -257,15 +267,15 @@ def add_veth_ports(namespace: Namespace) -> None:
     namespace.ip(*(f"link add {s.port} type veth peer name {s.wire}" for s in SEGMENTS))
 
 
-def _links(namespace: Namespace) -> list[dict[str, str]]:
-    links: list[dict[str, str]] = json.loads(namespace.run("ip", "-json", "link", "show"))
+def _links(namespace: Namespace) -> list[dict[str, Any]]:
+    links: list[dict[str, Any]] = json.loads(namespace.run("ip", "-json", "link", "show"))
     return links
 
 
 def _mac(namespace: Namespace, device: str) -> str:
     for link in _links(namespace):
         if link["ifname"] == device:
-            return link["address"]
+            return str(link["address"])
     raise LabError(f"no device {device} in {namespace.name or 'the router'}")
 
 

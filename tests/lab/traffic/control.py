@@ -138,6 +138,7 @@ class Traffic:
         self._router = router
         self._runs = count(1)
         self._agents: dict[str, Agent] = {}
+        self._batches: list[Batch] = []
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Traffic:
@@ -174,7 +175,13 @@ class Traffic:
             )
             agent.receive()
             parts.append((agent, run, pattern))
-        return Batch(parts)
+        self._batches.append(Batch(parts))
+        return self._batches[-1]
+
+    def clear(self) -> None:
+        """End every batch that still runs, without a proof."""
+        while self._batches:
+            self._batches.pop().stop(prove=False)
 
 
 def _target(pattern: Pattern) -> tuple[str, int]:
