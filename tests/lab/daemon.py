@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DEFAULT_CONFIGURATION = REPOSITORY / "config" / "flowguard"
 PROGRAM = [sys.executable, "-m", "flowguard"]
 START_LIMIT = 60.0
+PORTS = ("lan1", "lan2", "wan")
+
+
+def all_on(level: str) -> dict[str, str]:
+    """Every port of the lab router on this level."""
+    return dict.fromkeys(PORTS, level)
 
 
 class Daemon:
@@ -108,8 +115,8 @@ class Daemon:
         """The level of each device."""
         return {device["name"]: device["level"] for device in self.status()["devices"]}
 
-    def wait_for_levels(self, limit: float = 90.0, **levels: str) -> dict[str, Any]:
-        """Wait until the named devices are on these levels and nothing drains or fails."""
+    def wait_for_levels(self, levels: Mapping[str, str], limit: float = 90.0) -> dict[str, Any]:
+        """Wait until these devices are on these levels and nothing drains or fails."""
 
         def reached() -> bool:
             status = self.status()
@@ -117,7 +124,7 @@ class Daemon:
             settled = status["drain"] is None and status["failure"] is None
             return settled and levels.items() <= found.items()
 
-        wait_for(reached, f"levels {levels}", limit, interval=0.5, state=self.status)
+        wait_for(reached, f"levels {dict(levels)}", limit, interval=0.5, state=self.status)
         return self.status()
 
     def _answers(self) -> bool:

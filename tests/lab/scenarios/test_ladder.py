@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Up and down the ladder with live connections: none is lost, nothing stays in the engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.capture import Engine, tracked_connections
+from tests.lab.daemon import Daemon, all_on
+from tests.lab.namespace import run
+from tests.lab.traffic import Batch, Datagrams, Downloads, KeepAlives, Traffic, Uploads
+from tests.lab.wait import wait_for
+
+
+def two_hundred(traffic: Traffic) -> Batch:
+    """200 connections of all kinds, both families, all ports, in and out."""
+    batch = traffic.start(
+        Downloads(count=60, rate=8_000),
+        Downloads(count=40, rate=8_000, family=6, host="lan2"),
+        Uploads(count=30, rate=8_000, host="lan2"),
+        Uploads(count=20, rate=8_000, family=6),
+        KeepAlives(count=30, interval=3),
+        Downloads(count=5, rate=8_000, host="wan"),
+        Datagrams(count=15, per_second=4),
+    )
+    batch.wait_until_flowing()
+    return batch
+
+
+def hardware_flows() -> int:
+    return sum(connection.in_hardware for connection in tracked_connections())
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_hardware_offload_is_proven(
+    daemon: Daemon, engine: Engine, traffic: Traffic, family: int
+) -> None:
+    daemon.start().wait_for_levels(all_on("hardware"))
+    batch = traffic.start(
+        Downloads(count=10, family=family),
+        Uploads(count=10, family=family, host="lan2"),
+        Datagrams(count=10, family=family),
+    )
+    batch.wait_until_flowing()
+    # One in 16 is in the control arm, one level below, so not all 30.
+    wait_for(lambda: hardware_flows() >= 20, "flows in hardware", state=daemon.status)
+    hits = engine.counter("hits")
+    wait_for(lambda: engine.counter("hits") > hits + 200, "hits of the engine")
+    protocols = {c.original.protocol for c in tracked_connections() if c.in_hardware}
+    assert protocols == {"tcp", "udp"}
+    for connection in tracked_connections():
+        assert not (connection.in_hardware and connection.mark & 0x02000000)
+    status = daemon.status()
+    assert status["flows"]["hardware"] == hardware_flows()
+    assert status["flows"]["refused"] == 0
+    report = batch.stop()
+    assert len(report.alive) == 30, report
+
+
+def test_down_to_none_and_up_again_under_200_connections(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    daemon.start().wait_for_levels(all_on("hardware"))
+    batch = two_hundred(traffic)
+    wait_for(lambda: hardware_flows() > 100, "flows in hardware", state=daemon.status)
+    for level in ("software", "none", "software"):
+        daemon.cli("level", level)
+        daemon.wait_for_levels(all_on(level))
+        assert engine.bound() == []
+        assert hardware_flows() == 0
+        tables = run("nft", "list", "tables")
+        assert ("flowguard_sw" in tables) == (level == "software")
+        assert "inet flowguard\n" not in tables
+    daemon.cli("level", "hardware")
+    daemon.wait_for_levels(all_on("hardware"))
+    wait_for(lambda: hardware_flows() > 100, "flows back in hardware", state=daemon.status)
+    report = batch.stop()
+    assert not report.lost, report
+    assert len(report.alive) == 200, report
+
+
+def test_a_level_change_during_a_drain_supersedes_it(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    daemon.start().wait_for_levels(all_on("hardware"))
+    batch = traffic.start(Downloads(count=20))
+    batch.wait_until_flowing()
+    wait_for(lambda: hardware_flows() > 10, "flows in hardware", state=daemon.status)
+    daemon.cli("level", "software")
+    assert daemon.status()["state"] == "draining"
+    daemon.cli("level", "hardware")
+    daemon.wait_for_levels(all_on("hardware"))
+    wait_for(lambda: hardware_flows() > 10, "flows in hardware again", state=daemon.status)
+    daemon.cli("level", "none")
+    daemon.wait_for_levels(all_on("none"))
+    assert engine.bound() == []
+    assert not batch.stop().lost
+
+
+def test_a_driver_that_forgets_makes_the_drain_overdue_and_says_what_is_left(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    daemon.configure("boot_delay '0'\ndrain_limit '15'")
+    daemon.start().wait_for_levels(all_on("hardware"))
+    batch = traffic.start(Downloads(count=4))
+    batch.wait_until_flowing()
+    wait_for(lambda: hardware_flows() >= 2, "flows in hardware", state=daemon.status)
+    with engine.fault(forget_destroy=1):
+        daemon.cli("level", "software")
+        wait_for(
+            lambda: bool((daemon.status()["drain"] or {}).get("overdue")),
+            "the drain to be overdue",
+            limit=90,
+            state=daemon.status,
+        )
+    drain = daemon.status()["drain"]
+    assert drain["engine_entries"] > 0
+    assert any("203.0.113.1" in flow for flow in drain["tuples"])
+    engine.flush()
+    daemon.wait_for_levels(all_on("software"))
+    assert not batch.stop().lost
+
+
+@pytest.mark.parametrize(("fault", "value"), [("refuse_errno", 95), ("table_limit", 4)])
+def test_flows_that_the_driver_refuses_are_seen_and_run_in_software(
+    daemon: Daemon, engine: Engine, traffic: Traffic, fault: str, value: int
+) -> None:
+    daemon.start().wait_for_levels(all_on("hardware"))
+    with engine.fault(**{fault: value}):
+        batch = traffic.start(Downloads(count=12, rate=4_000))
+        batch.wait_until_flowing()
+        wait_for(
+            lambda: daemon.status()["flows"]["refused"] > 0,
+            "refusals in the status",
+            state=daemon.status,
+        )
+        assert not batch.report().lost
+    assert "refused" in daemon.log.read_text()
+    assert not batch.stop().lost
+
+
+def test_release_leaves_nothing_behind(daemon: Daemon, engine: Engine, traffic: Traffic) -> None:
+    timeouts = "net.netfilter.nf_flowtable_tcp_timeout"
+    before = run("sysctl", "-n", timeouts)
+    daemon.start().wait_for_levels(all_on("hardware"))
+    batch = traffic.start(Downloads(count=10))
+    batch.wait_until_flowing()
+    wait_for(lambda: hardware_flows() > 5, "flows in hardware", state=daemon.status)
+    daemon.stop(release=True)
+    assert "flowguard" not in run("nft", "list", "tables")
+    assert engine.bound() == []
+    assert run("sysctl", "-n", timeouts) == before
+    assert not batch.stop().lost
+
+
+def test_a_plain_stop_leaves_the_tables_and_a_start_adopts_them(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    daemon.start().wait_for_levels(all_on("hardware"))
+    batch = traffic.start(Downloads(count=10))
+    batch.wait_until_flowing()
+    wait_for(lambda: hardware_flows() > 5, "flows in hardware", state=daemon.status)
+    daemon.stop()
+    rules = run("nft", "-a", "list", "table", "inet", "flowguard")
+    replaced = engine.counter("destroy")
+    daemon.start().wait_for_levels(all_on("hardware"))
+    # Handles grow with every change, so equal handles mean that nothing was touched.
+    assert run("nft", "-a", "list", "table", "inet", "flowguard") == rules
+    assert engine.counter("destroy") == replaced
+    assert not batch.stop().lost
