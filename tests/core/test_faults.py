@@ -211,7 +211,7 @@ def test_arm_oops_in_the_ethernet_driver() -> None:
 
 WARN_6_12 = """
     ------------[ cut here ]------------
-    WARNING: CPU: 0 PID: 42 at net/netfilter/nf_flow_table_offload.c:9 {place}
+    WARNING: CPU: 0 PID: 42 at drivers/acme.c:9 {place}
     Modules linked in: acme(O)
     CPU: 0 UID: 0 PID: 42 Comm: kworker/u4:3 Tainted: G           O       6.12.1 #1
     RIP: 0010:{place}
@@ -228,8 +228,7 @@ WARN_6_12 = """
     [
         WARN_6_12.format(place="acme_offload_replace+0x50/0x90 [acme]"),
         WARN_6_12.format(place="acme_offload_replace+0x50/0x90 [acme]").replace(
-            "WARNING: CPU: 0 PID: 42 at net/netfilter/nf_flow_table_offload.c:9 "
-            "acme_offload_replace+0x50/0x90 [acme]",
+            "WARNING: CPU: 0 PID: 42 at drivers/acme.c:9 acme_offload_replace+0x50/0x90 [acme]",
             "WARNING: acme.c:9 at acme_offload_replace+0x50/0x90 [acme], CPU#0: kworker/u4:3/42",
         ),
     ],

@@ -81,7 +81,10 @@ class FaultAssembler:
         return faults
 
     def _heeded(self, faults: list[Fault]) -> list[Fault]:
-        return [] if self._too_old else faults
+        if not self._too_old:
+            return faults
+        # Vendors had packet engines before the kernel had flowtables.
+        return [fault for fault in faults if fault.attribution is Attribution.OFFLOAD]
 
     def _take(self, record: LogRecord) -> list[Fault]:
         line = parse(record.text)

@@ -131,7 +131,8 @@ class CodeMap:
                 # A driver's module also holds its offload code.
                 return self._by_symbol(code.symbol, (Owner.WORKER, Owner.OFFLOAD)) or group
         if code.module:
-            return self._by_symbol(code.symbol, (Owner.WORKER, Owner.OFFLOAD))
+            offload = self._by_symbol(code.symbol, (Owner.WORKER, Owner.OFFLOAD))
+            return offload or self._by_file(code.file)
         return self._by_symbol(code.symbol) or self._by_file(code.file)
 
     def _by_symbol(self, symbol: str, owners: Sequence[Owner] = tuple(Owner)) -> CodeGroup | None:

@@ -41,7 +41,8 @@ class FaultRule:
     `attribution` holds when nothing else is known; with `report` a dump follows that knows
     better, but never counts for more than `at_most`. A `generic` line leaves the name of
     the fault to a more telling one beside it; a `consequence` belongs to the report before
-    it. `drivers` limits the rule to those drivers.
+    it. `drivers` limits the rule to those drivers, `ethernet` to lines that name a netdev
+    or a known Ethernet driver.
     """
 
     id: str
@@ -54,6 +55,7 @@ class FaultRule:
     report: bool
     generic: bool
     consequence: bool
+    ethernet: bool
     at_most: Attribution
     driver: str | None
     drivers: frozenset[str]
@@ -158,10 +160,14 @@ class FaultRules:
         """The first rule for the line, unless its driver has nothing to do with forwarding."""
         for rule in self.rules:
             found = rule.match(record.text)
-            if found:
-                if found.driver and self.code.driver_owner(found.driver) is Owner.UNRELATED:
-                    return None
-                return Match(rule, found.device or record.device, found.driver)
+            if not found:
+                continue
+            owner = self.code.driver_owner(found.driver) if found.driver else None
+            device = found.device or record.device
+            if owner is Owner.UNRELATED:
+                return None
+            if not rule.ethernet or device or owner is Owner.DRIVER:
+                return Match(rule, device, found.driver)
         return None
 
     def context(self, text: str) -> Context | None:
@@ -183,6 +189,7 @@ def _rule(table: Table) -> FaultRule:
         report=table.flag("report"),
         generic=table.flag("generic"),
         consequence=table.flag("consequence"),
+        ethernet=table.flag("ethernet"),
         at_most=table.choice("at_most", Attribution, Attribution.OFFLOAD),
         driver=table.optional_text("driver"),
         drivers=frozenset(name.replace("-", "_") for name in table.texts("drivers")),

@@ -36,7 +36,7 @@ _NAME = r"[A-Za-z_][\w.$]*"
 _MODULE = r"(?: \[(?P<module>\w[\w-]*)[^\]]*\])?"
 _CODE = rf"(?:(?P<symbol>{_NAME}){_OFFSET}|(?:0x)?[0-9a-f]+)(?:\(\))?{_MODULE}"
 _FRAME = re.compile(
-    rf"\s*(?:\[<[0-9a-f]+>\] ?)?(?P<guess>\? ?)?\(?(?P<symbol>{_NAME}){_OFFSET}{_MODULE}\)?"
+    rf"\s*(?:\[<[0-9a-f]+>\] ?)?(?P<guess>\? ?)?\(?{_CODE}\)?"
     r"(?: from .*)?(?: \([A-Z]+\))?\s*$"
 )
 # 32-bit arm names callee and caller in one line; the callee may lack its offset.
@@ -44,7 +44,7 @@ _ARM_FRAME = re.compile(
     rf"\s*(?:\[<[0-9a-f]+>\] ?)?\(?(?P<symbol>{_NAME})(?:{_OFFSET})?{_MODULE}\)? from \W*\S+\+0x"
 )
 _PC = re.compile(
-    rf"(?:RIP: [0-9a-f]{{4}}:|EIP: (?:[0-9a-f]{{4}}:)?|PC is at |pc : (?:\[<[0-9a-f]+>\] )?"
+    rf"(?:RIP: [0-9a-f]{{4}}:|\bE?IP: (?:[0-9a-f]{{4}}:)?|PC is at |NIP \[[0-9a-f]+\] |pc : (?:\[<[0-9a-f]+>\] )?"
     rf"|epc\s*: (?:[0-9a-f]{{8,16}} )?){_CODE}"
 )
 _RETURN = re.compile(
