@@ -34,13 +34,20 @@ class Daemon:
     that; both in UCI's words.
     """
 
-    def __init__(self, directory: Path, options: str = "", sections: str = "") -> None:
-        self.directory = directory
-        self.socket = directory / "run" / "control.sock"
-        self.state = directory / "state"
-        self.configuration = directory / "flowguard"
+    def __init__(
+        self,
+        directory: Path,
+        options: str = "",
+        sections: str = "",
+        *,
+        state: Path | None = None,
+        configuration: Path | None = None,
+    ) -> None:
+        self.socket = directory / "control.sock"
         self.log = directory / "log"
-        for folder in (self.state, self.socket.parent):
+        self.state = state or directory / "state"
+        self.configuration = configuration or directory / "flowguard"
+        for folder in (directory, self.state, self.configuration.parent):
             folder.mkdir(parents=True, exist_ok=True)
         self.configure(options, sections)
         self._process: subprocess.Popen[bytes] | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import shlex
 import shutil
 import signal
@@ -47,6 +48,10 @@ TOOLS = {
     "conntrack": "conntrack",
     "ethtool": "ethtool",
 }
+
+# QEMU 7.2 sometimes corrupts EFLAGS when it emulates cmpxchg16b, and the guest double-faults;
+# five-level page tables only make its page walks longer.
+_EMULATION = ["--qemu-opts=-cpu max,-cx16,-la57"] if platform.machine() == "x86_64" else []
 
 Output = Callable[[bytes], object]
 
@@ -106,14 +111,13 @@ class Machine:
                 copier.join()
             return self._status(exchange)
 
-    def shell(self, prepare: Sequence[str] = ()) -> int:
-        """An interactive root shell on this terminal, after the command `prepare` ran."""
+    def shell(self, command: Sequence[str] = ("bash", "-i")) -> int:
+        """An interactive root shell, or another command, on this terminal."""
         if not sys.stdin.isatty():
             raise LabError("a shell in the lab router needs a terminal")
         size = shutil.get_terminal_size()
         lines = [f"stty rows {size.lines} columns {size.columns}"]
-        lines += [shlex.join(prepare)] if prepare else []
-        lines += ["bash -i"]
+        lines += [shlex.join(command)]
         with _exchange("\n".join(lines)) as exchange:
             start = exchange / "shell"
             start.write_text(f"#!/bin/sh\nexec sh {GUEST} {exchange} shell\n")
@@ -127,7 +131,8 @@ class Machine:
         arguments = [_vng(), "--run", str(self.kernel.image), "--user", "root"]
         arguments += ["--memory", self.memory, "--cpus", str(self.cpus), "--cwd", str(REPOSITORY)]
         # virtiofsd is not everywhere, and waiting for it in vain costs seconds.
-        arguments += ["--force-9p"] if _kvm() else ["--force-9p", "--disable-kvm"]
+        arguments += ["--force-9p"]
+        arguments += [] if _kvm() else ["--disable-kvm", *_EMULATION]
         for directory in (exchange, *self.shared):
             arguments.append(f"--rwdir={directory}")
         for argument in ("quiet", "loglevel=5", *self.kernel_arguments):
@@ -278,7 +283,7 @@ def main() -> int:
             shared=tuple(directory.resolve() for directory in arguments.rwdir),
         )
         if arguments.shell:
-            return machine.shell(arguments.command)
+            return machine.shell(arguments.command or ("bash", "-i"))
         return machine.run(arguments.command)
     except LabError as error:
         print(error, file=sys.stderr)

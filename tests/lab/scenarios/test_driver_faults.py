@@ -10,7 +10,8 @@ import pytest
 
 from tests.lab.capture import Engine, KernelLog, tracked_connections
 from tests.lab.daemon import Daemon, all_on
-from tests.lab.traffic import Batch, Downloads, Traffic, Uploads
+from tests.lab.traffic import Downloads, Uploads
+from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
 
 BENIGN = """\

@@ -8,7 +8,8 @@ import pytest
 from tests.lab.capture import Engine, tracked_connections
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.namespace import run
-from tests.lab.traffic import Batch, Datagrams, Downloads, KeepAlives, Traffic, Uploads
+from tests.lab.traffic import Datagrams, Downloads, KeepAlives, Uploads
+from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
 
 

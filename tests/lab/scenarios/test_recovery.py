@@ -10,7 +10,8 @@ from tests.lab.capture import Engine, tracked_connections
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.hosts import LAN2, Router
 from tests.lab.namespace import run
-from tests.lab.traffic import Batch, Downloads, Traffic, Uploads
+from tests.lab.traffic import Downloads, Uploads
+from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
 
 ALL_HARDWARE = all_on("hardware")
