@@ -15,8 +15,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.lab.kernel import CACHE, DEFAULT_KERNEL, LabError, LabKernel
-from tests.lab.kernel import ensure_kernel, require_tools
+from tests.lab.kernel import (
+    CACHE,
+    DEFAULT_KERNEL,
+    LabError,
+    LabKernel,
+    ensure_kernel,
+    require_tools,
+)
 
 SOURCES = Path(__file__).parent
 TOOLS = {"make": "make", "gcc": "gcc", "strip": "binutils"}

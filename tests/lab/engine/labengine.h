@@ -26,6 +26,7 @@
 
 #define LABENGINE "labengine"
 #define LABENGINE_MAX_PORTS 8
+#define LABENGINE_SLOTS 16384
 
 /* ports */
 
@@ -78,6 +79,7 @@ struct labengine_flow {
 	struct labengine_port *out;
 	enum labengine_direction direction;
 	u32 hash;		/* the same for both directions of a connection */
+	u32 slot;		/* its own place in the table */
 	atomic64_t packets;
 	atomic64_t bytes;
 	unsigned long used;	/* jiffies */

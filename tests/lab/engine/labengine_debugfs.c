@@ -14,7 +14,6 @@
 
 #include "labengine.h"
 
-#define LABENGINE_SLOTS 16384
 #define LABENGINE_PRINTK_MAX 65536
 
 /* The first info block of an entry: MTK_FOE_IB1_* in mtk_ppe.h. */
@@ -47,7 +46,7 @@ static void labengine_show_flow(struct seq_file *file, const struct labengine_fl
 
 	ib1 |= ipv4 ? 0 : LABENGINE_IB1_IPV6_5T;
 	ib1 |= flow->match.protocol == IPPROTO_UDP ? LABENGINE_IB1_UDP : 0;
-	seq_printf(file, "%05x %s %7s", flow->hash % LABENGINE_SLOTS, "BND",
+	seq_printf(file, "%05x %s %7s", flow->slot, "BND",
 		   ipv4 ? "IPv4 5T" : "IPv6 5T");
 	labengine_show_tuple(file, "orig", &flow->match);
 	/* The engine of MediaTek has no NAT for IPv6 and prints none. */

@@ -4,6 +4,7 @@
  * tuple and the table belongs to the engine, not to a port or a flowtable: what nobody
  * removes stays, and goes on forwarding.
  */
+#include <linux/bitmap.h>
 #include <linux/jhash.h>
 #include <linux/mutex.h>
 #include <linux/seq_file.h>
@@ -29,6 +30,7 @@ static struct rhashtable labengine_cookies;
 static struct rhashtable labengine_matches;
 static LIST_HEAD(labengine_flows);
 static u32 labengine_flow_count;
+static DECLARE_BITMAP(labengine_slots, LABENGINE_SLOTS);
 static DEFINE_MUTEX(labengine_table_lock);
 
 struct labengine_flow *labengine_table_find(const struct labengine_tuple *match)
@@ -46,6 +48,7 @@ static void labengine_table_drop(struct labengine_flow *flow)
 	rhashtable_remove_fast(&labengine_cookies, &flow->by_cookie, labengine_by_cookie);
 	rhashtable_remove_fast(&labengine_matches, &flow->by_match, labengine_by_match);
 	list_del(&flow->list);
+	clear_bit(flow->slot, labengine_slots);
 	WRITE_ONCE(labengine_flow_count, labengine_flow_count - 1);
 	kfree_rcu(flow, rcu);
 }
@@ -77,6 +80,17 @@ static void labengine_table_pair(struct labengine_flow *flow)
 	flow->hash = jhash(reply ? &opposite : &flow->match, sizeof(opposite), 0);
 }
 
+/* The free slot next to where the hash points. */
+static int labengine_table_take_slot(struct labengine_flow *flow)
+{
+	u32 wanted = jhash(&flow->match, sizeof(flow->match), 0) % LABENGINE_SLOTS;
+
+	flow->slot = find_next_zero_bit(labengine_slots, LABENGINE_SLOTS, wanted);
+	if (flow->slot >= LABENGINE_SLOTS)
+		flow->slot = find_first_zero_bit(labengine_slots, LABENGINE_SLOTS);
+	return flow->slot < LABENGINE_SLOTS ? 0 : -ENOSPC;
+}
+
 static int labengine_table_insert(struct labengine_flow *flow)
 {
 	int err = rhashtable_insert_fast(&labengine_cookies, &flow->by_cookie,
@@ -91,6 +105,7 @@ static int labengine_table_insert(struct labengine_flow *flow)
 		return err;
 	}
 	list_add_tail(&flow->list, &labengine_flows);
+	set_bit(flow->slot, labengine_slots);
 	WRITE_ONCE(labengine_flow_count, labengine_flow_count + 1);
 	return 0;
 }
@@ -111,7 +126,7 @@ static int labengine_table_admit(struct labengine_flow *flow)
 	if (same)
 		labengine_table_drop(same);
 	labengine_table_pair(flow);
-	return labengine_table_insert(flow);
+	return labengine_table_take_slot(flow) ?: labengine_table_insert(flow);
 }
 
 int labengine_table_add(struct labengine_flow *flow)
