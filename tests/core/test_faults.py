@@ -276,6 +276,16 @@ def test_transmit_timeout_names_the_device(text: str) -> None:
     assert (fault.attribution, fault.device, fault.driver) == (DRIVER, "eth0", "mtk_soc_eth")
 
 
+def test_the_text_of_a_warning_can_accuse_where_the_place_does_not() -> None:
+    fault = only(
+        f"""{CUT}Timeout waiting for MCU reset state 10
+WARNING: CPU: 0 PID: 9 at mt7915_mac_reset_work+0x408/0x700 [mt7915e]
+---[ end trace 0000000000000000 ]---"""
+    )
+    assert (fault.rule, fault.attribution) == ("mt76-mcu-reset-timeout", OFFLOAD)
+    assert fault.line == "Timeout waiting for MCU reset state 10"
+
+
 def test_transmit_timeout_of_what_cannot_be_offloaded_is_none_of_ours() -> None:
     assert not faults_of("NETDEV WATCHDOG: usb0 (cdc_ncm): transmit queue 0 timed out")
     assert not faults_of("NETDEV WATCHDOG: wlan0 (ath10k_pci): transmit queue 0 timed out 9 ms")

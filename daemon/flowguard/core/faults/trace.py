@@ -53,7 +53,9 @@ _RETURN = re.compile(
 _SITE = re.compile(
     rf"WARNING: (?:CPU: \d+ PID: \d+ )?(?:at )?(?:(?P<file>\S+\.[chS]:\d+) )?(?:at )?{_CODE}"
 )
-_ACCUSED = re.compile(rf"BUG: K\w+SAN: \S+(?: \S+)*? in (?P<symbol>{_NAME}){_OFFSET}{_MODULE}")
+_ACCUSED = re.compile(
+    rf"BUG: K(?:\w*SAN|FENCE): \S+(?: \S+)*? in (?P<symbol>{_NAME}){_OFFSET}{_MODULE}"
+)
 _WORKQUEUE = re.compile(rf"Workqueue: (?P<queue>\S+) (?P<symbol>{_NAME})(?:{_OFFSET})?{_MODULE}")
 _PROCESS = re.compile(r"CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm: (?P<comm>.+?) (?:Not t|T)ainted")
 _VERSION = re.compile(
