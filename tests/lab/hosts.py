@@ -11,12 +11,10 @@ over IPv4 through a port forward and over IPv6 through a hole in the firewall.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from tests.lab.kernel import LabError
 from tests.lab.namespace import Namespace, run
@@ -155,7 +153,8 @@ class Router:
         Raises LabError when a port is missing or the kernel refuses a step.
         """
         self.tear_down()
-        missing = [n for s in SEGMENTS for n in (s.port, s.wire) if not self.has_device(n)]
+        links = self.namespace.links()
+        missing = [n for s in SEGMENTS for n in (s.port, s.wire) if n not in links]
         if missing:
             raise LabError(f"the router has no device {', '.join(missing)}")
         self.namespace.run("nft", "-f", "-", stdin=FIREWALL)
@@ -163,16 +162,17 @@ class Router:
         for segment in SEGMENTS:
             self._plug_in_host(segment)
             self.configure_port(segment)
-            self._configure_host(segment)
+            self._configure_host(segment, links[segment.port]["address"])
 
     def tear_down(self) -> None:
         """Give the wires back and leave neither namespace, address nor rule behind."""
+        links = self.namespace.links()
         for segment in SEGMENTS:
             host = self.hosts[segment.port]
             if host.exists():
                 self._unplug_host(segment)
                 host.delete()
-            if self.has_device(segment.port):
+            if segment.port in links:
                 self.namespace.ip(
                     f"address flush dev {segment.port}",
                     f"link set {segment.port} down group default",
@@ -185,7 +185,7 @@ class Router:
         `port` is the device's present name, when it was renamed.
         """
         device = port or segment.port
-        mac = _mac(self.hosts[segment.port], "eth0")
+        mac = self.hosts[segment.port].links()["eth0"]["address"]
         self.namespace.ip(
             f"link set {device} group {segment.group} up",
             f"address replace {segment.router4}/24 dev {device}",
@@ -196,15 +196,12 @@ class Router:
 
     def bring_up(self) -> None:
         """Configure again those ports that are down; LabError when one is gone."""
-        flags = {link["ifname"]: link["flags"] for link in _links(self.namespace)}
+        links = self.namespace.links()
         for segment in SEGMENTS:
-            if segment.port not in flags:
+            if segment.port not in links:
                 raise LabError(f"the router has no device {segment.port}")
-            if "UP" not in flags[segment.port]:
+            if "UP" not in links[segment.port]["flags"]:
                 self.configure_port(segment)
-
-    def has_device(self, name: str) -> bool:
-        return any(link["ifname"] == name for link in _links(self.namespace))
 
     def _plug_in_host(self, segment: Segment) -> None:
         host = self.hosts[segment.port]
@@ -215,7 +212,7 @@ class Router:
 
     def _unplug_host(self, segment: Segment) -> None:
         host = self.hosts[segment.port]
-        if any(link["ifname"] == "eth0" for link in _links(host)):
+        if "eth0" in host.links():
             # A process is the only handle that an unnamed namespace always has.
             target = self.namespace.name or str(os.getpid())
             host.ip(
@@ -224,8 +221,7 @@ class Router:
                 f"link set {segment.wire} netns {target}",
             )
 
-    def _configure_host(self, segment: Segment) -> None:
-        mac = _mac(self.namespace, segment.port)
+    def _configure_host(self, segment: Segment, mac: str) -> None:
         routes = [f"route replace {_network6(lan)} via {segment.router6}" for lan in (LAN1, LAN2)]
         if segment.group == LAN_GROUP:
             routes = [f"route replace default via {a}" for a in (segment.router4, segment.router6)]
@@ -243,14 +239,10 @@ def load_modules() -> None:
 
     Raises LabError naming every one that is missing.
     """
-    missing = []
-    for module in MODULES:
-        try:
-            run("modprobe", module)
-        except LabError:
-            missing.append(module)
-    if missing:
-        raise LabError(f"this kernel lacks the modules {', '.join(missing)}")
+    try:
+        run("modprobe", "-a", *MODULES)
+    except LabError as error:
+        raise LabError(f"this kernel lacks modules that the lab needs: {error}") from error
 
 
 def load_engine(module: Path) -> None:
@@ -265,18 +257,6 @@ def load_engine(module: Path) -> None:
 def add_veth_ports(namespace: Namespace) -> None:
     """Make ports without an engine: the router forwards everything itself."""
     namespace.ip(*(f"link add {s.port} type veth peer name {s.wire}" for s in SEGMENTS))
-
-
-def _links(namespace: Namespace) -> list[dict[str, Any]]:
-    links: list[dict[str, Any]] = json.loads(namespace.run("ip", "-json", "link", "show"))
-    return links
-
-
-def _mac(namespace: Namespace, device: str) -> str:
-    for link in _links(namespace):
-        if link["ifname"] == device:
-            return str(link["address"])
-    raise LabError(f"no device {device} in {namespace.name or 'the router'}")
 
 
 def _network6(segment: Segment) -> str:

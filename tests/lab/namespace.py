@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from tests.lab.kernel import LabError
+
+_NAMED = Path("/run/netns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +29,7 @@ class Namespace:
             run("ip", "netns", "delete", self.name)
 
     def exists(self) -> bool:
-        listed = run("ip", "netns", "list").splitlines()
-        return any(line.split()[0] == self.name for line in listed if line)
+        return (_NAMED / self.name).exists()
 
     def command(self, *argv: str) -> list[str]:
         """The argument vector that runs `argv` inside."""
@@ -36,7 +40,17 @@ class Namespace:
 
     def ip(self, *lines: str) -> None:
         """Run lines of `ip`'s batch language, stopping at the first that fails."""
-        self.run("ip", "-batch", "-", stdin="".join(f"{line}\n" for line in lines))
+        run("ip", *self._option, "-batch", "-", stdin="".join(f"{line}\n" for line in lines))
+
+    def links(self) -> dict[str, dict[str, Any]]:
+        """The network devices by name, each as `ip -json` shows it."""
+        shown = json.loads(run("ip", *self._option, "-json", "link", "show"))
+        return {link["ifname"]: link for link in shown}
+
+    @property
+    def _option(self) -> tuple[str, ...]:
+        """Cheaper than running `ip` inside."""
+        return ("-netns", self.name) if self.name else ()
 
     def sysctl(self, values: dict[str, int]) -> None:
         """Set kernel parameters, named as sysctl.conf does."""

@@ -21,10 +21,13 @@ def wait_for(
     Raises LabError after `limit` seconds, naming `what` was awaited and, if given, the
     `state` at the end.
     """
-    begin = monotonic()
+    begin = asked = monotonic()
     while not condition():
-        if monotonic() - begin > limit:
+        now = monotonic()
+        if now - begin > limit:
             seen = f"; in the end: {state()}" if state else ""
             raise LabError(f"waited {limit:.0f} s for {what}{seen}")
-        sleep(interval)
+        # A condition that is costly to look at must not become the load.
+        sleep(max(interval, now - asked))
+        asked = monotonic()
     return monotonic() - begin

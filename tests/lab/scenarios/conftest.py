@@ -21,7 +21,7 @@ from tests.lab.daemon import Daemon
 from tests.lab.hosts import Router, load_engine, load_modules
 from tests.lab.kernel import LabError
 from tests.lab.namespace import run
-from tests.lab.traffic import Traffic
+from tests.lab.traffic.control import Traffic
 
 # The kernel's defaults, for when a scenario killed flowguard in the middle of a drain.
 FLOWTABLE_SYSCTLS = {

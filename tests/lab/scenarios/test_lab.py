@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from tests.lab.capture import Engine, flowtable, load_ruleset, tracked_connections
-from tests.lab.traffic import Datagrams, Downloads, Pattern, Traffic, Uploads
+from tests.lab.traffic import Datagrams, Downloads, Pattern, Uploads
+from tests.lab.traffic.control import Traffic
 from tests.lab.wait import wait_for
 
 

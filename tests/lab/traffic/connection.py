@@ -58,13 +58,16 @@ class Connection(ABC):
         self.fate = Fate.ALIVE
         self.sent = 0
         self.received = 0
-        self.lost_datagrams = 0
         self.progress = Progress(monotonic())
         self._detail = ""
         self._local_port = 0
         self._started = self.progress.last
         self._established: float | None = None
         self._ended: float | None = None
+
+    @property
+    def lost_datagrams(self) -> int:
+        return 0
 
     @property
     def unfinished(self) -> bool:

@@ -43,9 +43,10 @@ class Agent:
     def __init__(self, name: str, namespace: Namespace) -> None:
         self._name = name
         self._received = b""
-        module = "tests.lab.traffic.agent"
+        # -S: it needs nothing but the standard library, and looking for more takes long.
+        python = (sys.executable, "-S", "-m", "tests.lab.traffic.agent")
         self._process = subprocess.Popen(
-            namespace.command(sys.executable, "-m", module, str(SERVER_PORT)),
+            namespace.command(*python, str(SERVER_PORT)),
             cwd=_REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -4,15 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
 from typing import cast
 
 from tests.lab.traffic.connection import Connection, Order
 from tests.lab.traffic.report import Fate
 from tests.lab.traffic.wire import Datagram
-
-# Seconds until an echo that has not come counts as lost.
-_PATIENCE = 1.0
 
 
 class DatagramFlow(Connection, asyncio.DatagramProtocol):
@@ -26,7 +22,8 @@ class DatagramFlow(Connection, asyncio.DatagramProtocol):
         self._interval = interval
         self._size = size
         self._number = 0
-        self._outstanding: dict[int, float] = {}
+        self._highest_echo = 0
+        self._outstanding: set[int] = set()
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -46,7 +43,7 @@ class DatagramFlow(Connection, asyncio.DatagramProtocol):
     def _send(self) -> None:
         assert self._transport is not None
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._send)
-        self._outstanding[self._number] = monotonic()
+        self._outstanding.add(self._number)
         self._transport.sendto(Datagram(self.order.number, self._number, self._size).pack())
         self._number += 1
         self.sent += self._size
@@ -63,8 +60,10 @@ class DatagramFlow(Connection, asyncio.DatagramProtocol):
         if echo.seed != self.order.number:
             self.finish(Fate.CORRUPTED, f"an echo of flow {echo.seed}")
             return
-        if self._outstanding.pop(echo.number, None) is None:
+        if echo.number not in self._outstanding:
             return
+        self._outstanding.remove(echo.number)
+        self._highest_echo = max(self._highest_echo, echo.number)
         if not self.received:
             self.established()
         self.received += echo.size
@@ -73,11 +72,10 @@ class DatagramFlow(Connection, asyncio.DatagramProtocol):
     def error_received(self, error: Exception) -> None:
         self.note(str(error))
 
-    def check(self, now: float) -> None:
-        if self.unfinished:
-            times = self._outstanding.values()
-            self.lost_datagrams = sum(now - sent > _PATIENCE for sent in times)
-        super().check(now)
+    @property
+    def lost_datagrams(self) -> int:
+        """Overtaken by others; a late one still counts when it comes."""
+        return sum(number < self._highest_echo for number in self._outstanding)
 
     def close(self, orderly: bool) -> None:
         if self._timer:

@@ -39,7 +39,7 @@ class Downloads(Pattern):
     """`count` transfers to the client; `rate` 0 is as fast as it goes, `size` None endless."""
 
     count: int = 1
-    rate: int = 20_000
+    rate: int = 8_000
     size: int | None = None
 
 
@@ -48,7 +48,7 @@ class Uploads(Pattern):
     """`count` transfers to the server; `rate` 0 is as fast as it goes, `size` None endless."""
 
     count: int = 1
-    rate: int = 20_000
+    rate: int = 8_000
     size: int | None = None
 
 

@@ -36,7 +36,7 @@ class ConnectionResult:
     A gap is time in which progress was due and did not come: `longest_gap` seconds at
     most, beginning at `longest_gap_at`; `silent_for` is the one that still lasts.
     `established` and `ended` are None when that never happened.
-    `lost_datagrams` were sent and their echo never seen, for a second or more.
+    `lost_datagrams` were sent without an echo, while later ones were echoed.
     """
 
     number: int
