@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from flowguard.core.model import DrainProgress, FlowTuple
 from flowguard.core.plan import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
-from flowguard.offload import conntrack, tables
+from flowguard.offload import tables
 from flowguard.offload.drain import Drain
 from flowguard.offload.nfnetlink import Nftables, NftablesError, Request
 from flowguard.offload.probe import refusal_of
@@ -22,7 +22,6 @@ ATTEMPTS = 4
 # The kernel changed between our dump and our batch: a device vanished, a table was flushed.
 STALE = {errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.ERESTART, errno.ENODEV}
 NOTHING = Plan(None, None)
-TUPLES_RETURNED = 1000
 
 
 class ConvergeError(Exception):
@@ -60,6 +59,7 @@ class Converger:
         self._timeouts = FlowTimeouts(runtime_directory)
         self._lock = asyncio.Lock()
         self._reached: Plan | None = None
+        self._drained: Drain | None = None
 
     def recover(self) -> None:
         """Put back the flow timeouts that a killed predecessor left changed; call it first."""
@@ -90,18 +90,18 @@ class Converger:
 
         Returns the flows that would not leave hardware; raises ConvergeError.
         """
-        left: tuple[FlowTuple, ...] = ()
         async with self._lock:
+            self._drained = None
             try:
                 async with asyncio.timeout(limit):
                     await self._reach(NOTHING)
+                return ()
             except TimeoutError:
-                look = await conntrack.look(conntrack.IN_HARDWARE, TUPLES_RETURNED)
-                left = tuple(flow.original for flow in look.flows)
+                left = await self._drained.remaining() if self._drained else ()
                 await self._remove_everything()
+                return left
             finally:
                 self._timeouts.restore()
-        return left
 
     async def _reach(self, plan: Plan) -> None:
         for attempt in range(1, ATTEMPTS + 1):
@@ -140,7 +140,8 @@ class Converger:
     async def _drain(self) -> None:
         try:
             self._set_timeouts(draining=True, hardware=True)
-            await Drain(self._is_bound, self._progress).finish()
+            self._drained = Drain(self._is_bound, self._progress)
+            await self._drained.finish()
         finally:
             self._set_timeouts(draining=False, hardware=True)
 

@@ -16,6 +16,7 @@ from flowguard.host.clock import monotonic
 from flowguard.offload import conntrack, engines
 
 TUPLES_SHOWN = 20
+TUPLES_RETURNED = 1000
 # A look costs a walk over the connection table, so a long drain is watched less closely.
 PAUSES = ((10.0, 0.25), (60.0, 1.0))
 LONGEST_PAUSE = 5.0
@@ -55,6 +56,12 @@ class Drain:
                 self._empty_since = None
             await asyncio.sleep(self._pause(now))
         self._engine.report_foreign()
+
+    async def remaining(self) -> tuple[FlowTuple, ...]:
+        """The flows in hardware now, and those of which only the engine still knows."""
+        look = await conntrack.look(conntrack.IN_HARDWARE, TUPLES_RETURNED)
+        tracked = tuple(flow.original for flow in look.flows)
+        return tracked or await self._engine.look(monotonic(), 0)
 
     async def _is_settled(self, now: float) -> bool:
         if not await conntrack.count(conntrack.OFFLOADED):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -216,7 +217,8 @@ def test_killed_in_the_middle_of_a_drain(kernel: Kernel, engine: Engine, traffic
     wait_for(lambda: in_hardware() == 20, "20 flows in hardware")
     kernel.converger.recover()
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(kernel.runtime_directory)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as victim:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as victim:
         assert victim.stdout and victim.stdout.readline() == b"draining\n"
         victim.send_signal(signal.SIGKILL)
     assert timeouts() == [0, 0]
