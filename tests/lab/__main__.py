@@ -47,7 +47,9 @@ def main() -> int:
 
 def _pytest(engine: Path, marks: str, arguments: list[str]) -> list[str]:
     python = guest_python(LAB_ENGINE=str(engine))
-    pytest = ["-m", "pytest", "-p", "no:cacheprovider", "-m", marks]
+    # The plugins off write to the repository, which the guest does not keep.
+    plugins = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+    pytest = ["-m", "pytest", *plugins, "-m", marks]
     return [*python, *pytest, *(arguments or ["-v"]), str(SCENARIOS)]
 
 
