@@ -16,7 +16,9 @@ from itertools import pairwise
 from flowguard.core.faults import LogRecord
 
 _MARKUP = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00\u200b\ufeff]")
-_QUOTE = re.compile(r"^(?:\s*(?:>|\*\*|`+|#|\|)\s?)+(?=\S)")
+_QUOTE = re.compile(r"^(?:\s*(?:>|\*\*|`|#|\|))+ ?")
+# The kernel's longest line is far shorter; what is longer is no line of a log.
+_LONGEST = 4096
 # dmesg's stamp, with the caller that CONFIG_PRINTK_CALLER adds.
 _STAMP = re.compile(r"\[ *(?P<time>\d{1,9}\.\d{1,6})\](?:\[ *(?P<caller>[TC]\d+)\])?:? ?")
 _KMSG = re.compile(r"(?P<priority>\d+),\d+,(?P<micro>\d+),[-c+](?:,[^;]*)?;")
@@ -39,6 +41,7 @@ _CSV = re.compile(rf"^(?:{_DATE}),\w*,[^,]*,(?P<facility>\w+),(?P<tag>[^,]*),(?P
 _HOSTED = re.compile(r"^[\w.-]+ kernel: ")
 _PROGRAM = re.compile(r"^[\w./-]+\[\d+\]: ")
 _WALL = re.compile(r"^\s*kernel: ?")
+_TAG = re.compile(r"(?P<tag>[\w./-]+)(?:\[\d+\])?: *$")
 _PSTORE = re.compile(r"^(?:Panic|Oops|Emergency|Shutdown|Unknown)#\d+ Part(?P<part>\d+)\s*$")
 
 
@@ -78,7 +81,7 @@ def _parts(lines: Iterable[str]) -> list[list[str]]:
 
 
 def _line(raw: str) -> _Line:
-    raw = _MARKUP.sub("", raw)
+    raw = _MARKUP.sub("", raw[:_LONGEST])
     stripped = _QUOTE.sub("", raw)
     clock = _WALL_CLOCK.match(stripped)
     return _Line(_record(stripped), clock[0] if clock else "")
@@ -97,7 +100,7 @@ def _record(line: str) -> LogRecord:
     text = _PRIORITY.sub("", line)
     if _WALL.match(text):
         return LogRecord(_WALL.sub("", text))
-    return LogRecord(text, kernel=_of_kernel(line) and not _PROGRAM.match(text))
+    return LogRecord(text, kernel=_marked_kernel(line) is not False and not _PROGRAM.match(text))
 
 
 def _stamped(before: str, stamp: re.Match[str], text: str) -> LogRecord:
@@ -116,13 +119,20 @@ def _is_prefix(before: str) -> bool:
 
 
 def _of_kernel(before: str) -> bool:
-    if found := _PRIORITY.match(before):
+    """Whether the kernel wrote the line that has this before its stamp."""
+    marked = _marked_kernel(before)
+    if marked is None and (found := _TAG.search(before[-80:])):
+        return found["tag"] in ("kernel", "kern")
+    return marked is not False
+
+
+def _marked_kernel(text: str) -> bool | None:
+    """What a priority or a facility says; None when there is neither."""
+    if found := _PRIORITY.match(text):
         return int(found["priority"]) < 8
-    if found := _FACILITY.search(before):
+    if found := _FACILITY.search(text, 0, 120):
         return found["facility"] == "kern"
-    if found := re.search(r"([\w./-]+)(?:\[\d+\])?: *$", before):
-        return found[1] in ("kernel", "kern")
-    return True
+    return None
 
 
 def _newest_first(lines: Sequence[_Line]) -> bool:

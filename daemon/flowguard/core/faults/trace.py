@@ -44,7 +44,8 @@ _ARM_FRAME = re.compile(
     rf"\s*(?:\[<[0-9a-f]+>\] ?)?\(?(?P<symbol>{_NAME})(?:{_OFFSET})?{_MODULE}\)? from \W*\S+\+0x"
 )
 _PC = re.compile(
-    rf"(?:RIP: [0-9a-f]{{4}}:|\bE?IP: (?:[0-9a-f]{{4}}:)?|PC is at |NIP \[[0-9a-f]+\] |pc : (?:\[<[0-9a-f]+>\] )?"
+    rf"(?:RIP: [0-9a-f]{{4}}:|\bE?IP: (?:[0-9a-f]{{4}}:)?|PC is at "
+    rf"|NIP \[[0-9a-f]+\] |pc : (?:\[<[0-9a-f]+>\] )?"
     rf"|epc\s*: (?:[0-9a-f]{{8,16}} )?){_CODE}"
 )
 _RETURN = re.compile(
