@@ -209,6 +209,19 @@ def test_arm_oops_in_the_ethernet_driver() -> None:
     assert (fault.attribution, fault.driver) == (DRIVER, "ipqess-edma")
 
 
+def test_arm_frames_of_older_kernels() -> None:
+    fault = only(
+        """
+        Unable to handle kernel NULL pointer dereference at virtual address 00000010
+        CPU: 0 PID: 0 Comm: swapper/0 Not tainted 5.4.188 #0
+        PC is at memcpy+0x50/0x330
+        [<c0500000>] (memcpy) from [<bf000000>] (nf_flow_nat_ip+0x44/0x90 [nf_flow_table])
+        [<bf000000>] (nf_flow_nat_ip [nf_flow_table]) from [<c0600000>] (nf_hook_slow+0x48/0xe0)
+        """
+    )
+    assert (fault.attribution, fault.because) == (OFFLOAD, "nf_flow_nat_ip [nf_flow_table]")
+
+
 WARN_6_12 = """
     ------------[ cut here ]------------
     WARNING: CPU: 0 PID: 42 at drivers/acme.c:9 {place}

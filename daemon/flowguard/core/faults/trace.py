@@ -41,7 +41,7 @@ _FRAME = re.compile(
 )
 # 32-bit arm names callee and caller in one line; the callee may lack its offset.
 _ARM_FRAME = re.compile(
-    rf"\s*(?:\[<[0-9a-f]+>\] ?)?\(?(?P<symbol>{_NAME})(?:{_OFFSET})?{_MODULE}\)? from \W*\S+\+0x"
+    rf"\s*(?:\[<[0-9a-f]+>\] ?)?\(?(?P<symbol>{_NAME})(?:{_OFFSET})?{_MODULE}\)? from .*\+0x"
 )
 _PC = re.compile(
     rf"(?:RIP: [0-9a-f]{{4}}:|\bE?IP: (?:[0-9a-f]{{4}}:)?|PC is at "
