@@ -6,6 +6,7 @@ Run: python bench/fault_matcher.py
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 
@@ -49,6 +50,11 @@ def best(action: Callable[[], object]) -> float:
     return min(times)
 
 
+def load_afresh() -> None:
+    re.purge()
+    load()
+
+
 def rate(rules: FaultRules, lines: Sequence[str]) -> float:
     count = LINES // len(lines) * len(lines)
     records = [LogRecord(lines[n % len(lines)], n * 1e-4) for n in range(count)]
@@ -74,7 +80,7 @@ def sensor_rate(rules: FaultRules) -> float:
 
 
 def main() -> None:
-    print(f"loading the rules       {best(load) * 1e3:9.0f} ms")
+    print(f"loading the rules       {best(load_afresh) * 1e3:9.0f} ms")
     rules = load()
     rates = {
         "ordinary lines": rate(rules, ORDINARY),
