@@ -12,6 +12,7 @@ from dataclasses import replace
 from flowguard.core.model import DrainProgress, FlowTuple
 from flowguard.core.plan import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
 from flowguard.offload import tables
+from flowguard.offload.damage import has_oopsed, without_unbinding
 from flowguard.offload.drain import Drain
 from flowguard.offload.nfnetlink import Nftables, NftablesError, Request
 from flowguard.offload.probe import refusal_of
@@ -82,8 +83,8 @@ class Converger:
         async with self._lock:
             if self._reached is None:
                 return True
-            wanted = tables.wanted_state(_present(self._reached))
-            return tables.read(self._nftables) == wanted
+            found = tables.read(self._nftables)
+            return found == tables.wanted_state(_possible(_present(self._reached), found))
 
     async def release(self, limit: float) -> tuple[FlowTuple, ...]:
         """Drain for at most `limit` seconds, remove everything, restore the timeouts.
@@ -112,7 +113,8 @@ class Converger:
                 if error.errno in STALE and attempt < ATTEMPTS:
                     continue
                 raise await self._explained(error) from error
-            if tables.read(self._nftables) == tables.wanted_state(_present(plan)):
+            found = tables.read(self._nftables)
+            if found == tables.wanted_state(_possible(_present(plan), found)):
                 self._reached = plan
                 self._set_timeouts(draining=False, hardware=present.hardware is not None)
                 return
@@ -121,9 +123,11 @@ class Converger:
     async def _approach(self, plan: Plan) -> None:
         """Everything that leads from what is there to the plan, draining in between."""
         found = tables.read(self._nftables)
-        if found == tables.wanted_state(plan):
+        leaves = _leaves_hardware(found.hardware, plan.hardware)
+        plan = _possible(plan, found)
+        if found == tables.wanted_state(plan) and not leaves:
             return
-        if _leaves_hardware(found.hardware, plan.hardware):
+        if leaves:
             await self._commit(_stop_taking(found, plan))
             await self._drain()
             found = tables.read(self._nftables)
@@ -162,7 +166,7 @@ class Converger:
 
     async def _remove_everything(self) -> None:
         found = tables.read(self._nftables)
-        await self._commit(_finish(found, NOTHING))
+        await self._commit(_finish(found, _possible(NOTHING, found)))
         self._reached = NOTHING
 
     async def _explained(self, error: NftablesError) -> ConvergeError:
@@ -178,6 +182,11 @@ class Converger:
 def _present(plan: Plan) -> Plan:
     """The plan without absent devices: newer kernels would forbid their creation."""
     return Plan(_present_table(plan.hardware), _present_table(plan.software))
+
+
+def _possible(plan: Plan, found: TablesState) -> Plan:
+    """What can be had of the plan: a kernel that oopsed must not be asked to unbind."""
+    return without_unbinding(plan, found.hardware) if has_oopsed() else plan
 
 
 def _present_table(table: Table | None) -> Table | None:
