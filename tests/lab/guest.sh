@@ -5,11 +5,11 @@
 # /dev/virtio-ports exists only where the host has udev. With "shell" as second argument
 # it stays on the console, for a person.
 exchange=$1
+: >"$exchange/started"
 export PYTHONUNBUFFERED=1 LAB_ROUTER=1
 mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
 
 if [ "$2" = shell ]; then
-    # The serial console has no size of its own; without one, long lines overwrite themselves.
     . "$exchange/command"
     echo $? >"$exchange/status"
     exit
@@ -19,5 +19,4 @@ for port in /sys/class/virtio-ports/*; do
     [ "$(cat "$port/name")" = flowguard.lab ] && exec >"/dev/${port##*/}" 2>&1 </dev/null
 done
 . "$exchange/command"
-echo $? >"$exchange/status.new"
-mv "$exchange/status.new" "$exchange/status"
+echo $? >"$exchange/status"

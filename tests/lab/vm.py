@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -53,11 +53,17 @@ TOOLS = {
 # five-level page tables only make its page walks longer.
 _EMULATION = ["--qemu-opts=-cpu max,-cx16,-la57"] if platform.machine() == "x86_64" else []
 
+_BOOT_ATTEMPTS = 3
+
 Output = Callable[[bytes], object]
 
 
 class MachineDiedError(LabError):
     """The guest ended without an exit status: a panic, or somebody killed QEMU."""
+
+    def __init__(self, when: str, console: Path) -> None:
+        tail = "\n".join(console.read_text(errors="replace").splitlines()[-30:])
+        super().__init__(f"the lab router died {when}; the end of its console ({console}):\n{tail}")
 
 
 class MachineTimeoutError(LabError):
@@ -87,35 +93,38 @@ class Machine:
         `output` gets the command's stdout and stderr as they come (default: our stdout).
         Raises MachineDiedError or MachineTimeoutError when there is no exit status.
         """
-        with _exchange(f"exec {shlex.join(command)}") as exchange, _Listener(exchange) as port:
+        for _ in range(_BOOT_ATTEMPTS):
+            with _exchange(f"exec {shlex.join(command)}") as exchange:
+                self._boot_and_wait(exchange, output or _to_stdout)
+                if (exchange / "status").exists():
+                    return int((exchange / "status").read_text())
+                if (exchange / "started").exists():
+                    raise MachineDiedError("before its command ended", self.console)
+            # Emulated processors have their moments; nothing of ours ran yet.
+            _progress("the lab router did not come up, once more")
+        raise MachineDiedError("while booting, every time", self.console)
+
+    def _boot_and_wait(self, exchange: Path, output: Output) -> None:
+        with _Listener(exchange) as port:
             guest = shlex.join(["sh", str(GUEST), str(exchange)])
             arguments = [*self._boot(exchange), "--verbose", "--exec", guest]
             arguments += [f"--qemu-opts={option}" for option in port.qemu_options]
             _progress(f"booting lab router {self.kernel.release}, about {_boot_time()} s")
             self.console.parent.mkdir(parents=True, exist_ok=True)
-            with self.console.open("wb") as console:
-                process = subprocess.Popen(
-                    arguments,
-                    stdin=subprocess.DEVNULL,
-                    # A pipe: QEMU truncates regular files given as stdout.
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    env=_environment(),
-                    start_new_session=True,
-                )
+            with self.console.open("wb") as console, _started(arguments) as process:
                 assert process.stdout
                 copier = threading.Thread(target=_copy, args=(process.stdout, console))
                 copier.start()
                 with _ended(process):
-                    port.copy(output or _to_stdout, process, self.limit)
+                    port.copy(output, process, self.limit)
                 copier.join()
-            return self._status(exchange)
 
     def shell(self, command: Sequence[str] = ("bash", "-i")) -> int:
         """An interactive root shell, or another command, on this terminal."""
         if not sys.stdin.isatty():
             raise LabError("a shell in the lab router needs a terminal")
         size = shutil.get_terminal_size()
+        # A serial console has no size of its own, and long lines would overwrite themselves.
         lines = [f"stty rows {size.lines} columns {size.columns}"]
         lines += [shlex.join(command)]
         with _exchange("\n".join(lines)) as exchange:
@@ -139,15 +148,6 @@ class Machine:
             arguments.append(f"--append={argument}")
         arguments += [f"--qemu-opts={option}" for option in self.qemu_options]
         return arguments
-
-    def _status(self, exchange: Path) -> int:
-        with suppress(FileNotFoundError):
-            return int((exchange / "status").read_text())
-        tail = self.console.read_text(errors="replace").splitlines()[-30:]
-        raise MachineDiedError(
-            "the lab router died before its command ended; the end of its console "
-            f"({self.console}):\n" + "\n".join(tail)
-        )
 
 
 class _Listener:
@@ -212,6 +212,18 @@ def _exchange(command: str) -> Iterator[Path]:
         exchange = Path(name)
         (exchange / "command").write_text(f"( {command}\n)\n")
         yield exchange
+
+
+def _started(arguments: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        # A pipe: QEMU truncates regular files given as stdout.
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=_environment(),
+        start_new_session=True,
+    )
 
 
 @contextmanager

@@ -26,6 +26,9 @@
  * oops_on_replace          ... dereference NULL
  * panic_on_replace         ... panic
  * oops_on_stats            the next N STATS dereference NULL
+ *   Both oopses die with the flowtable's lock: until the next boot, whoever takes one of
+ *   its devices down or deletes it hangs, and holds up nf_tables or all of rtnetlink.
+ * oops_in_worker           the same on the driver's own work, once: no lock is lost
  * stall_on_replace         the next REPLACE sleeps N seconds
  * spin_on_replace          the next REPLACE keeps its CPU busy for N seconds
  * register_dump            prints N lines of register noise at once
@@ -244,6 +247,7 @@ static void labengine_faults_numbers(struct dentry *root)
 		{ "warn_on_replace", &faults->warn_on_replace },
 		{ "oops_on_replace", &faults->oops_on_replace },
 		{ "oops_on_stats", &faults->oops_on_stats },
+		{ "oops_in_worker", &faults->oops_in_worker },
 		{ "panic_on_replace", &faults->panic_on_replace },
 		{ "stall_on_replace", &faults->stall_on_replace },
 		{ "spin_on_replace", &faults->spin_on_replace },

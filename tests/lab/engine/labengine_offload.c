@@ -8,6 +8,7 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/slab.h>
+#include <linux/workqueue.h>
 #include <net/flow_offload.h>
 #include <net/pkt_cls.h>
 
@@ -198,6 +199,14 @@ static noinline void labengine_offload_touch_missing_entry(void)
 	WRITE_ONCE(READ_ONCE(missing)->used, jiffies);
 }
 
+/* Unlike the block callback, this runs without the flowtable's lock. */
+static void labengine_offload_commit(struct work_struct *work)
+{
+	labengine_offload_touch_missing_entry();
+}
+
+static DECLARE_WORK(labengine_offload_commit_work, labengine_offload_commit);
+
 static noinline void labengine_offload_wait_for_engine(unsigned int seconds)
 {
 	ssleep(seconds);
@@ -220,6 +229,8 @@ static void labengine_offload_replace_faults(const struct flow_cls_offload *cls)
 	     "flow entry %lx does not match its slot\n", cls->cookie);
 	if (labengine_fault_take(&faults->oops_on_replace))
 		labengine_offload_touch_missing_entry();
+	if (labengine_fault_take(&faults->oops_in_worker))
+		queue_work(system_unbound_wq, &labengine_offload_commit_work);
 	if (labengine_fault_take(&faults->panic_on_replace))
 		panic(LABENGINE ": unrecoverable table error");
 	seconds = atomic_xchg(&faults->stall_on_replace, 0);
