@@ -59,6 +59,10 @@ def affected(state: State, fault: Fault) -> tuple[Device, ...]:
     driven = tuple(d for d in state.devices if fault.driver and d.driver == fault.driver)
     if driven:
         return driven
+    # Not every driver's messages carry the name that the network device knows it by.
+    printed = tuple(d for d in state.devices if d.bus_name and f"{d.bus_name}:" in fault.line)
+    if printed:
+        return printed
     nobody_named = not fault.device and not fault.driver
     if fault.attribution is Attribution.OFFLOAD or nobody_named:
         return state.devices

@@ -74,6 +74,7 @@ class _Tree:
             name=name,
             ifindex=int(index),
             driver=self._driver(name),
+            bus_name=self._bus_name(name),
             lower=tuple(self._beyond(name, "lower_")),
             forward_names=tuple(sorted({name, *self._uppers(name)})),
         )
@@ -91,11 +92,22 @@ class _Tree:
 
     def _driver(self, name: str) -> str | None:
         """The driver that moves the packets: for a switch port, that of the inner link."""
+        return self._link_target(self._carrier(name), "device", "driver")
+
+    def _bus_name(self, name: str) -> str | None:
+        """Like 15100000.ethernet or 0000:01:00.0, as dev_err prints it."""
+        return self._link_target(self._carrier(name), "device")
+
+    def _carrier(self, name: str) -> str:
+        """The device whose driver moves this one's packets."""
         lower = self._neighbours(name, "lower_")
         if lower and (self._kind(name) == "dsa" or not self._has(name, "device")):
-            return self._driver(lower[0])
+            return self._carrier(lower[0])
+        return name
+
+    def _link_target(self, name: str, *parts: str) -> str | None:
         try:
-            return os.path.basename(os.readlink(self._at(name, "device", "driver")))
+            return os.path.basename(os.readlink(self._at(name, *parts)))
         except OSError:
             return None
 
