@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The program as a shell sees it: output, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowguard import __version__
+from flowguard.core.model import (
+    Attribution,
+    Device,
+    DevicesChanged,
+    Event,
+    Fault,
+    FaultClass,
+    FaultSeen,
+    Level,
+    Started,
+)
+from flowguard.core.replay import encode_event
+
+DAEMON = Path(__file__).resolve().parents[2] / "daemon"
+FAULT = Fault("tx-timeout", FaultClass.TX_TIMEOUT, Attribution.DRIVER, "wan", None, "the line")
+EVENTS: list[Event] = [
+    Started(100, Level.HARDWARE),
+    DevicesChanged(100, (Device("wan", 2, hardware_capable=True),)),
+    FaultSeen(200, FAULT),
+]
+
+
+def flowguard(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flowguard", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(DAEMON)},
+    )
+
+
+@pytest.mark.parametrize("words", [["version"], ["--version"]])
+def test_the_version_is_printed(words: list[str]) -> None:
+    done = flowguard(*words)
+    assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
+
+
+@pytest.mark.parametrize("words", [[], ["nonsense"], ["level", "fast"], ["status", "--colour"]])
+def test_wrong_usage_is_2(words: list[str]) -> None:
+    done = flowguard(*words)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["status"], ["level", "none"], ["stop"]])
+def test_no_daemon_is_3_and_one_line(words: list[str], tmp_path: Path) -> None:
+    done = flowguard(*words, "--socket", str(tmp_path / "none"))
+    assert done.returncode == 3
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("flowguard: ") and "is flowguard running?" in line
+
+
+def test_replay_prints_the_decisions_one_object_a_line() -> None:
+    done = flowguard("replay", "-", stdin="\n".join(map(encode_event, EVENTS)))
+    assert done.returncode == 0, done.stderr
+    up, down = map(json.loads, done.stdout.splitlines())
+    assert (up["from"], up["to"]) == ("none", "hardware")
+    assert (down["device"], down["to"], down["evidence"]) == ("wan", "software", "the line")
+
+
+def test_replay_names_the_line_that_is_no_event(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    log.write_text(encode_event(EVENTS[0]) + '\n{"event": "Nonsense"}\n')
+    done = flowguard("replay", str(log))
+    assert done.returncode == 2
+    assert f"{log}: line 2: not an event" in done.stderr
+
+
+def test_replay_of_a_missing_file_is_one_line() -> None:
+    done = flowguard("replay", "/nonexistent")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "flowguard: /nonexistent: No such file or directory\n",
+    )
+
+
+def test_a_configuration_that_is_not_enabled_does_not_run(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gets as far as the configuration")
+    configuration = tmp_path / "flowguard"
+    configuration.write_text("config flowguard 'globals'\n\toption enabled '0'\n")
+    done = flowguard("run", "--config", str(configuration), "--socket", str(tmp_path / "s"))
+    assert done.returncode == 0
+    assert "not enabled" in done.stderr
+
+
+def test_rules_that_cannot_be_read_stop_the_start_with_one_line(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gets as far as the rules")
+    rules = tmp_path / "rules.toml"
+    rules.write_text("this is not TOML")
+    configuration = tmp_path / "flowguard"
+    configuration.write_text(
+        f"config flowguard 'globals'\n\toption enabled '1'\n\tlist rules '{rules}'\n"
+    )
+    done = flowguard("run", "--config", str(configuration), "--socket", str(tmp_path / "s"))
+    assert done.returncode == 2
+    assert str(rules) in done.stderr.splitlines()[-1]
+
+
+def test_check_names_each_problem_and_a_remedy(tmp_path: Path) -> None:
+    configuration = tmp_path / "flowguard"
+    configuration.write_text("config flowguard 'globals'\n\toption level 'fast'\n")
+    done = flowguard("check", "--json", "--config", str(configuration))
+    assert done.returncode == 1
+    (problem,) = (f for f in json.loads(done.stdout) if f["code"] == "configuration")
+    assert f"{configuration}:2" in problem["sentence"]
+    assert problem["remedy"]

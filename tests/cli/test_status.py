@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The status as a person reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowguard.cli.status import describe
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    device = {
+        "name": "wan",
+        "driver": "mtk_soc_eth",
+        "level": "software",
+        "hardware_capable": True,
+        "held_off_until": 1600.0,
+        "held_until_reboot": False,
+        "strikes": 1,
+        "reason": "held off: driver fault tx-timeout",
+    }
+    decision = {
+        "time": 1000.0,
+        "at": "2026-01-01 00:00:00",
+        "device": "wan",
+        "from": "hardware",
+        "to": "software",
+        "reason": "held off: driver fault tx-timeout",
+        "evidence": "wan: NETDEV WATCHDOG: transmit queue 0 timed out",
+    }
+    return {
+        "level": "software",
+        "wanted": "hardware",
+        "state": "held_off",
+        "reason": "wan: held off",
+        "devices": [device],
+        "missing_devices": [],
+        "flows": {"hardware": 0, "software": 7, "none": 2, "refused": 0},
+        "drain": None,
+        "decisions": [decision],
+        "sensors": {"kmsg": "ok"},
+        "problems": [],
+        "time": 1017.0,
+        **changes,
+    }
+
+
+def text(**changes: Any) -> str:
+    return "\n".join(describe(status(**changes)))
+
+
+def test_level_reason_and_the_remaining_hold_off_are_there() -> None:
+    shown = text()
+    assert "software (wanted hardware), held_off" in shown
+    assert "held off for 583 s" in shown
+
+
+def test_a_decision_comes_with_its_evidence() -> None:
+    assert "wan: hardware -> software" in text()
+    assert "NETDEV WATCHDOG" in text()
+
+
+def test_only_what_is_wrong_with_sensors_is_shown() -> None:
+    assert "kmsg" not in text()
+    assert "kmsg: not available" in text(sensors={"kmsg": "not available: no such file"})
+
+
+def test_a_drain_names_the_flows_that_are_left() -> None:
+    drain = {"flows": 1, "engine_entries": 2, "tuples": ["tcp a:1 -> b:2"], "overdue": True}
+    assert "tcp a:1 -> b:2" in text(drain=drain)
+
+
+def test_refusals_missing_devices_and_problems_are_shown() -> None:
+    flows = {"hardware": 1, "software": 7, "none": 0, "refused": 3}
+    shown = text(flows=flows, missing_devices=["lan9"], problems=["file:3: no such option"])
+    assert "3 refused by the driver" in shown
+    assert "lan9" in shown and "missing" in shown
+    assert "file:3: no such option" in shown
