@@ -9,8 +9,8 @@
  *                          router side: the kernel's network stack
  *
  * main: module and platform devices.  ports: the netdevs.  table: the flows.
- * offload: the kernel's flowtable talks to us.  forward: the fast path.
- * faults: what can be broken on purpose.  debugfs: everything that can be read.
+ * offload: the kernel's flowtable talks to us.  rule: what it says, as one of our flows.
+ * forward: the fast path.  faults: what can be broken on purpose.  debugfs: what can be read.
  */
 #ifndef LABENGINE_H
 #define LABENGINE_H
@@ -108,6 +108,13 @@ void labengine_table_remove_port(struct labengine_port *port);
 int labengine_table_show(struct seq_file *file,
 			 void (*show)(struct seq_file *file, const struct labengine_flow *flow));
 u32 labengine_table_count(void);
+
+/* rule */
+
+struct flow_rule;
+
+/* -EOPNOTSUPP: not TCP or UDP over IP, an unknown action, or out of a foreign device. */
+int labengine_rule_read(struct flow_rule *rule, struct labengine_flow *flow);
 
 /* offload */
 
