@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flowguard.api import Api
+from flowguard.convergence import Convergence
 from flowguard.core.faults import FaultRules
 from flowguard.core.model import (
     Command,
     Configured,
     Converge,
-    Converged,
-    ConvergeFailed,
     Decided,
     Device,
     DevicesChanged,
@@ -31,7 +30,6 @@ from flowguard.core.model import (
     Save,
     Severity,
     Started,
-    TablesLost,
     Tick,
     WantedChanged,
 )
@@ -45,7 +43,7 @@ from flowguard.host.control import ControlServer
 from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
-from flowguard.offload.converge import ConvergeError, Converger
+from flowguard.offload.converge import Converger
 from flowguard.offload.nfnetlink import Nftables
 from flowguard.offload.probe import probe
 from flowguard.offload.watch import TableWatch
@@ -56,6 +54,7 @@ from flowguard.sensors.links import LinkWatch, scan
 log = logging.getLogger(__name__)
 
 FLOWS_SECONDS = 10
+NOTHING = Plan(None, None)
 _SEVERITIES = {
     Severity.INFO: logging.INFO,
     Severity.WARNING: logging.WARNING,
@@ -84,7 +83,6 @@ class Service:
         self.configuration: Configuration = loaded.configuration
         self.problems: tuple[str, ...] = tuple(str(p) for p in loaded.problems)
         self.state = State()
-        self.plan = Plan(None, None)
         self.missing: tuple[str, ...] = ()
         self.sensors: dict[str, str] = {}
         self.boot_id = boot_id()
@@ -100,13 +98,14 @@ class Service:
             self.feed,
             flow_timeout=self.configuration.flow_timeout,
         )
+        self.convergence = Convergence(self._converger, self.feed)
         self._flow_counter = FlowCounter()
         self._kmsg: KmsgSensor | None = None
-        self._converging: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._capable: dict[tuple[str, int], tuple[bool | None, str]] = {}
         self._closers: list[Callable[[], None]] = []
+        self._scanning = asyncio.Lock()
         self._ended = asyncio.Event()
 
     # --- events and commands ------------------------------------------------------------
@@ -122,7 +121,7 @@ class Service:
     def _execute(self, command: Command) -> None:
         match command:
             case Converge():
-                self._start_converging(dict(command.levels))
+                self._converge(dict(command.levels))
             case Save():
                 self._save()
             case Notify():
@@ -148,56 +147,28 @@ class Service:
             self.sensors["store"] = f"{self._store.path}: {error.strerror}"
             log.error("the state cannot be saved: %s", self.sensors["store"])
 
-    # --- the kernel ---------------------------------------------------------------------
-
-    def _start_converging(self, levels: dict[str, Level]) -> None:
-        former = self._converging
-        if former:
-            former.cancel()
-        target = plan(self.state.devices, levels, self.configuration.offload_settings)
-        self._converging = asyncio.create_task(self._converge(target, former))
-
-    async def _converge(self, target: Plan, former: asyncio.Task[None] | None) -> None:
-        if former:
-            await asyncio.wait([former])
-        try:
-            await self._converger.converge(target)
-        except ConvergeError as error:
-            self.feed(ConvergeFailed(monotonic(), str(error), error.device))
-        except Exception as error:
-            # Whatever went wrong, the policy must hear of it, or it would wait for ever.
-            log.exception("converging failed")
-            self.feed(ConvergeFailed(monotonic(), f"internal error: {error}"))
-        else:
-            self.plan = target
-            self.feed(Converged(monotonic()))
-
-    async def _check_tables(self) -> None:
-        if self._converging and not self._converging.done():
-            # Converging ends with a dump of its own; only what happens later is news.
-            await asyncio.wait([self._converging])
-        if not self.stopping and not await self._converger.intact():
-            self.feed(TablesLost(monotonic()))
+    def _converge(self, levels: dict[str, Level]) -> None:
+        settings = self.configuration.offload_settings
+        self.convergence.start(plan(self.state.devices, levels, settings))
 
     async def release(self, limit: float) -> tuple[FlowTuple, ...]:
         """Drain, remove everything from the kernel and stop; returns what would not leave."""
         self.stopping = True
-        if self._converging:
-            self._converging.cancel()
-            await asyncio.wait([self._converging])
-        left = await self._converger.release(limit)
+        left = await self.convergence.release(limit)
         self.stop()
         return left
 
     # --- sensors ------------------------------------------------------------------------
 
     async def _rescan(self) -> None:
-        links = scan(self.configuration.device)
-        self.missing = links.missing
-        devices = tuple([await self._with_capability(d) for d in links.devices])
-        known = {(d.name, d.ifindex) for d in devices}
-        self._capable = {k: v for k, v in self._capable.items() if k in known}
-        self.feed(DevicesChanged(monotonic(), devices))
+        # One after the other, or an older list of devices could overtake a newer one.
+        async with self._scanning:
+            links = scan(self.configuration.device)
+            self.missing = links.missing
+            devices = tuple([await self._with_capability(d) for d in links.devices])
+            known = {(d.name, d.ifindex) for d in devices}
+            self._capable = {k: v for k, v in self._capable.items() if k in known}
+            self.feed(DevicesChanged(monotonic(), devices))
 
     async def _with_capability(self, device: Device) -> Device:
         key = (device.name, device.ifindex)
@@ -209,7 +180,7 @@ class Service:
 
     async def _watch_flows(self) -> None:
         while True:
-            if self.plan.hardware or self.plan.software:
+            if self.convergence.plan != NOTHING:
                 await self.look_at_flows()
             if self._kmsg:
                 self._kmsg_position.save(self._kmsg.handled)
@@ -218,7 +189,7 @@ class Service:
     async def look_at_flows(self) -> None:
         """Count the offloaded flows now."""
         try:
-            self.feed(await self._flow_counter.look(monotonic(), self.plan))
+            self.feed(await self._flow_counter.look(monotonic(), self.convergence.plan))
             self.sensors["flows"] = "ok"
         except OSError as error:
             self.sensors["flows"] = f"flows cannot be counted: {error.strerror}"
@@ -237,7 +208,7 @@ class Service:
         self._sense("links", lambda: LinkWatch(lambda: self._spawn(self._rescan())))
         self._sense(
             "tables",
-            lambda: TableWatch(self._nftables.port, lambda: self._spawn(self._check_tables())),
+            lambda: TableWatch(self._nftables.port, lambda: self._spawn(self.convergence.check())),
         )
         self._sense("kmsg", self._start_kmsg)
         self._spawn(self._watch_flows())
@@ -312,12 +283,13 @@ class Service:
             return
         former, self.configuration = self.configuration, loaded.configuration
         new = self.configuration
+        self._converger.flow_timeout = new.flow_timeout
         wanted = new.level if new.enabled else Level.NONE
         self.feed(Configured(monotonic(), wanted, new.policy_settings))
         self._capable.clear()
         await self._rescan()
         if new.offload_settings != former.offload_settings:
-            self._start_converging(dict(self.state.levels))
+            self._converge(dict(self.state.levels))
 
     def stop(self) -> None:
         self.stopping = True
@@ -328,9 +300,9 @@ class Service:
             close()
         if self._timer:
             self._timer.cancel()
-        pending = [*self._tasks, *([self._converging] if self._converging else [])]
-        for task in pending:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.convergence.close()
         self._recorder.close()
         self._nftables.close()

@@ -72,8 +72,9 @@ class Device:
     `lower` are the devices it sends through (a DSA conduit); a fault there is a fault
     here. `forward_names` are the names under which the forward hook sees its packets:
     its own and those of the bridges and VLANs above it. `bus_name` is how the driver's own
-    messages call the hardware, when they do not name a device (dev_err). `hardware_capable` is None as
-    long as nothing was tried; `reason` says why not, in words, when it is False.
+    messages call the hardware, when they do not name a device (dev_err).
+    `hardware_capable` is None as long as nothing was tried; `reason` says why not, in
+    words, when it is False.
     """
 
     name: str
