@@ -9,6 +9,13 @@ exchange=$1
 export PYTHONUNBUFFERED=1 LAB_ROUTER=1
 mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
 
+while read -r tag directory; do
+    mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose "$tag" "$directory" ||
+        echo "$directory is not cached" >&2
+done <"$exchange/cached"
+# The directory we stand in is the one below the mount.
+cd "$PWD" || exit
+
 if [ "$2" = shell ]; then
     . "$exchange/command"
     echo $? >"$exchange/status"
