@@ -126,8 +126,9 @@ class Service:
                 self._save()
             case Notify():
                 log.log(_SEVERITIES[command.severity], "%s", command.message)
-            case Decided():
-                log.warning("%s", command.decision)
+            case Decided(decision):
+                falls = decision.after.rank < decision.before.rank
+                log.log(logging.WARNING if falls else logging.INFO, "%s", decision)
 
     def _arm_timer(self) -> None:
         if self._timer:
