@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from flowguard.host.control import Unreachable, request
 
 DAEMON = Path(__file__).resolve().parents[1] / "daemon"
@@ -79,27 +81,18 @@ def bare() -> Iterator[tuple[int, float]]:
 
 
 def pss(pid: int) -> float:
-    """Proportional set size in MB (proc_pid_smaps_rollup(5))."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    """Proportional set size in MB."""
+    return float(psutil.Process(pid).memory_full_info().pss) / 2**20
 
 
 def idle(pid: int, seconds: float) -> tuple[float, float]:
     """Wake-ups a second and per cent of one processor while nothing happens."""
-    switches, ticks = _switches(pid), _ticks(pid)
+    process = psutil.Process(pid)
+    before = process.num_ctx_switches().voluntary
+    process.cpu_percent()
     time.sleep(seconds)
-    share = (_ticks(pid) - ticks) / os.sysconf("SC_CLK_TCK") / seconds
-    return (_switches(pid) - switches) / seconds, 100 * share
-
-
-def _switches(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
-
-
-def _ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    wakeups = (process.num_ctx_switches().voluntary - before) / seconds
+    return wakeups, float(process.cpu_percent())
 
 
 def main() -> int:

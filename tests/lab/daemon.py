@@ -118,6 +118,10 @@ class Daemon:
         status: dict[str, Any] = request(str(self.socket), "status")
         return status
 
+    def set_level(self, level: str) -> None:
+        """`flowguard level`, without the cost of starting a program."""
+        request(str(self.socket), "level", {"level": level})
+
     def levels(self) -> dict[str, str]:
         """The level of each device."""
         return {device["name"]: device["level"] for device in self.status()["devices"]}

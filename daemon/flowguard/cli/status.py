@@ -23,10 +23,22 @@ def run(options: argparse.Namespace) -> ExitCode:
         if options.json:
             print(json.dumps(answer, indent=1))
         else:
-            print("\n".join(describe(answer)))
+            print("\n".join([*describe(answer), _load()]))
         return ExitCode.FINE
 
     return ask(options, "status", {}, show)
+
+
+def _load() -> str:
+    # Measured here and not in the daemon, whose memory psutil would make larger for good.
+    from flowguard.host.load import measure
+
+    load = measure()
+    cores = "   ".join(
+        f"{busy:.0f}% ({softirq:.0f}% packets)"
+        for busy, softirq in zip(load.busy, load.softirq, strict=True)
+    )
+    return f"load      {cores}   {load.memory_available / 2**20:.0f} MB free"
 
 
 def describe(status: dict[str, Any]) -> Iterator[str]:

@@ -65,14 +65,14 @@ def test_down_to_none_and_up_again_under_200_connections(
     batch = two_hundred(traffic)
     wait_for(lambda: hardware_flows() > 100, "flows in hardware", state=daemon.status)
     for level in ("software", "none", "software"):
-        daemon.cli("level", level)
+        daemon.set_level(level)
         daemon.wait_for_levels(all_on(level))
         assert engine.bound() == []
         assert hardware_flows() == 0
         tables = run("nft", "list", "tables")
         assert ("flowguard_sw" in tables) == (level == "software")
         assert "inet flowguard\n" not in tables
-    daemon.cli("level", "hardware")
+    assert "wanted hardware" in daemon.cli("level", "hardware")
     daemon.wait_for_levels(all_on("hardware"))
     wait_for(lambda: hardware_flows() > 100, "flows back in hardware", state=daemon.status)
     report = batch.stop()
@@ -87,12 +87,12 @@ def test_a_level_change_during_a_drain_supersedes_it(
     batch = traffic.start(Downloads(count=20))
     batch.wait_until_flowing()
     wait_for(lambda: hardware_flows() > 10, "flows in hardware", state=daemon.status)
-    daemon.cli("level", "software")
+    daemon.set_level("software")
     assert daemon.status()["state"] == "draining"
-    daemon.cli("level", "hardware")
+    daemon.set_level("hardware")
     daemon.wait_for_levels(all_on("hardware"))
     wait_for(lambda: hardware_flows() > 10, "flows in hardware again", state=daemon.status)
-    daemon.cli("level", "none")
+    daemon.set_level("none")
     daemon.wait_for_levels(all_on("none"))
     assert engine.bound() == []
     assert not batch.stop().lost
@@ -107,7 +107,7 @@ def test_a_driver_that_forgets_makes_the_drain_overdue_and_says_what_is_left(
     batch.wait_until_flowing()
     wait_for(lambda: hardware_flows() >= 2, "flows in hardware", state=daemon.status)
     with engine.fault(forget_destroy=1):
-        daemon.cli("level", "software")
+        daemon.set_level("software")
         wait_for(
             lambda: bool((daemon.status()["drain"] or {}).get("overdue")),
             "the drain to be overdue",

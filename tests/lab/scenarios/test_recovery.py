@@ -37,7 +37,7 @@ def test_kill_9_at_any_moment_loses_no_connection(
     moments = random.Random(6)
     for _ in range(20):
         level = moments.choice(("hardware", "software", "none"))
-        daemon.cli("level", level)
+        daemon.set_level(level)
         # Waiting is the point here: each kill meets another stage of the change.
         time.sleep(moments.uniform(0, 6))
         daemon.kill()
@@ -45,10 +45,10 @@ def test_kill_9_at_any_moment_loses_no_connection(
         assert not batch.report().lost, batch.report()
     wanted = daemon.status()["wanted"]
     daemon.wait_for_levels(all_on(wanted))
-    daemon.cli("level", "hardware")
+    daemon.set_level("hardware")
     daemon.wait_for_levels(ALL_HARDWARE)
     wait_for(lambda: hardware_flows() > 20, "flows in hardware", state=daemon.status)
-    daemon.cli("level", "software")
+    daemon.set_level("software")
     daemon.wait_for_levels(ALL_SOFTWARE)
     assert engine.bound() == []
     report = batch.stop()
@@ -62,7 +62,7 @@ def test_kill_9_in_the_middle_of_a_drain_leaves_no_changed_timeout(
     daemon.start().wait_for_levels(ALL_HARDWARE)
     batch = forty(traffic)
     wait_for(lambda: hardware_flows() > 20, "flows in hardware", state=daemon.status)
-    daemon.cli("level", "software")
+    daemon.set_level("software")
     wait_for(lambda: run("sysctl", "-n", TIMEOUT).strip() == "0", "the drain's timeout")
     daemon.kill()
     daemon.start().wait_for_levels(ALL_SOFTWARE)
