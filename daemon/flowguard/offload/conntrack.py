@@ -49,6 +49,7 @@ PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 
 NUMBER = struct.Struct("!I")
 PORT = struct.Struct("!H")
+OCTET = struct.Struct("B")
 ATTEMPTS = 5
 
 
@@ -185,11 +186,11 @@ def entries(buffer: bytes) -> Iterator[tuple[int, int]]:
 def matches_filter(buffer: bytes, start: int, end: int, wanted: Filter) -> bool:
     """Apply the filter to one connection of `entries`."""
     status = mark = 0
-    for kind, value, _ in attributes(buffer, start, end):
+    for kind, first, last in attributes(buffer, start, end):
         if kind == CTA_STATUS:
-            (status,) = NUMBER.unpack_from(buffer, value)
+            status = _number(NUMBER, buffer, first, last)
         elif kind == CTA_MARK:
-            (mark,) = NUMBER.unpack_from(buffer, value)
+            mark = _number(NUMBER, buffer, first, last)
     return status & wanted.status_mask == wanted.status and mark & wanted.mark_mask == wanted.mark
 
 
@@ -206,27 +207,39 @@ def parse_flow(buffer: bytes, start: int, end: int) -> Flow:
 
 
 def _parse_tuple(buffer: bytes, start: int, end: int) -> FlowTuple:
-    addresses = {CTA_IP_V4_SRC: "", CTA_IP_V4_DST: ""}
-    protocol = 0
-    ports = {CTA_PROTO_SRC_PORT: 0, CTA_PROTO_DST_PORT: 0}
-    for outer, first, last in attributes(buffer, start, end):
-        for kind, value, stop in attributes(buffer, first, last):
-            if outer == CTA_TUPLE_IP and kind in (CTA_IP_V4_SRC, CTA_IP_V4_DST):
-                addresses[kind] = socket.inet_ntop(socket.AF_INET, buffer[value:stop])
-            elif outer == CTA_TUPLE_IP and kind in (CTA_IP_V6_SRC, CTA_IP_V6_DST):
-                address = socket.inet_ntop(socket.AF_INET6, buffer[value:stop])
-                addresses[kind - CTA_IP_V6_SRC + CTA_IP_V4_SRC] = address
-            elif outer == CTA_TUPLE_PROTO and kind == CTA_PROTO_NUM:
-                protocol = buffer[value]
-            elif outer == CTA_TUPLE_PROTO and kind in ports:
-                (ports[kind],) = PORT.unpack_from(buffer, value)
+    parts = {outer: (first, last) for outer, first, last in attributes(buffer, start, end)}
+    source = destination = ""
+    for kind, first, last in attributes(buffer, *parts.get(CTA_TUPLE_IP, (0, 0))):
+        if kind in (CTA_IP_V4_SRC, CTA_IP_V6_SRC):
+            source = _address(buffer[first:last])
+        elif kind in (CTA_IP_V4_DST, CTA_IP_V6_DST):
+            destination = _address(buffer[first:last])
+    numbers = {CTA_PROTO_NUM: 0, CTA_PROTO_SRC_PORT: 0, CTA_PROTO_DST_PORT: 0}
+    for kind, first, last in attributes(buffer, *parts.get(CTA_TUPLE_PROTO, (0, 0))):
+        if kind in numbers:
+            form = OCTET if kind == CTA_PROTO_NUM else PORT
+            numbers[kind] = _number(form, buffer, first, last)
+    protocol = numbers[CTA_PROTO_NUM]
     return FlowTuple(
         PROTOCOLS.get(protocol, str(protocol)),
-        addresses[CTA_IP_V4_SRC],
-        addresses[CTA_IP_V4_DST],
-        ports[CTA_PROTO_SRC_PORT],
-        ports[CTA_PROTO_DST_PORT],
+        source,
+        destination,
+        numbers[CTA_PROTO_SRC_PORT],
+        numbers[CTA_PROTO_DST_PORT],
     )
+
+
+def _number(form: struct.Struct, buffer: bytes, first: int, last: int) -> int:
+    if last - first != form.size:
+        raise MalformedMessage(f"number of {last - first} bytes")
+    return int(form.unpack_from(buffer, first)[0])
+
+
+def _address(packed: bytes) -> str:
+    family = {4: socket.AF_INET, 16: socket.AF_INET6}.get(len(packed))
+    if family is None:
+        raise MalformedMessage(f"address of {len(packed)} bytes")
+    return socket.inet_ntop(family, packed)
 
 
 def _encoded_tuple(kind: int, flow: FlowTuple) -> tuple[int, bytes]:

@@ -60,6 +60,8 @@ class FlowTimeouts:
         try:
             with open(self._journal) as file:
                 recorded = json.load(file)
+            if not isinstance(recorded, dict):
+                raise TypeError("not a JSON object")
             return {name: int(recorded[name]) for name in NAMES if name in recorded}
         except FileNotFoundError:
             return {}

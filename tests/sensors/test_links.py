@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Devices found in a sysfs tree built for the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flowguard.core.model import Device
+from flowguard.sensors.links import scan
+
+
+class Machine:
+    def __init__(self, root: Path) -> None:
+        self.sys = root / "sys"
+        self.proc = root / "proc"
+        self._net = self.sys / "class" / "net"
+        self._net.mkdir(parents=True)
+        (self.proc / "net").mkdir(parents=True)
+        self._index = 0
+
+    def add(
+        self,
+        name: str,
+        *,
+        driver: str | None = None,
+        up: bool = True,
+        kind: str = "",
+        type_: int = 1,
+        entries: tuple[str, ...] = (),
+        above: tuple[str, ...] = (),
+    ) -> None:
+        """A device; `above` are those it is built on, `entries` further directories."""
+        self._index += 1
+        directory = self._net / name
+        directory.mkdir()
+        (directory / "ifindex").write_text(f"{self._index}\n")
+        (directory / "type").write_text(f"{type_}\n")
+        (directory / "flags").write_text("0x1003\n" if up else "0x1002\n")
+        (directory / "uevent").write_text(f"DEVTYPE={kind}\nINTERFACE={name}\n" if kind else "")
+        for entry in entries:
+            (directory / entry).mkdir()
+        if driver:
+            (directory / "device").mkdir()
+            (directory / "device" / "driver").symlink_to(f"/bus/platform/drivers/{driver}")
+        for lower in above:
+            (directory / f"lower_{lower}").symlink_to(self._net / lower)
+            (self._net / lower / f"upper_{name}").symlink_to(directory)
+
+    def scan(self, *configured: str) -> dict[str, Device]:
+        links = scan(configured, str(self.sys), str(self.proc))
+        return {device.name: device for device in links.devices}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A switch with two ports behind a conduit, a WAN port, Wi-Fi, a bridge and a VLAN."""
+    made = Machine(tmp_path)
+    made.add("lo", type_=772)
+    made.add("eth0", driver="mtk_soc_eth", entries=("dsa",))
+    made.add("lan1", driver="mt7530-mdio", kind="dsa", above=("eth0",))
+    made.add("lan2", driver="mt7530-mdio", kind="dsa", above=("eth0",), up=False)
+    made.add("eth1", driver="igc")
+    made.add("phy0-ap0", driver="mt798x-wmac", entries=("phy80211",))
+    made.add("br-lan", kind="bridge", above=("lan1", "lan2", "phy0-ap0"))
+    made.add("br-lan.10", kind="vlan", above=("br-lan",))
+    return made
+
+
+def test_automatic_takes_wired_ports_that_are_up(machine: Machine) -> None:
+    assert set(machine.scan()) == {"lan1", "eth1"}
+
+
+def test_switch_port(machine: Machine) -> None:
+    assert machine.scan()["lan1"] == Device(
+        name="lan1",
+        ifindex=3,
+        driver="mtk_soc_eth",
+        lower=("eth0",),
+        forward_names=("br-lan", "br-lan.10", "lan1"),
+    )
+
+
+def test_plain_port(machine: Machine) -> None:
+    assert machine.scan()["eth1"] == Device(
+        name="eth1", ifindex=5, driver="igc", forward_names=("eth1",)
+    )
+
+
+def test_configured_devices_are_taken_as_they_are(machine: Machine) -> None:
+    links = scan(("lan2", "phy0-ap0", "gone", "lan2"), str(machine.sys), str(machine.proc))
+    assert [device.name for device in links.devices] == ["lan2", "phy0-ap0"]
+    assert links.missing == ("gone",)
+
+
+def test_virtual_device_has_the_driver_below_it(machine: Machine) -> None:
+    machine.add("eth1.7", kind="vlan", above=("eth1",))
+    vlan = machine.scan("eth1.7")["eth1.7"]
+    assert (vlan.driver, vlan.lower) == ("igc", ("eth1",))
+    assert machine.scan("lo")["lo"].driver is None
+
+
+def test_pppoe_is_above_its_ethernet_device(machine: Machine) -> None:
+    machine.add("eth1.7", kind="vlan", above=("eth1",))
+    machine.add("pppoe-wan", type_=512)
+    assert "pppoe-wan" not in machine.scan()["eth1"].forward_names
+    (machine.proc / "net" / "pppoe").write_text(
+        "Id       Address              Device\n0000002A 02:00:00:00:00:01     eth1.7\n"
+    )
+    found = machine.scan()
+    assert found["eth1"].forward_names == ("eth1", "eth1.7", "pppoe-wan")
+    assert "pppoe-wan" not in found["lan1"].forward_names
+
+
+def test_rings_do_not_trap_the_walk(machine: Machine) -> None:
+    machine.add("a", driver="x")
+    machine.add("b", above=("a",))
+    net = machine.sys / "class" / "net"
+    (net / "b" / "upper_a").symlink_to(net / "a")
+    assert machine.scan("a")["a"].forward_names == ("a", "b")
+
+
+def test_no_sysfs_no_devices(tmp_path: Path) -> None:
+    links = scan(("wan",), str(tmp_path), str(tmp_path))
+    assert links.devices == () and links.missing == ("wan",)
