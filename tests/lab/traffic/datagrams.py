@@ -8,7 +8,7 @@ from typing import cast
 
 from tests.lab.traffic.connection import Connection, Order
 from tests.lab.traffic.report import Fate
-from tests.lab.traffic.wire import Datagram
+from tests.lab.traffic.wire import Datagram, enlarge_buffer
 
 
 class DatagramFlow(Connection, asyncio.DatagramProtocol):
@@ -34,6 +34,7 @@ class DatagramFlow(Connection, asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
+        enlarge_buffer(transport)
         if self.unfinished:
             self.opened(transport)
             self._send()

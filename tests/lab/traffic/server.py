@@ -13,6 +13,7 @@ from tests.lab.traffic.wire import (
     PacedSender,
     Payload,
     Service,
+    enlarge_buffer,
 )
 
 
@@ -99,6 +100,7 @@ class DatagramServer(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
+        enlarge_buffer(transport)
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
         self._transport.sendto(data, address)

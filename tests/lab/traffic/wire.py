@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,17 @@ _PERIOD = 65521
 _LONGEST = 65536
 _BLOCK = random.Random(0).randbytes(_PERIOD)
 _STREAM = memoryview(_BLOCK * 2 + _BLOCK[: _LONGEST - _PERIOD])
+
+
+# Linux, asm-generic/socket.h: as SO_RCVBUF, but beyond the system's limit.
+_SO_RCVBUFFORCE = 33
+_RECEIVE_BUFFER = 4 << 20
+
+
+def enlarge_buffer(transport: asyncio.BaseTransport) -> None:
+    """Let datagrams wait for a slow agent, so that what is lost was lost on the way."""
+    endpoint: socket.socket = transport.get_extra_info("socket")
+    endpoint.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
 
 
 class Service(IntEnum):
