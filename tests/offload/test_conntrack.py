@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+import sys
 from contextlib import suppress
 from typing import Literal
 
@@ -133,3 +134,29 @@ def test_damaged_messages_are_malformed_and_nothing_else(flow: Flow, data: st.Da
 def test_truncated_message_is_malformed(flow: Flow) -> None:
     with pytest.raises(MalformedMessage):
         read(message(flow)[:-4], Filter())
+
+
+def with_attribute(kind: int, value: bytes) -> bytes:
+    """FLOW with one more attribute; its place in the message does not matter."""
+    data = message(FLOW) + attribute(kind, value)
+    return len(data).to_bytes(4, sys.byteorder) + data[4:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (3, b"\0\0"),
+        (8, b"\0" * 8),
+        (1, attribute(1 | NESTED, attribute(1, b"\1\2\3"))),
+        (1, attribute(2 | NESTED, attribute(2, b"\0"))),
+    ],
+    ids=["status", "mark", "address", "port"],
+)
+def test_value_of_wrong_size_is_malformed(kind: int, value: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        read(with_attribute(kind, value), Filter())
+
+
+def test_status_bits_are_the_kernels() -> None:
+    """IPS_OFFLOAD_BIT 14 and IPS_HW_OFFLOAD_BIT 15 of nf_conntrack_common.h."""
+    assert (OFFLOAD, HW_OFFLOAD) == (0x4000, 0x8000)

@@ -51,6 +51,11 @@ def test_header_says_the_true_length() -> None:
     assert [m.data for m in messages_in(request.data * 2)] == [request.data] * 2
 
 
+def test_messages_begin_at_multiples_of_four() -> None:
+    odd = struct.pack("=IHHII", 18, 3, 0, 1, 0) + b"ab"
+    assert [m.data for m in messages_in(odd + b"\0\0" + odd)] == [odd, odd]
+
+
 def test_most_of_pyroute2_stays_out() -> None:
     """The package's own __init__ costs more memory than the whole daemon may."""
     script = (

@@ -113,6 +113,13 @@ def test_pppoe_is_above_its_ethernet_device(machine: Machine) -> None:
     assert "pppoe-wan" not in found["lan1"].forward_names
 
 
+def test_what_is_reached_twice_is_named_once(machine: Machine) -> None:
+    machine.add("eth1.7", kind="vlan", above=("eth1",))
+    machine.add("eth1.8", kind="vlan", above=("eth1",))
+    machine.add("bond0", kind="bond", above=("eth1.7", "eth1.8"))
+    assert machine.scan("bond0")["bond0"].lower == ("eth1.7", "eth1.8", "eth1")
+
+
 def test_rings_do_not_trap_the_walk(machine: Machine) -> None:
     machine.add("a", driver="x")
     machine.add("b", above=("a",))
