@@ -25,7 +25,7 @@ from flowguard.offload.watch import TableWatch
 from flowguard.sensors.flows import FlowCounter
 from flowguard.sensors.links import scan
 from tests.lab.capture import Engine, ruleset, tracked_connections
-from tests.lab.hosts import SERVER_PORT, Router
+from tests.lab.hosts import LAN1, SERVER_PORT, Router
 from tests.lab.namespace import run
 from tests.lab.traffic import Datagrams, Downloads, KeepAlives, Uploads
 from tests.lab.traffic.control import Batch, Traffic
@@ -278,7 +278,7 @@ def test_devices_vanish_and_are_renamed(kernel: Kernel, router: Router) -> None:
     finally:
         rename("renamed", "lan1")
         # Taking it down made the kernel forget the neighbours.
-        router.set_up()
+        router.configure_port(LAN1)
 
 
 def rename(device: str, name: str) -> None:
