@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from flowguard.core.model import DrainProgress, FlowTuple
@@ -73,10 +74,8 @@ class Converger:
         timeout, and for ever with a driver that forgets (watch the progress, then cancel).
         """
         async with self._lock:
-            try:
+            with _reported():
                 await self._reach(plan)
-            except OSError as error:
-                raise ConvergeError(f"the kernel's tables cannot be read: {error}") from error
 
     async def intact(self) -> bool:
         """Whether the kernel still holds what the last successful `converge` put there."""
@@ -93,16 +92,17 @@ class Converger:
         """
         async with self._lock:
             self._drained = None
-            try:
-                async with asyncio.timeout(limit):
-                    await self._reach(NOTHING)
-                return ()
-            except TimeoutError:
-                left = await self._drained.remaining() if self._drained else ()
-                await self._remove_everything()
-                return left
-            finally:
-                self._timeouts.restore()
+            with _reported():
+                try:
+                    async with asyncio.timeout(limit):
+                        await self._reach(NOTHING)
+                    return ()
+                except TimeoutError:
+                    left = await self._drained.remaining() if self._drained else ()
+                    await self._remove_everything()
+                    return left
+                finally:
+                    self._timeouts.restore()
 
     async def _reach(self, plan: Plan) -> None:
         for attempt in range(1, ATTEMPTS + 1):
@@ -177,6 +177,15 @@ class Converger:
             if refusal is not None:
                 return ConvergeError(f"hardware flowtable on {device}: {refusal}", device)
         return ConvergeError(str(error))
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Whatever the kernel will not do becomes a ConvergeError."""
+    try:
+        yield
+    except (NftablesError, OSError) as error:
+        raise ConvergeError(str(error)) from error
 
 
 def _present(plan: Plan) -> Plan:

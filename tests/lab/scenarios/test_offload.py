@@ -23,7 +23,7 @@ from flowguard.offload.nfnetlink import Nftables
 from flowguard.offload.probe import probe
 from flowguard.offload.watch import TableWatch
 from flowguard.sensors.flows import FlowCounter
-from flowguard.sensors.links import scan
+from flowguard.sensors.links import LinkWatch, scan
 from tests.lab.capture import Engine, ruleset, tracked_connections
 from tests.lab.hosts import LAN1, SERVER_PORT, Router
 from tests.lab.namespace import run
@@ -390,6 +390,26 @@ def test_watch_sees_what_others_delete(kernel: Kernel) -> None:
     assert kernel.run(suspected(("nft", "delete", "table", "inet", "flowguard_sw")))
     assert not kernel.run(kernel.converger.intact())
     assert seen == [False] * 3
+
+
+def test_link_watch_sees_devices_come(kernel: Kernel) -> None:
+    async def seen() -> bool:
+        changed = asyncio.Event()
+        watch = LinkWatch(changed.set)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                "ip", "link", "add", "newcomer", "type", "dummy"
+            )
+            await process.wait()
+            await asyncio.wait_for(changed.wait(), 5)
+        finally:
+            watch.close()
+        return scan(["newcomer"]).missing == ()
+
+    try:
+        assert kernel.run(seen())
+    finally:
+        run("ip", "link", "delete", "newcomer")
 
 
 def test_conntrack_entry_is_deleted(kernel: Kernel, traffic: Traffic) -> None:
