@@ -203,6 +203,13 @@ def test_the_hold_off_doubles_with_each_strike_and_is_capped() -> None:
     assert holds == [600, 1200, 2000, 2000]
 
 
+def test_a_hold_off_does_not_end_before_its_drain() -> None:
+    story = started().on(FaultSeen(200, fault(device="wan")))
+    story.on(DrainProgress(201, 5, 5)).on(Tick(10_000)).on(DrainProgress(10_001, 5, 5))
+    assert story.levels()["wan"] is Level.SOFTWARE
+    assert story.on(Converged(10_002)).levels()["wan"] is Level.HARDWARE
+
+
 def test_from_none_the_way_up_is_one_rung_at_a_time() -> None:
     warning = fault(Attribution.OFFLOAD, rule="warn", fault_class=FaultClass.KERNEL_WARNING)
     story = started(devices=(WAN,)).on(FaultSeen(200, fault(Attribution.OFFLOAD)))

@@ -72,7 +72,7 @@ def _devices(status: dict[str, Any]) -> Iterator[str]:
         if device["held_until_reboot"]:
             line += ", held until the next boot"
         if device["held_off_until"] is not None:
-            line += f", held off for {device['held_off_until'] - status['time']:.0f} s"
+            line += f", held off for {max(0, device['held_off_until'] - status['time']):.0f} s"
         yield f"{line}  ({device['reason']})" if device["reason"] else line
     yield from (f"device    {name:<10} missing" for name in status["missing_devices"])
 

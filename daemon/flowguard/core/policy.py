@@ -104,7 +104,8 @@ def _converged(state: State) -> Step:
     if state.drain:
         seconds = state.time - state.drain.since
         commands.append(Notify(Severity.INFO, f"hardware drained in {seconds:.1f} s"))
-    return replace(state, converged=True, drain=None, failure=None), commands
+    state, expired = _expire(replace(state, converged=True, drain=None, failure=None))
+    return state, commands + expired
 
 
 def _converge_failed(state: State, event: ConvergeFailed) -> Step:

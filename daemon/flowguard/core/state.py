@@ -88,8 +88,9 @@ class State:
         return verdict.highest is not Level.HARDWARE and not self.is_over(verdict)
 
     def is_over(self, verdict: Verdict) -> bool:
-        """Whether the hold-off has ended."""
-        return not verdict.until_reboot and self.time >= verdict.held_until
+        """Whether the hold-off has ended: never before the drain that it began with."""
+        waits = verdict.until_reboot or self.drain is not None
+        return not waits and self.time >= verdict.held_until
 
     @property
     def level(self) -> Level:
