@@ -96,6 +96,8 @@ class Machine:
         `output` gets the command's stdout and stderr as they come (default: our stdout).
         Raises MachineDiedError or MachineTimeoutError when there is no exit status.
         """
+        # Unwind on SIGTERM too, so that QEMU never outlives us.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         for _ in range(_BOOT_ATTEMPTS):
             with _exchange(shlex.join(command)) as exchange:
                 self._boot_and_wait(exchange, output or _to_stdout)
@@ -294,8 +296,6 @@ def main() -> int:
     parser.add_argument("--shell", action="store_true", help="a root shell instead")
     parser.add_argument("command", nargs="*")
     arguments = parser.parse_args()
-    # Unwind on SIGTERM too, so that QEMU never outlives us.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if not arguments.shell and not arguments.command:
         parser.error("give a command after --, or --shell")
     try:
