@@ -139,6 +139,9 @@ class Converger:
             # Some drivers refuse a second binding, so the old one has to be gone first.
             await self._commit(tables.remove(HARDWARE_TABLE, found.hardware))
             found = replace(found, hardware=None)
+        if plan.hardware:
+            # Before the first flow is taken: it keeps the timeout that it started with.
+            self._set_timeouts(draining=False, hardware=True)
         await self._commit(_finish(found, plan))
 
     async def _drain(self) -> None:
