@@ -38,7 +38,7 @@ from tests.lab.wait import wait_for
 MESSAGE = "<2>labengine wan: NETDEV WATCHDOG: CPU: 1: transmit queue 0 timed out 5150 ms"
 GROUP = 7  # NFNLGRP_NFTABLES
 DELTABLE, DELRULE = 0xA02, 0xA08
-PATIENCE = 30.0  # seconds that the engine gets to become empty
+PATIENCE = 16.0  # seconds that the engine gets to become empty
 
 
 @dataclass(frozen=True, slots=True)
