@@ -7,6 +7,7 @@ Request `{"method": NAME, "params": {...}}`; reply `{"result": ...}` or `{"error
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -51,7 +52,8 @@ class ControlServer:
     def close(self) -> None:
         if self._server:
             self._server.close()
-            os.unlink(self._path)
+            with contextlib.suppress(FileNotFoundError):  # From 3.13 on asyncio removes it.
+                os.unlink(self._path)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
