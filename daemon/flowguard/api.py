@@ -79,7 +79,7 @@ def status(service: Service) -> dict[str, Any]:
         "state": Phase.STOPPED if service.stopping else state.phase,
         "reason": _reason(state),
         "devices": [_device(state, device) for device in state.devices],
-        "missing_devices": list(service.missing),
+        "missing_devices": list(service.devices.missing),
         "flows": _flows(state),
         "control": {"share": service.configuration.control_share, "e_value": None},
         "drain": to_json(state.drain),

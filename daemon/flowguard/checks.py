@@ -129,6 +129,10 @@ async def check_kernel(configured: configuration.Configuration) -> AsyncIterator
         for device in links.devices:
             yield await _check_device(nftables, device)
         yield await _check_tables(nftables, links.devices, configured)
+        for foreign in tables.foreign_flowtables(nftables):
+            sentence = f"{foreign}: it takes flows first, and hardware cannot be drained of them"
+            remedy = "switch the other program's flow offloading off"
+            yield Finding(Grade.ERROR, "other-flowtable", sentence, remedy)
     finally:
         nftables.close()
 

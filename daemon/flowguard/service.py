@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from flowguard.api import Api
@@ -19,8 +19,6 @@ from flowguard.core.model import (
     Configured,
     Converge,
     Decided,
-    Device,
-    DevicesChanged,
     Event,
     Fault,
     FaultSeen,
@@ -36,6 +34,7 @@ from flowguard.core.model import (
 from flowguard.core.plan import Plan, plan
 from flowguard.core.policy import decide
 from flowguard.core.state import State
+from flowguard.devices import Devices
 from flowguard.host import configuration
 from flowguard.host.clock import boot_id, monotonic
 from flowguard.host.configuration import Configuration
@@ -45,11 +44,11 @@ from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
 from flowguard.offload.converge import Converger
 from flowguard.offload.nfnetlink import Nftables
-from flowguard.offload.probe import probe
+from flowguard.offload.tables import foreign_flowtables
 from flowguard.offload.watch import TableWatch
 from flowguard.sensors.flows import FlowCounter
 from flowguard.sensors.kmsg import KmsgSensor
-from flowguard.sensors.links import LinkWatch, scan
+from flowguard.sensors.links import LinkWatch
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +82,6 @@ class Service:
         self.configuration: Configuration = loaded.configuration
         self.problems: tuple[str, ...] = tuple(str(p) for p in loaded.problems)
         self.state = State()
-        self.missing: tuple[str, ...] = ()
         self.sensors: dict[str, str] = {}
         self.boot_id = boot_id()
         self.stopping = False
@@ -99,13 +97,12 @@ class Service:
             flow_timeout=self.configuration.flow_timeout,
         )
         self.convergence = Convergence(self._converger, self.feed)
+        self.devices = Devices(self._nftables, self.feed)
         self._flow_counter = FlowCounter()
         self._kmsg: KmsgSensor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._capable: dict[tuple[str, int], tuple[bool | None, str]] = {}
         self._closers: list[Callable[[], None]] = []
-        self._scanning = asyncio.Lock()
         self._ended = asyncio.Event()
 
     # --- events and commands ------------------------------------------------------------
@@ -162,22 +159,7 @@ class Service:
     # --- sensors ------------------------------------------------------------------------
 
     async def _rescan(self) -> None:
-        # One after the other, or an older list of devices could overtake a newer one.
-        async with self._scanning:
-            links = scan(self.configuration.device)
-            self.missing = links.missing
-            devices = tuple([await self._with_capability(d) for d in links.devices])
-            known = {(d.name, d.ifindex) for d in devices}
-            self._capable = {k: v for k, v in self._capable.items() if k in known}
-            self.feed(DevicesChanged(monotonic(), devices))
-
-    async def _with_capability(self, device: Device) -> Device:
-        key = (device.name, device.ifindex)
-        if key not in self._capable:
-            found = await probe(self._nftables, device.name)
-            self._capable[key] = (found.capable, found.reason)
-        capable, reason = self._capable[key]
-        return replace(device, hardware_capable=capable, reason=reason)
+        await self.devices.rescan(self.configuration.device)
 
     async def _watch_flows(self) -> None:
         while True:
@@ -244,6 +226,7 @@ class Service:
         self.feed(self._started())
         await self._rescan()
         self._start_sensors()
+        self._warn_of_competitors()
         control = ControlServer(self.paths.socket, Api(self).call)
         await control.start()
         loop = asyncio.get_running_loop()
@@ -253,6 +236,17 @@ class Service:
         await self._ended.wait()
         control.close()
         await self._close()
+
+    def _warn_of_competitors(self) -> None:
+        try:
+            found = foreign_flowtables(self._nftables)
+        except OSError as error:
+            log.warning("other programs' flowtables cannot be seen: %s", error.strerror)
+            return
+        for competitor in found:
+            problem = f"{competitor}: switch that off, or flowguard cannot do its work"
+            log.warning("%s", problem)
+            self.problems += (problem,)
 
     def _started(self) -> Started:
         now = monotonic()
@@ -287,7 +281,7 @@ class Service:
         self._converger.flow_timeout = new.flow_timeout
         wanted = new.level if new.enabled else Level.NONE
         self.feed(Configured(monotonic(), wanted, new.policy_settings))
-        self._capable.clear()
+        self.devices.forget()
         await self._rescan()
         if new.offload_settings != former.offload_settings:
             self._converge(dict(self.state.levels))

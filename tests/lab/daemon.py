@@ -103,15 +103,19 @@ class Daemon:
 
     def cli(self, command: str, *arguments: str) -> str:
         """Run `flowguard COMMAND` against this daemon; LabError when it fails."""
+        return self._run(command, *arguments, "--socket", str(self.socket))
+
+    def _run(self, *words: str) -> str:
         done = subprocess.run(
-            [*PROGRAM, command, *arguments, "--socket", str(self.socket)],
-            capture_output=True,
-            text=True,
-            env=_environment(),
+            [*PROGRAM, *words], capture_output=True, text=True, env=_environment()
         )
         if done.returncode:
-            raise LabError(f"flowguard {command}: {done.stderr.strip() or done.stdout.strip()}")
+            raise LabError(f"flowguard {words[0]}: {done.stderr}{done.stdout}")
         return done.stdout
+
+    def check(self) -> str:
+        """`flowguard check` on this daemon's configuration; LabError when it finds trouble."""
+        return self._run("check", "--config", str(self.configuration))
 
     def status(self) -> dict[str, Any]:
         """As `flowguard status --json` prints it, without the cost of starting a program."""

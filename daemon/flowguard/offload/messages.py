@@ -146,6 +146,13 @@ def get_flowtable(table: str) -> Request:
     return _flowtable(_nft.NFT_MSG_GETFLOWTABLE, 0, what, fields)
 
 
+@cache
+def get_all_flowtables() -> Request:
+    """For a dump of the flowtables of every table and family."""
+    what = "read all flowtables"
+    return _request(_nft.nft_flowtable_msg, _nft.NFT_MSG_GETFLOWTABLE, 0, what, [], family=0)
+
+
 def _flowtable_devices(table: str, devices: Sequence[str], priority: int) -> list[tuple[str, Any]]:
     hook = [
         ("NFTA_FLOWTABLE_HOOK_NUM", 0),
@@ -202,6 +209,10 @@ def is_hardware(data: bytes) -> bool:
     return HARDWARE_FLAG in (flags or ())
 
 
+def flowtable_table(data: bytes) -> str:
+    return str(_decoded(_nft.nft_flowtable_msg, data).get_attr("NFTA_FLOWTABLE_TABLE"))
+
+
 def flowtable_devices(data: bytes) -> tuple[str, ...]:
     hook = _decoded(_nft.nft_flowtable_msg, data).get_attr("NFTA_FLOWTABLE_HOOK")
     devices = hook.get_attr("NFTA_FLOWTABLE_HOOK_DEVS") if hook else None
@@ -231,11 +242,16 @@ def _decoded(message: Any, data: bytes) -> Any:
 
 
 def _request(
-    message: Any, kind: int, flags: int, what: str, fields: Iterable[tuple[str, Any]]
+    message: Any,
+    kind: int,
+    flags: int,
+    what: str,
+    fields: Iterable[tuple[str, Any]],
+    family: int = FAMILY_INET,
 ) -> Request:
     encoded = message()
     encoded["attrs"] = list(fields)
-    encoded["nfgen_family"] = FAMILY_INET
+    encoded["nfgen_family"] = family
     encoded["header"]["type"] = SUBSYSTEM << 8 | kind
     encoded["header"]["flags"] = NLM_F_REQUEST | flags
     encoded.encode()

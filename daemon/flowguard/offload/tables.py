@@ -137,6 +137,32 @@ def read(nftables: Nftables) -> TablesState:
     return state
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignFlowtable:
+    """A flowtable of somebody else, which competes for the same flows."""
+
+    table: str
+    hardware: bool
+    devices: tuple[str, ...]
+
+    def __str__(self) -> str:
+        kind = "hardware" if self.hardware else "software"
+        return f"table {self.table} has a {kind} flowtable of its own on {', '.join(self.devices)}"
+
+
+def foreign_flowtables(nftables: Nftables) -> tuple[ForeignFlowtable, ...]:
+    """Flowtables outside our tables; raises OSError when the kernel cannot say."""
+    found = [
+        ForeignFlowtable(
+            messages.flowtable_table(reply.data),
+            messages.is_hardware(reply.data),
+            messages.flowtable_devices(reply.data),
+        )
+        for reply in nftables.dump(messages.get_all_flowtables())
+    ]
+    return tuple(f for f in found if f.table not in (HARDWARE_TABLE, SOFTWARE_TABLE))
+
+
 def bound_devices(nftables: Nftables) -> tuple[str, ...]:
     """The devices of our hardware flowtable; raises OSError when the kernel cannot say."""
     flowtable = nftables.get(messages.get_flowtable(HARDWARE_TABLE))

@@ -6,9 +6,12 @@ from __future__ import annotations
 import random
 import time
 
-from tests.lab.capture import Engine, tracked_connections
+import pytest
+
+from tests.lab.capture import Engine, flowtable, load_ruleset, tracked_connections
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.hosts import LAN2, Router
+from tests.lab.kernel import LabError
 from tests.lab.namespace import run
 from tests.lab.traffic import Downloads, Uploads
 from tests.lab.traffic.control import Batch, Traffic
@@ -118,6 +121,18 @@ def test_a_fight_with_another_program_is_given_up(daemon: Daemon, engine: Engine
         lambda: daemon.status()["state"] == "held_off", "flowguard to yield", state=daemon.status
     )
     assert "another program keeps removing our tables" in daemon.status()["reason"]
+
+
+def test_another_programs_flowtable_is_a_problem_that_is_named(
+    daemon: Daemon, engine: Engine
+) -> None:
+    load_ruleset(flowtable(devices=("lan1", "wan"), hardware=False, name="othersft"))
+    daemon.start().wait_for_levels(ALL_HARDWARE)
+    (problem,) = daemon.status()["problems"]
+    assert "othersft" in problem and "lan1, wan" in problem
+    with pytest.raises(LabError) as failed:
+        daemon.check()
+    assert "other-flowtable" in str(failed.value)
 
 
 def test_a_device_may_be_renamed_and_come_back(
