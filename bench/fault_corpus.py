@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The fault rules against a folder of field logs with an index of what they should say.
 
-Run: python bench/fault_corpus.py [FOLDER]   (default: ../shared/kmsg beside the repository)
+Run: python -m bench.fault_corpus [FOLDER]   (default: ../shared/kmsg beside the repository)
 """
 
 from __future__ import annotations

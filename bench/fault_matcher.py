@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Lines per second of the fault matcher on one core, and how long the rules take to load.
 
-Run: python bench/fault_matcher.py
+Run: python -m bench.fault_matcher
 """
 
 from __future__ import annotations
