@@ -24,8 +24,7 @@ import psutil
 
 from flowguard.host.control import Unreachable, request
 
-DAEMON = Path(__file__).resolve().parents[1] / "daemon"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(DAEMON), "PYTHONDONTWRITEBYTECODE": ""}
+ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
 BARE = "import asyncio, json, sys; print('up', flush=True); sys.stdin.read()"
 CONFIGURATION = """
 config flowguard 'globals'

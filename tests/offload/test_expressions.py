@@ -32,9 +32,9 @@ from flowguard.core.plan import (
 )
 from flowguard.offload.expressions import rule_expressions
 from flowguard.offload.messages import new_rule
-from flowguard.offload.narrow_pyroute2 import pyroute2_module
+from flowguard.offload.narrow_pyroute2 import pyroute2_messages
 
-nft = pyroute2_module("netlink.nfnetlink.nftsocket")
+nft = pyroute2_messages("netlink.nfnetlink.nftsocket")
 
 
 def native(number: int) -> str:

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from flowguard.offload.names import CHAIN, DEVICE_SET, FLOWTABLE, IFNAME_SIZE, padded_name
-from flowguard.offload.narrow_pyroute2 import pyroute2_module
+from flowguard.offload.narrow_pyroute2 import pyroute2_messages
 from flowguard.offload.nfnetlink import (
     FAMILY_INET,
     HEADER,
@@ -29,7 +29,7 @@ from flowguard.offload.nfnetlink import (
     extended,
 )
 
-_nft = pyroute2_module("netlink.nfnetlink.nftsocket")
+_nft = pyroute2_messages("netlink.nfnetlink.nftsocket")
 
 HOOK_FORWARD = 2
 ACCEPT = 1
