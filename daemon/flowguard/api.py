@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowguard import __version__
 from flowguard.core.model import Device, Level
@@ -13,9 +13,7 @@ from flowguard.core.serial import to_json
 from flowguard.core.state import Phase, State, allowed
 from flowguard.host.clock import monotonic, wall_clock
 from flowguard.host.control import ApiError
-
-if TYPE_CHECKING:
-    from flowguard.service import Service
+from flowguard.service import Service
 
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
 RELEASE_SECONDS = 120

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from flowguard.api import Api
 from flowguard.convergence import Convergence
 from flowguard.core.faults import FaultRules
 from flowguard.core.model import (
@@ -38,7 +37,7 @@ from flowguard.devices import Devices
 from flowguard.host import configuration
 from flowguard.host.clock import boot_id, monotonic
 from flowguard.host.configuration import Configuration
-from flowguard.host.control import ControlServer
+from flowguard.host.control import Call, ControlServer
 from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
@@ -218,8 +217,11 @@ class Service:
 
     # --- life ---------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Serve until told to stop; the tables stay unless they were released."""
+    async def run(self, call: Call) -> None:
+        """Serve until told to stop, `call` answering what is asked of the control socket.
+
+        The tables stay unless they were released.
+        """
         for problem in self.problems:
             log.warning("%s", problem)
         self._converger.recover()
@@ -227,7 +229,7 @@ class Service:
         await self._rescan()
         self._start_sensors()
         self._warn_of_competitors()
-        control = ControlServer(self.paths.socket, Api(self).call)
+        control = ControlServer(self.paths.socket, call)
         await control.start()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         return ExitCode.USAGE if loaded.problems else ExitCode.FINE
     log.set_up(loaded.configuration.log_level)
     from flowguard import rules
+    from flowguard.api import Api
     from flowguard.core.faults import RuleError
     from flowguard.service import Paths, Service
 
@@ -56,7 +57,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     paths = Paths(path, options.state_dir, options.socket)
 
     async def serve() -> None:
-        await Service(paths, loaded, fault_rules).run()
+        service = Service(paths, loaded, fault_rules)
+        await service.run(Api(service).call)
 
     try:
         asyncio.run(serve())
