@@ -24,6 +24,7 @@ from flowguard.core.model import (
     Started,
 )
 from flowguard.core.replay import encode_event
+from flowguard.host.lock import take
 
 DAEMON = Path(__file__).resolve().parents[2] / "daemon"
 FAULT = Fault("tx-timeout", FaultClass.TX_TIMEOUT, Attribution.DRIVER, "wan", None, "the line")
@@ -112,6 +113,18 @@ def test_rules_that_cannot_be_read_stop_the_start_with_one_line(tmp_path: Path) 
     done = flowguard("run", "--config", str(configuration), "--socket", str(tmp_path / "s"))
     assert done.returncode == 2
     assert str(rules) in done.stderr.splitlines()[-1]
+
+
+def test_a_second_daemon_does_not_start(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gets as far as the lock")
+    configuration = tmp_path / "flowguard"
+    configuration.write_text("config flowguard 'globals'\n\toption enabled '1'\n")
+    held = take(str(tmp_path))
+    done = flowguard("run", "--config", str(configuration), "--socket", str(tmp_path / "s"))
+    os.close(held)
+    assert done.returncode == 1
+    assert "another flowguard runs already" in done.stderr
 
 
 def test_check_names_each_problem_and_a_remedy(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     import asyncio
 
-    from flowguard.host import configuration, log
+    from flowguard.host import configuration, lock, log
+    from flowguard.host.lock import AlreadyRunning
 
     # A reload may be asked for before the loop listens for it; Python would die of it.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -49,20 +50,19 @@ def run(options: argparse.Namespace) -> ExitCode:
     from flowguard.core.faults import RuleError
     from flowguard.service import Paths, Service
 
-    try:
-        fault_rules = rules.load(loaded.configuration.rules)
-    except RuleError as error:
-        print(f"flowguard: run: {error}", file=sys.stderr)
-        return ExitCode.USAGE
     paths = Paths(path, options.state_dir, options.socket)
 
     async def serve() -> None:
-        service = Service(paths, loaded, fault_rules)
+        service = Service(paths, loaded, rules.load(loaded.configuration.rules))
         await service.run(Api(service).call)
 
     try:
+        lock.take(paths.runtime_directory)
         asyncio.run(serve())
-    except OSError as error:
+    except RuleError as error:
+        print(f"flowguard: run: {error}", file=sys.stderr)
+        return ExitCode.USAGE
+    except (AlreadyRunning, OSError) as error:
         print(f"flowguard: run: {error}", file=sys.stderr)
         return ExitCode.TROUBLE
     return ExitCode.FINE
