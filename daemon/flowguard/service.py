@@ -42,7 +42,7 @@ from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
 from flowguard.offload.converge import Converger
-from flowguard.offload.nfnetlink import Nftables
+from flowguard.offload.nfnetlink import MalformedMessage, Nftables
 from flowguard.offload.tables import foreign_flowtables
 from flowguard.offload.watch import TableWatch
 from flowguard.sensors.flows import FlowCounter
@@ -173,8 +173,8 @@ class Service:
         try:
             self.feed(await self._flow_counter.look(monotonic(), self.convergence.plan))
             self.sensors["flows"] = "ok"
-        except OSError as error:
-            self.sensors["flows"] = f"flows cannot be counted: {error.strerror}"
+        except (OSError, MalformedMessage) as error:
+            self.sensors["flows"] = f"flows cannot be counted: {error}"
 
     def _start_kmsg(self) -> KmsgSensor:
         self._kmsg = KmsgSensor(self._rules, self._on_fault, after=self._kmsg_position.load())

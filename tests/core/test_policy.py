@@ -258,6 +258,16 @@ def test_a_refusal_without_a_device_is_tried_again_later_and_reported_once() -> 
     assert not story.on(ConvergeFailed(107, "no such file")).notes(Severity.ERROR)
 
 
+def test_a_kernel_that_refuses_for_days_is_still_tried_every_five_minutes() -> None:
+    story = Story().on(Started(100, Level.HARDWARE, SETTINGS)).on(DevicesChanged(100, ALL))
+    for _ in range(1200):
+        now = story.state.time
+        story.on(ConvergeFailed(now, "no such file"))
+        deadline = story.state.next_deadline()
+        assert deadline is not None and deadline <= now + 300
+        story.on(Tick(deadline))
+
+
 def test_a_drain_that_does_not_end_is_reported_with_its_tuples() -> None:
     story = started().on(FaultSeen(200, fault(Attribution.OFFLOAD)))
     story.on(DrainProgress(230, 2, 3, ("tcp a -> b",)))

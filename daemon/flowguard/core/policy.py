@@ -113,7 +113,7 @@ def _converge_failed(state: State, event: ConvergeFailed) -> Step:
     if event.device and state.level_of(event.device) is not Level.NONE:
         return convict.on_refusal(state, event.device, event.error)
     attempts = state.failure.attempts + 1 if state.failure else 1
-    wait = min(RETRY_FIRST * 2 ** (attempts - 1), RETRY_LIMIT)
+    wait = min(RETRY_FIRST * 2 ** min(attempts - 1, 16), RETRY_LIMIT)
     repeated = state.failure is not None and state.failure.error == event.error
     failure = Failure(event.error, attempts, state.time + wait)
     message = f"the kernel refused the flowtables: {event.error}; next try in {wait:g} s"
