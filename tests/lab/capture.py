@@ -85,6 +85,16 @@ def tracked_connections(namespace: Namespace | None = None) -> list[TrackedConne
     return [parse_connection(line) for line in lines if line.startswith(("tcp", "udp"))]
 
 
+def hardware_flows() -> int:
+    """Tracked connections that the driver has taken."""
+    return sum(connection.in_hardware for connection in tracked_connections())
+
+
+def software_flows() -> int:
+    """Tracked connections in a flowtable that the driver has not taken."""
+    return sum(connection.in_software for connection in tracked_connections())
+
+
 def parse_connection(line: str) -> TrackedConnection:
     """One line of `conntrack -L`."""
     protocol = line.split(maxsplit=1)[0]

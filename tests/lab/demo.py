@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flowguard.cli.status import describe
-from tests.lab.capture import Engine, tracked_connections
+from tests.lab.capture import Engine, hardware_flows
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.hosts import Router, load_engine, load_modules
 from tests.lab.traffic import Datagrams, Downloads, KeepAlives, Uploads
@@ -138,10 +138,6 @@ class Story:
             ]
         )
         return lost == 0 and bound == 0
-
-
-def hardware_flows() -> int:
-    return sum(connection.in_hardware for connection in tracked_connections())
 
 
 if __name__ == "__main__":

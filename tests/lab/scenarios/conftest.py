@@ -7,6 +7,7 @@ router's kernel log since its start, the ruleset, and flowguard's log and status
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable, Generator, Iterator
@@ -19,6 +20,7 @@ from flowguard.host.control import Unreachable
 from flowguard.offload.damage import has_oopsed
 from tests.lab.capture import Engine, KernelLog, ruleset
 from tests.lab.daemon import Daemon
+from tests.lab.edge import Kernel
 from tests.lab.hosts import Router, load_engine, load_modules
 from tests.lab.kernel import LabError
 from tests.lab.namespace import run
@@ -73,6 +75,14 @@ def daemon(engine: Engine, tmp_path: Path) -> Iterator[Daemon]:
     made = Daemon(tmp_path, "boot_delay '0'")
     yield made
     made.stop()
+
+
+@pytest.fixture
+def kernel(engine: Engine, tmp_path: Path) -> Iterator[Kernel]:
+    with asyncio.Runner() as runner:
+        made = Kernel(runner, tmp_path)
+        yield made
+        made.nftables.close()
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.capture import Engine, KernelLog, tracked_connections
+from tests.lab.capture import Engine, KernelLog, hardware_flows
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.traffic import Downloads, Uploads
 from tests.lab.traffic.control import Batch, Traffic
@@ -46,7 +46,7 @@ def busy(daemon: Daemon, engine: Engine, traffic: Traffic) -> Batch:
     batch = traffic.start(Downloads(count=15), Uploads(count=15, host="lan2", family=6))
     batch.wait_until_flowing()
     wait_for(
-        lambda: sum(c.in_hardware for c in tracked_connections()) > 20,
+        lambda: hardware_flows() > 20,
         "flows in hardware",
         state=daemon.status,
     )
@@ -147,7 +147,7 @@ def test_an_oops_on_the_offload_workqueue_steps_everything_down_until_the_next_b
     assert all(device["held_until_reboot"] for device in status["devices"])
     # New flows stay out of hardware, old ones leave it, and everybody is alive.
     wait_for(
-        lambda: sum(c.in_hardware for c in tracked_connections()) == 0,
+        lambda: hardware_flows() == 0,
         "hardware to drain",
         limit=90,
         state=daemon.status,

@@ -9,8 +9,9 @@ from tests.lab.capture import (
     Engine,
     entries_per_flow,
     flowtable,
+    hardware_flows,
     load_ruleset,
-    tracked_connections,
+    software_flows,
 )
 from tests.lab.traffic import Datagrams, Downloads, Pattern, Uploads
 from tests.lab.traffic.control import Traffic
@@ -26,16 +27,12 @@ def steady(family: int, count: int = 3) -> list[Pattern]:
     ]
 
 
-def flows_in_hardware() -> int:
-    return sum(connection.in_hardware for connection in tracked_connections())
-
-
 @pytest.mark.parametrize("family", [4, 6])
 def test_engine_forwards(engine: Engine, traffic: Traffic, family: int) -> None:
     load_ruleset(flowtable())
     batch = traffic.start(*steady(family), *inbound(family))
     batch.wait_until_flowing()
-    wait_for(lambda: flows_in_hardware() == 11, "11 flows in hardware")
+    wait_for(lambda: hardware_flows() == 11, "11 flows in hardware")
     entries = engine.bound()
     assert len(entries) == 11 * entries_per_flow(), "\n".join(entries)
     hits = engine.counter("hits")
@@ -53,7 +50,7 @@ def test_software_flowtable_stays_off_the_engine(engine: Engine, traffic: Traffi
     batch = traffic.start(*steady(4))
     batch.wait_until_flowing()
     wait_for(
-        lambda: sum(connection.in_software for connection in tracked_connections()) == 9,
+        lambda: software_flows() == 9,
         "9 flows in software",
     )
     assert engine.bound() == []
@@ -64,7 +61,7 @@ def test_blackhole_stalls_and_clearing_it_heals(engine: Engine, traffic: Traffic
     load_ruleset(flowtable())
     batch = traffic.start(*steady(4), *steady(6))
     batch.wait_until_flowing()
-    wait_for(lambda: flows_in_hardware() == 18, "18 flows in hardware")
+    wait_for(lambda: hardware_flows() == 18, "18 flows in hardware")
     with engine.fault(blackhole_packets=100):
         wait_for(lambda: len(batch.report().silent(5)) == 18, "stalls", state=batch.report)
     report = batch.stop()
@@ -78,7 +75,7 @@ def test_blackhole_of_one_family_spares_the_other(engine: Engine, traffic: Traff
     spared, struck = traffic.start(*steady(4)), traffic.start(*steady(6))
     spared.wait_until_flowing()
     struck.wait_until_flowing()
-    wait_for(lambda: flows_in_hardware() == 18, "18 flows in hardware")
+    wait_for(lambda: hardware_flows() == 18, "18 flows in hardware")
     with engine.fault(blackhole_packets=100, blackhole_family=6):
         wait_for(lambda: len(struck.report().silent(5)) == 9, "stalls", state=struck.report)
         assert spared.report().silent(3) == ()
@@ -89,7 +86,7 @@ def test_corrupted_nat_is_no_forwarding(engine: Engine, traffic: Traffic) -> Non
     load_ruleset(flowtable())
     batch = traffic.start(Datagrams(stall_limit=5.0), Downloads(stall_limit=5.0))
     batch.wait_until_flowing()
-    wait_for(lambda: flows_in_hardware() == 2, "2 flows in hardware")
+    wait_for(lambda: hardware_flows() == 2, "2 flows in hardware")
     with engine.fault(corrupt_nat="address"):
         wait_for(lambda: len(batch.report().lost) == 2, "losses", state=batch.report)
 
@@ -100,7 +97,7 @@ def test_refused_flows_run_in_software(engine: Engine, traffic: Traffic) -> None
     batch = traffic.start(*steady(4))
     batch.wait_until_flowing()
     wait_for(lambda: engine.counter("refused") > 0, "refusals")
-    assert flows_in_hardware() == 0
+    assert hardware_flows() == 0
     assert engine.bound() == []
     assert not batch.stop().lost
 
@@ -109,8 +106,8 @@ def test_stale_entries_outlive_the_flowtable(engine: Engine, traffic: Traffic) -
     load_ruleset(flowtable())
     batch = traffic.start(*steady(4))
     batch.wait_until_flowing()
-    wait_for(lambda: flows_in_hardware() == 9, "9 flows in hardware")
+    wait_for(lambda: hardware_flows() == 9, "9 flows in hardware")
     load_ruleset("delete table inet labft")
-    wait_for(lambda: flows_in_hardware() == 0, "flows out of the flowtable")
+    wait_for(lambda: hardware_flows() == 0, "flows out of the flowtable")
     assert len(engine.bound()) == 9 * entries_per_flow()
     assert not batch.stop().lost

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.capture import Engine, tracked_connections
+from tests.lab.capture import Engine, hardware_flows, tracked_connections
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.namespace import run
 from tests.lab.traffic import Datagrams, Downloads, KeepAlives, Uploads
@@ -26,10 +26,6 @@ def two_hundred(traffic: Traffic) -> Batch:
     )
     batch.wait_until_flowing()
     return batch
-
-
-def hardware_flows() -> int:
-    return sum(connection.in_hardware for connection in tracked_connections())
 
 
 @pytest.mark.parametrize("family", [4, 6])

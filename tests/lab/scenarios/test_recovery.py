@@ -8,7 +8,12 @@ import time
 
 import pytest
 
-from tests.lab.capture import Engine, flowtable, load_ruleset, tracked_connections
+from tests.lab.capture import (
+    Engine,
+    flowtable,
+    hardware_flows,
+    load_ruleset,
+)
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.hosts import LAN2, Router
 from tests.lab.kernel import LabError
@@ -26,10 +31,6 @@ def forty(traffic: Traffic) -> Batch:
     batch = traffic.start(Downloads(count=20), Uploads(count=20, host="lan2", family=6))
     batch.wait_until_flowing()
     return batch
-
-
-def hardware_flows() -> int:
-    return sum(connection.in_hardware for connection in tracked_connections())
 
 
 def test_kill_9_at_any_moment_loses_no_connection(
