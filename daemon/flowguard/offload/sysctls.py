@@ -8,6 +8,8 @@ import json
 import logging
 import os
 
+from flowguard.host.files import replace_file
+
 NAMES = ("nf_flowtable_tcp_timeout", "nf_flowtable_udp_timeout")
 PROC = "/proc/sys/net/netfilter"
 
@@ -70,10 +72,7 @@ class FlowTimeouts:
             return {}
 
     def _record(self, originals: dict[str, int]) -> None:
-        temporary = f"{self._journal}.new"
-        with open(temporary, "w") as file:
-            json.dump(originals, file)
-        os.replace(temporary, self._journal)
+        replace_file(self._journal, json.dumps(originals))
 
     def _write(self, name: str, seconds: int) -> None:
         with open(os.path.join(self._proc, name), "w") as file:

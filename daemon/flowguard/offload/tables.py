@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from flowguard.core.plan import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Rule, Table
@@ -51,11 +51,6 @@ def _wanted(table: Table) -> TableState:
         forward_names=tuple(sorted(table.forward_names)),
         rules=tuple(_encoded(table.name, rule)[1] for rule in table.rules),
     )
-
-
-def without_rules(table: Table) -> Table:
-    """The table as it is while it drains: bound, but taking no new flows."""
-    return replace(table, rules=())
 
 
 def create(table: Table) -> list[Request]:
