@@ -16,7 +16,6 @@ from flowguard.host.control import ApiError
 from flowguard.service import Service
 
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
-RELEASE_SECONDS = 120
 TRACKED_FLOWS = "/proc/sys/net/netfilter/nf_conntrack_count"
 
 
@@ -62,7 +61,7 @@ class Api:
     async def _stop(self, params: dict[str, Any]) -> dict[str, Any]:
         left: list[str] = []
         if params.get("release"):
-            left = [str(t) for t in await self._service.release(RELEASE_SECONDS)]
+            left = [str(t) for t in await self._service.release()]
         else:
             self._service.stop()
         return {"left_in_hardware": left}

@@ -39,10 +39,10 @@ class Convergence:
         if not await self._converger.intact():
             self._feed(TablesLost(monotonic()))
 
-    async def release(self, limit: float) -> tuple[FlowTuple, ...]:
-        """Drain for at most `limit` seconds and remove everything; what would not leave."""
+    async def release(self) -> tuple[FlowTuple, ...]:
+        """Drain as long as the converger allows, remove everything; what would not leave."""
         await self.close()
-        return await self._converger.release(limit)
+        return await self._converger.release()
 
     async def close(self) -> None:
         """End what is under way; the kernel stays as it is."""

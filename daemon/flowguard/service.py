@@ -148,10 +148,10 @@ class Service:
         settings = self.configuration.offload_settings
         self.convergence.start(plan(self.state.devices, levels, settings))
 
-    async def release(self, limit: float) -> tuple[FlowTuple, ...]:
+    async def release(self) -> tuple[FlowTuple, ...]:
         """Drain, remove everything from the kernel and stop; returns what would not leave."""
         self.stopping = True
-        left = await self.convergence.release(limit)
+        left = await self.convergence.release()
         self.stop()
         return left
 

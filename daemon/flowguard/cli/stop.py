@@ -12,8 +12,6 @@ from typing import Any
 from flowguard.cli.common import ExitCode, add_socket
 from flowguard.host.control import ApiError, Unreachable, request
 
-RELEASE_SECONDS = 120
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -48,6 +46,6 @@ async def _release(runtime_directory: str) -> list[str]:
     nftables = Nftables()
     try:
         converger = Converger(nftables, runtime_directory, lambda progress: None)
-        return [str(flow) for flow in await converger.release(RELEASE_SECONDS)]
+        return [str(flow) for flow in await converger.release()]
     finally:
         nftables.close()

@@ -21,6 +21,7 @@ from flowguard.offload.sysctls import FlowTimeouts
 from flowguard.offload.tables import TablesState, TableState
 
 ATTEMPTS = 4
+RELEASE_SECONDS = 120.0
 # The kernel changed between our dump and our batch: a device vanished, a table was flushed.
 STALE = {errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.ERESTART, errno.ENODEV}
 NOTHING = Plan(None, None)
@@ -85,7 +86,7 @@ class Converger:
             found = tables.read(self._nftables)
             return found == tables.wanted_state(_possible(_present(self._reached), found))
 
-    async def release(self, limit: float) -> tuple[FlowTuple, ...]:
+    async def release(self, limit: float = RELEASE_SECONDS) -> tuple[FlowTuple, ...]:
         """Drain for at most `limit` seconds, remove everything, restore the timeouts.
 
         Returns the flows that would not leave hardware; raises ConvergeError.
