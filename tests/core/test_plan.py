@@ -8,12 +8,11 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.model import Device, Level
+from flowguard.core.model import Device, Family, Level, Protocol
 from flowguard.core.plan import (
     AddressIn,
     DevicesOutside,
     Exclusion,
-    Family,
     FamilyIs,
     InterfaceIs,
     Leave,
@@ -23,7 +22,6 @@ from flowguard.core.plan import (
     OffloadSettings,
     OneIn,
     Plan,
-    Protocol,
     ProtocolIs,
     Rule,
     SetMark,

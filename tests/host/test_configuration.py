@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowguard.core.model import Level
-from flowguard.core.plan import Exclusion, Family, Protocol, plan
+from flowguard.core.model import Family, Level, Protocol
+from flowguard.core.plan import Exclusion, plan
 from flowguard.host.configuration import SETTINGS, Configuration, Loaded, LogLevel, load
 from flowguard.host.exclusions import SETTINGS as EXCLUSION_SETTINGS
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from flowguard.core.model import Family, Protocol
 from flowguard.core.plan import (
     Action,
     AddressIn,
     DevicesOutside,
     DscpIs,
-    Family,
     FamilyIs,
     InterfaceIs,
     Leave,
@@ -24,7 +24,6 @@ from flowguard.core.plan import (
     Offload,
     OneIn,
     PortIn,
-    Protocol,
     ProtocolIs,
     Rule,
     SetMark,

@@ -10,7 +10,8 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.plan import Leave, Protocol, ProtocolIs, Rule
+from flowguard.core.model import Protocol
+from flowguard.core.plan import Leave, ProtocolIs, Rule
 from flowguard.offload import messages
 from flowguard.offload.expressions import rule_expressions
 from flowguard.offload.nfnetlink import messages_in

@@ -31,6 +31,16 @@ class Level(StrEnum):
 _LADDER = (Level.NONE, Level.SOFTWARE, Level.HARDWARE)
 
 
+class Family(StrEnum):
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+class Protocol(StrEnum):
+    TCP = "tcp"
+    UDP = "udp"
+
+
 class Attribution(StrEnum):
     """What a fault implicates, and so how strongly it counts."""
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flowguard.core.model import Device, Level
+from flowguard.core.model import Device, Family, Level, Protocol
 
 HARDWARE_TABLE = "flowguard"
 SOFTWARE_TABLE = "flowguard_sw"
@@ -21,16 +21,6 @@ HARDWARE_PRIORITY = 10
 SOFTWARE_PRIORITY = 11
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Protocol(StrEnum):
-    TCP = "tcp"
-    UDP = "udp"
-
-
-class Family(StrEnum):
-    IPV4 = "ipv4"
-    IPV6 = "ipv6"
 
 
 class Side(StrEnum):

@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from flowguard.core.model import Level
-from flowguard.core.plan import Exclusion, Family, Network, Protocol
+from flowguard.core.model import Family, Level, Protocol
+from flowguard.core.plan import Exclusion, Network
 from flowguard.host import option_kinds as kinds
 from flowguard.host.option_kinds import Mark
 from flowguard.host.options import Problems, Setting, read_section

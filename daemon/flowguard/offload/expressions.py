@@ -15,12 +15,12 @@ import struct
 from enum import IntEnum
 from typing import assert_never
 
+from flowguard.core.model import Family, Protocol
 from flowguard.core.plan import (
     Action,
     AddressIn,
     DevicesOutside,
     DscpIs,
-    Family,
     FamilyIs,
     InterfaceIs,
     Leave,
@@ -30,7 +30,6 @@ from flowguard.core.plan import (
     Offload,
     OneIn,
     PortIn,
-    Protocol,
     ProtocolIs,
     Rule,
     SetMark,
