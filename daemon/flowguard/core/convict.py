@@ -44,7 +44,7 @@ def on_fault(state: State, fault: Fault) -> tuple[State, list[Command]]:
 def on_refusal(state: State, name: str, error: str) -> tuple[State, list[Command]]:
     """The kernel or the driver would not take this device at its level."""
     level = state.level_of(name)
-    return _convict(state, name, level.below, f"{level} offload was refused", REFUSED, error)
+    return convict(state, name, level.below, f"{level} offload was refused", REFUSED, error)
 
 
 def affected(state: State, fault: Fault) -> tuple[Device, ...]:
@@ -104,10 +104,10 @@ def _by_fault(state: State, name: str, highest: Level, fault: Fault) -> tuple[St
     damaged = (
         fault.attribution is Attribution.OFFLOAD and fault.fault_class is FaultClass.KERNEL_OOPS
     )
-    return _convict(state, name, highest, reason, fault.rule, fault.line, damaged)
+    return convict(state, name, highest, reason, fault.rule, fault.line, damaged)
 
 
-def _convict(
+def convict(
     state: State,
     name: str,
     highest: Level,
@@ -137,7 +137,22 @@ def _convict(
     span = "until the next boot" if verdict.until_reboot else f"for {hold:g} s"
     message = f"{name}: {reason}; held at {highest} {span} (strike {strikes})"
     state = replace(state, verdicts=(*others, verdict))
+    if settings.detect_only:
+        return _would_step(state, verdict)
     return state, [Save(), Notify(Severity.WARNING, message)]
+
+
+def _would_step(state: State, verdict: Verdict) -> tuple[State, list[Command]]:
+    """Only detecting: say what would be done."""
+    level = state.level_of(verdict.device)
+    reason = f"detect-only: would step down to {verdict.highest}: {verdict.reason}"
+    return note(state, Decision(state.time, verdict.device, level, level, reason, verdict.evidence))
+
+
+def note(state: State, decision: Decision) -> tuple[State, list[Command]]:
+    """Put a decision that moves nothing on record."""
+    decisions = (*state.decisions, decision)[-DECISIONS_KEPT:]
+    return replace(state, decisions=decisions), [Decided(decision)]
 
 
 def _note(state: State, name: str, fault: Fault) -> tuple[State, list[Command]]:
@@ -146,6 +161,4 @@ def _note(state: State, name: str, fault: Fault) -> tuple[State, list[Command]]:
     reason = f"{fault.attribution} fault {fault.rule} while on {level}: no further step"
     if any(d.device == name and d.reason == reason for d in state.decisions):
         return state, []
-    decision = Decision(state.time, name, level, level, reason, fault.line)
-    decisions = (*state.decisions, decision)[-DECISIONS_KEPT:]
-    return replace(state, decisions=decisions), [Decided(decision)]
+    return note(state, Decision(state.time, name, level, level, reason, fault.line))

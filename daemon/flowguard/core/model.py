@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from flowguard.core.evidence import Counts
+
 
 class Level(StrEnum):
     """Where forwarded packets are handled; `rank` orders the ladder."""
@@ -130,6 +132,8 @@ class PolicySettings:
     of a step belong to the incident that caused it. `weak_count` weak faults within
     `weak_window` count as one driver fault. A drain is reported after `drain_limit`. More
     than `rebuild_count` rebuilds within `rebuild_window` are a fight with another program.
+    One in `control_share` new flows goes one level lower for comparison, none when it is 0.
+    `detect_only`: evidence is judged and reported, and no device is moved by it.
     """
 
     boot_delay: float = 30
@@ -141,6 +145,8 @@ class PolicySettings:
     drain_limit: float = 60
     rebuild_count: int = 5
     rebuild_window: float = 60
+    control_share: int = 16
+    detect_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +187,59 @@ class Decision:
         verb = "step up" if change > 0 else "step down" if change < 0 else "stay"
         text = f"{verb}: {self.device} {self.before} -> {self.after}: {self.reason}"
         return f"{text}: {self.evidence}" if self.evidence else text
+
+
+# --- arms: the control group of flows ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The shares at which new flows are drawn now: one in so many.
+
+    `control_share` is None for the configured one. `observe_share` thins out the flows that
+    are watched when there are very many, so that a look stays cheap.
+    """
+
+    control_share: int | None = None
+    observe_share: int = 1
+
+
+class OutcomeKind(StrEnum):
+    """What a flow is judged by; both arms can show each of them.
+
+    ANSWERED: whether one direction went on while the other stayed silent. ENDED: whether
+    it ended in order, or by a reset or a timeout.
+    """
+
+    ANSWERED = "answered"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """How flows of one kind fared, all judged at the same age (`checkpoint`, seconds).
+
+    `pair` are the two devices they pass, when that is known. `epoch` tells under which draw
+    they were born.
+    """
+
+    kind: OutcomeKind
+    checkpoint: int
+    family: Family
+    protocol: Protocol
+    pair: tuple[str, str] | None
+    epoch: int
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Births:
+    """Observed flows that reached their first checkpoint, by arm, under one draw."""
+
+    epoch: int
+    control_share: int
+    treated: int
+    control: int
 
 
 # --- events: what the sensors and the offload edge report -------------------------------
@@ -274,6 +333,31 @@ class FlowsSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowsJudged:
+    """Observed flows that came of age since the last look; `observed` are being watched."""
+
+    time: float
+    outcomes: tuple[Outcomes, ...]
+    births: tuple[Births, ...] = ()
+    observed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CrossoverSeen:
+    """What became of the flows that were stalled when their devices stepped down.
+
+    `revived` are answered again, `trying` still send in vain; the rest is silent. `ended`:
+    this is the last look.
+    """
+
+    time: float
+    stalled: int
+    revived: int
+    trying: int
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The deadline asked for by the state has come."""
 
@@ -291,6 +375,8 @@ Event = (
     | ConvergeFailed
     | TablesLost
     | FlowsSeen
+    | FlowsJudged
+    | CrossoverSeen
     | Tick
 )
 
@@ -300,9 +386,21 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Converge:
-    """Bring the kernel to these levels, draining hardware wherever one goes down."""
+    """Bring the kernel to these levels, draining hardware wherever one goes down.
+
+    New flows are drawn as `draw` says; `epoch` names the time from this change to the next.
+    """
 
     levels: tuple[tuple[str, Level], ...]
+    draw: Draw = field(default_factory=Draw)
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """Pull the stalled flows out of hardware and watch for `seconds` whether they revive."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,4 +427,4 @@ class Decided:
     decision: Decision
 
 
-Command = Converge | Save | Notify | Decided
+Command = Converge | Rescue | Save | Notify | Decided

@@ -5,19 +5,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flowguard.core import convict
+from flowguard.core import convict, drops
+from flowguard.core.detector import reset
 from flowguard.core.model import (
     Command,
     Configured,
     Converge,
     Converged,
     ConvergeFailed,
+    CrossoverSeen,
     Decided,
     Decision,
     DevicesChanged,
     DrainProgress,
     Event,
     FaultSeen,
+    FlowsJudged,
     FlowsSeen,
     Level,
     Notify,
@@ -44,7 +47,8 @@ def decide(state: State, event: Event) -> Step:
     state, more = _handle(state, event)
     commands += more
     unfinished = isinstance(event, DevicesChanged | TablesLost) and not state.converged
-    anew = unfinished or state.devices != before.devices or _retry_is_due(state)
+    anew = unfinished or _retry_is_due(state)
+    anew = anew or state.devices != before.devices or state.draw != before.draw
     state, more = _retarget(state, anew)
     return state, commands + more
 
@@ -72,6 +76,10 @@ def _handle(state: State, event: Event) -> Step:
             return _tables_lost(state)
         case FlowsSeen():
             return _flows_seen(state, event)
+        case FlowsJudged():
+            return drops.on_judged(state, event)
+        case CrossoverSeen():
+            return drops.on_crossover(state, event)
         case Tick():
             return state, []
 
@@ -151,6 +159,8 @@ def _flows_seen(state: State, event: FlowsSeen) -> Step:
 def _time_passed(state: State) -> Step:
     """What is due by now, whichever event brought the time."""
     state, commands = _expire(state)
+    state, more = drops.overdue(state)
+    commands += more
     drain = state.drain
     if drain and not drain.overdue and state.time >= drain.since + state.settings.drain_limit:
         message = (
@@ -198,15 +208,24 @@ def _retarget(state: State, anew: bool) -> Step:
         for name, level in state.levels
     )
     drain = state.drain or (Drain(since=state.time) if leaves_hardware else None)
+    if levels != state.levels:
+        # The arms now compare other levels: what was counted says nothing about them.
+        state = replace(
+            state,
+            detector=reset(state.detector),
+            draw=replace(state.draw, control_share=None),
+            compared_since=state.epoch + 1,
+        )
     state = replace(
         state,
+        epoch=state.epoch + 1,
         levels=levels,
         converged=False,
         drain=drain,
         failure=replace(state.failure, retry_at=None) if state.failure else None,
         decisions=(*state.decisions, *decisions)[-DECISIONS_KEPT:],
     )
-    return state, [*map(Decided, decisions), Converge(levels)]
+    return state, [*map(Decided, decisions), Converge(levels, state.draw, state.epoch)]
 
 
 def _moved(state: State, name: str, level: Level, why: str) -> Decision:

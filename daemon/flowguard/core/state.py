@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from flowguard.core.detector import Detector
 from flowguard.core.model import (
     Decision,
     Device,
+    Draw,
     FlowsSeen,
     Level,
     PolicySettings,
@@ -17,6 +19,10 @@ from flowguard.core.model import (
 )
 
 DECISIONS_KEPT = 50
+# How long the stalled flows of a step are watched; TCP tries again within two minutes
+# (TCP_RTO_MAX, include/net/tcp.h). After the limit nobody answers for them any more.
+TRIAL_SECONDS = 120.0
+TRIAL_LIMIT = 240.0
 
 
 class Phase(StrEnum):
@@ -50,6 +56,30 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A step down because connections were dropped, until it is known whether that helped.
+
+    `former` are the verdicts that its devices had before, to be put back if it did not.
+    """
+
+    since: float
+    devices: tuple[str, ...]
+    former: tuple[Verdict, ...]
+    evidence: str
+    stalled: int | None = None
+    revived: int = 0
+    trying: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """Until when the arms' evidence leads to nothing, after so many exonerations."""
+
+    until: float = 0
+    exonerations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class WeakFault:
     time: float
     device: str
@@ -59,7 +89,8 @@ class WeakFault:
 class State:
     """Immutable; `policy.decide` returns the next one.
 
-    `levels` is where each device stands: what the last `Converge` asked for.
+    `levels` is where each device stands: what the last `Converge` asked for. `epoch` is the
+    number of that request; only flows born since `compared_since` can be compared.
     """
 
     time: float = 0
@@ -75,6 +106,13 @@ class State:
     rebuilds: tuple[float, ...] = ()
     rebuild_held_until: float = 0
     flows: FlowsSeen | None = None
+    draw: Draw = field(default_factory=Draw)
+    epoch: int = 0
+    compared_since: int = 0
+    detector: Detector = field(default_factory=Detector)
+    trial: Trial | None = None
+    mute: Mute = field(default_factory=Mute)
+    observed: int = 0
     decisions: tuple[Decision, ...] = ()
 
     def level_of(self, device: str) -> Level:
@@ -85,11 +123,13 @@ class State:
 
     def holds(self, verdict: Verdict) -> bool:
         """Whether the verdict still keeps its device down."""
+        if self.settings.detect_only:
+            return False
         return verdict.highest is not Level.HARDWARE and not self.is_over(verdict)
 
     def is_over(self, verdict: Verdict) -> bool:
-        """Whether the hold-off has ended: never before the drain that it began with."""
-        waits = verdict.until_reboot or self.drain is not None
+        """Whether the hold-off has ended: never before the drain and the trial it began with."""
+        waits = verdict.until_reboot or self.drain is not None or self.trial is not None
         return not waits and self.time >= verdict.held_until
 
     @property
@@ -120,6 +160,8 @@ class State:
             yield self.drain.since + self.settings.drain_limit
         if self.failure and self.failure.retry_at is not None:
             yield self.failure.retry_at
+        if self.trial:
+            yield self.trial.since + TRIAL_LIMIT
 
 
 def allowed(state: State, device: Device) -> tuple[Level, str]:

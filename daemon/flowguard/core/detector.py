@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Evidence from the arms: one sequential test per scope, kind of outcome and age.
+
+A fault may hit all flows, one family, one protocol or one pair of devices, at once or after
+minutes; so each of these has a test of its own. The tests share one budget of false alarms:
+their weights sum to 1, and what is compared with `evidence.ACT` is the weighted sum.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from flowguard.core.evidence import (
+    Counts,
+    Process,
+    ShareCheck,
+    combined,
+    update,
+    update_share,
+)
+from flowguard.core.model import Births, Family, FlowsJudged, OutcomeKind, Outcomes, Protocol
+
+# The youngest age decides soonest, so it gets the most of the budget.
+AGE_WEIGHTS = {
+    (OutcomeKind.ANSWERED, 15): 0.6,
+    (OutcomeKind.ANSWERED, 60): 0.15,
+    (OutcomeKind.ANSWERED, 240): 0.1,
+    (OutcomeKind.ENDED, 60): 0.15,
+}
+EVERYTHING_WEIGHT = 0.6
+FAMILY_OR_PROTOCOL_WEIGHT = 0.05
+PAIRS_TESTED = 8
+PAIR_WEIGHT = 0.2 / PAIRS_TESTED
+
+RECENT_HALF_LIFE = 60.0  # seconds
+# Enough to tell whom a fault spares: so many treated flows, failing this much less often.
+CLEARED_FLOWS = 6.0
+CLEARED_RATIO = 0.25
+
+Pair = tuple[str, str]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The flows that a test looks at; at most one field is set, none means all flows."""
+
+    family: Family | None = None
+    protocol: Protocol | None = None
+    pair: Pair | None = None
+
+    def __str__(self) -> str:
+        if self.pair:
+            return "-".join(self.pair)
+        return str(self.family or self.protocol or "all flows")
+
+    @property
+    def weight(self) -> float:
+        if self.pair:
+            return PAIR_WEIGHT
+        return FAMILY_OR_PROTOCOL_WEIGHT if self.family or self.protocol else EVERYTHING_WEIGHT
+
+
+EVERYTHING = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class ScopedTest:
+    kind: OutcomeKind
+    checkpoint: int
+    scope: Scope
+    process: Process
+
+    @property
+    def weight(self) -> float:
+        return AGE_WEIGHTS.get((self.kind, self.checkpoint), 0.0) * self.scope.weight
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Treated outcomes of a scope, counting half after RECENT_HALF_LIFE: who is hit now."""
+
+    scope: Scope
+    time: float
+    failed: float
+    good: float
+
+    @property
+    def rate(self) -> float:
+        return self.failed / max(1e-9, self.failed + self.good)
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """All tests together. Immutable; `judge` returns the next one."""
+
+    tests: tuple[ScopedTest, ...] = ()
+    recents: tuple[Recent, ...] = ()
+    share: ShareCheck = field(default_factory=ShareCheck)
+
+    @property
+    def value(self) -> float:
+        """The weighted sum of all tests, to be compared with `evidence.ACT`."""
+        return combined((test.weight, test.process) for test in self.tests)
+
+    @property
+    def main(self) -> ScopedTest | None:
+        """The test of all flows by the youngest age's answers."""
+        first = (OutcomeKind.ANSWERED, 15, EVERYTHING)
+        return next((t for t in self.tests if (t.kind, t.checkpoint, t.scope) == first), None)
+
+
+def judge(detector: Detector, event: FlowsJudged) -> Detector:
+    """The detector after more flows came of age."""
+    tests = {(t.kind, t.checkpoint, t.scope): t.process for t in detector.tests}
+    for (kind, checkpoint, scope, epoch), counts in _by_test(event.outcomes).items():
+        key = (kind, checkpoint, scope)
+        if key not in tests and not _is_affordable(scope, tests):
+            continue
+        tests[key] = update(
+            tests.get(key, Process(block_since=event.time)), event.time, counts, epoch
+        )
+    for key, process in tests.items():
+        if process.updated < event.time and process.block.total:
+            tests[key] = update(process, event.time, Counts(), process.epoch)
+    return Detector(
+        tests=tuple(ScopedTest(*key, process) for key, process in tests.items()),
+        recents=_recents(detector.recents, event),
+        share=_share(detector.share, event.births),
+    )
+
+
+def _by_test(
+    outcomes: Iterable[Outcomes],
+) -> dict[tuple[OutcomeKind, int, Scope, int], Counts]:
+    """Counts per test; older epochs first, because a test never goes back to one."""
+    found: defaultdict[tuple[OutcomeKind, int, Scope, int], Counts] = defaultdict(Counts)
+    for row in sorted(outcomes, key=lambda row: row.epoch):
+        for scope in _scopes(row):
+            found[row.kind, row.checkpoint, scope, row.epoch] += row.counts
+    return found
+
+
+def _scopes(row: Outcomes) -> Iterator[Scope]:
+    yield EVERYTHING
+    yield Scope(family=row.family)
+    yield Scope(protocol=row.protocol)
+    if row.pair:
+        yield Scope(pair=row.pair)
+
+
+def _is_affordable(scope: Scope, tests: Iterable[tuple[OutcomeKind, int, Scope]]) -> bool:
+    pairs = {tested.pair for _, _, tested in tests if tested.pair}
+    return scope.pair is None or scope.pair in pairs or len(pairs) < PAIRS_TESTED
+
+
+def _recents(before: tuple[Recent, ...], event: FlowsJudged) -> tuple[Recent, ...]:
+    found = {}
+    for recent in before:
+        keep = 0.5 ** (max(0.0, event.time - recent.time) / RECENT_HALF_LIFE)
+        found[recent.scope] = Recent(
+            recent.scope, event.time, recent.failed * keep, recent.good * keep
+        )
+    for row in event.outcomes:
+        for scope in _scopes(row):
+            former = found.get(scope) or Recent(scope, event.time, 0.0, 0.0)
+            found[scope] = replace(
+                former,
+                failed=former.failed + row.counts.treated_failed,
+                good=former.good + row.counts.treated_good,
+            )
+    return tuple(found.values())
+
+
+def _share(check: ShareCheck, births: Iterable[Births]) -> ShareCheck:
+    for row in births:
+        check = update_share(check, row.treated, row.control, 1 / row.control_share)
+    return check
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Whom the evidence names: None where it does not tell one from another."""
+
+    pairs: tuple[Pair, ...]
+    devices: frozenset[str] | None
+    family: Family | None
+    protocol: Protocol | None
+
+    def __str__(self) -> str:
+        named = [str(n) for n in (self.family, self.protocol) if n]
+        return " ".join([*named, *("-".join(pair) for pair in self.pairs)])
+
+
+def blame(detector: Detector) -> Blame:
+    """Which family, protocol and devices are hit, by what the fault spares.
+
+    A device is hit when it is part of a pair that is hit and of none that is spared; when
+    that leaves nobody, all devices of the pairs that are hit are.
+    """
+    pairs = [r for r in detector.recents if r.scope.pair]
+    hit = tuple(r.scope.pair for r in _hit(pairs) if r.scope.pair)
+    spared = {name for r in pairs if r.scope.pair not in hit for name in r.scope.pair or ()}
+    named = {name for pair in hit for name in pair}
+    families = [r for r in detector.recents if r.scope.family]
+    protocols = [r for r in detector.recents if r.scope.protocol]
+    return Blame(
+        pairs=hit if len(hit) < len(pairs) else (),
+        devices=frozenset(named - spared or named) if named else None,
+        family=_only([r.scope.family for r in _hit(families)], families),
+        protocol=_only([r.scope.protocol for r in _hit(protocols)], protocols),
+    )
+
+
+def _hit(recents: list[Recent]) -> list[Recent]:
+    """All but those that enough treated flows clear, compared with the worst one."""
+    worst = max((r.rate for r in recents if r.failed + r.good >= CLEARED_FLOWS), default=0.0)
+    return [
+        r
+        for r in recents
+        if not (r.failed + r.good >= CLEARED_FLOWS and r.rate < worst * CLEARED_RATIO)
+    ]
+
+
+def _only(hit: list[T | None], among: list[Recent]) -> T | None:
+    return hit[0] if len(hit) == 1 and len(among) > 1 else None
+
+
+def reset(detector: Detector) -> Detector:
+    """No evidence at all; what `share` found broken stays broken."""
+    return Detector(share=ShareCheck(broken=detector.share.broken))

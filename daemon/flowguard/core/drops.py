@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Dropped connections: from the arms' evidence to a step down, and whether it was right.
+
+Falling back is cheap and safe, so the evidence is acted on at once and proven afterwards:
+if the stalled flows revive one level down, the devices are convicted; if they go on trying
+in vain, the trouble is not the offloading's, and the devices go back up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flowguard.core import detector as arms
+from flowguard.core.convict import convict, note
+from flowguard.core.evidence import ACT, RELAX, SUSPECT
+from flowguard.core.model import (
+    Command,
+    CrossoverSeen,
+    Decision,
+    Draw,
+    FlowsJudged,
+    Level,
+    Notify,
+    Rescue,
+    Save,
+    Severity,
+)
+from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS, Mute, State, Trial
+
+RULE = "dropped-connections"
+WIDE_SHARE = 2
+# So many observed flows are enough; a look at more of them would only cost more.
+OBSERVED_MOST = 3000
+OBSERVE_SHARE_MOST = 1024
+THINNING = 4
+# The evidence of the crossover: too few flows, or a mixed picture, leave the conviction.
+REVIVED_ENOUGH = 3
+TRYING_ENOUGH = 4
+
+Step = tuple[State, list[Command]]
+
+
+def on_judged(state: State, event: FlowsJudged) -> Step:
+    """More flows came of age: weigh them, and act when that is enough."""
+    comparable = replace(
+        event,
+        outcomes=tuple(o for o in event.outcomes if o.epoch >= state.compared_since),
+        births=tuple(b for b in event.births if b.epoch >= state.compared_since),
+    )
+    broken = state.detector.share.broken
+    state = replace(
+        state,
+        detector=arms.judge(state.detector, comparable),
+        observed=event.observed,
+    )
+    commands: list[Command] = []
+    if state.detector.share.broken and not broken:
+        text = "the arms are not drawn in their share: another program changes our mark's bits"
+        commands.append(Notify(Severity.ERROR, f"{text}; dropped connections are not judged"))
+    state = replace(state, draw=_next_draw(state))
+    if state.detector.value >= ACT and _may_act(state):
+        state, more = _act(state)
+        commands += more
+    return state, commands
+
+
+def _next_draw(state: State) -> Draw:
+    """Suspicion widens the control arm; very many flows thin out those that are watched."""
+    value, draw = state.detector.value, state.draw
+    wide = draw.control_share is not None
+    if _is_silent(state):
+        wide = False
+    elif value >= SUSPECT:
+        wide = True
+    elif value < RELAX:
+        wide = False
+    share = draw.observe_share
+    if state.observed > OBSERVED_MOST and share < OBSERVE_SHARE_MOST:
+        share *= THINNING
+    elif share > 1 and state.observed < OBSERVED_MOST / THINNING**2:
+        share //= THINNING
+    widened = min(WIDE_SHARE, state.settings.control_share) if wide else None
+    return Draw(widened, share)
+
+
+def _is_silent(state: State) -> bool:
+    return state.time < state.mute.until or state.detector.share.broken
+
+
+def _may_act(state: State) -> bool:
+    settled = state.converged and state.drain is None and state.trial is None
+    return settled and not _is_silent(state)
+
+
+def _act(state: State) -> Step:
+    """Step down what the evidence names; the trial that follows says whether that helped."""
+    level = state.level
+    blame = arms.blame(state.detector)
+    standing = [name for name, at in state.levels if at is level and level is not Level.NONE]
+    devices = [n for n in standing if blame.devices is None or _is_named(state, n, blame.devices)]
+    devices = devices or standing
+    if not devices:
+        return state, []
+    reason, evidence = f"connections are dropped on {level}", _in_words(state, blame)
+    if str(blame):
+        reason += f" ({blame})"
+    former = tuple(v for v in state.verdicts if v.device in devices)
+    commands: list[Command] = []
+    for name in devices:
+        state, more = convict(state, name, level.below, reason, RULE, evidence)
+        commands += more
+    if state.settings.detect_only:
+        return silence(state), commands
+    trial = Trial(state.time, tuple(devices), former, evidence)
+    return replace(state, trial=trial), [*commands, Rescue(TRIAL_SECONDS)]
+
+
+def _is_named(state: State, name: str, named: frozenset[str]) -> bool:
+    """Whether the evidence names the device, or a bridge or VLAN above it."""
+    device = next((d for d in state.devices if d.name == name), None)
+    return name in named or (device is not None and bool(named & {*device.forward_names}))
+
+
+def _in_words(state: State, blame: arms.Blame) -> str:
+    main = state.detector.main
+    text = f"e-value {state.detector.value:.3g}"
+    if main:
+        seen = main.process.seen
+        text += (
+            f"; failed: {seen.treated_failed} of {seen.treated} treated,"
+            f" {seen.control_failed} of {seen.control} control"
+        )
+    hit = [
+        f"{r.scope} {r.rate:.0%}"
+        for r in state.detector.recents
+        if r.scope.pair in blame.pairs or r.scope.family or r.scope.protocol
+    ]
+    return f"{text}; lately failed: {', '.join(hit)}" if hit else text
+
+
+def silence(state: State) -> State:
+    """No judgement by the arms for a hold-off, twice as long each time, and a fresh start."""
+    count = state.mute.exonerations + 1
+    settings = state.settings
+    wait = min(settings.hold_off * 2 ** min(count - 1, 32), settings.hold_off_limit)
+    return replace(
+        state,
+        detector=arms.reset(state.detector),
+        draw=replace(state.draw, control_share=None),
+        mute=Mute(state.time + wait, count),
+    )
+
+
+def on_crossover(state: State, event: CrossoverSeen) -> Step:
+    """Another look at the flows that were stalled at the step."""
+    if state.trial is None:
+        return state, []
+    trial = replace(state.trial, stalled=event.stalled, revived=event.revived, trying=event.trying)
+    state = replace(state, trial=trial)
+    if event.revived >= max(REVIVED_ENOUGH, event.stalled / 2):
+        return _end(state, f"convicted: {_count(trial)} are answered again")
+    if not event.ended:
+        return state, []
+    if event.trying >= TRYING_ENOUGH and event.revived < (event.trying + event.revived) / 4:
+        return _exonerate(state, trial)
+    return _end(state, f"convicted by the arms alone: {_count(trial)} are answered again")
+
+
+def overdue(state: State) -> Step:
+    """Nobody said what became of the stalled flows: the arms' evidence stands."""
+    if state.trial is None or state.time < state.trial.since + TRIAL_LIMIT:
+        return state, []
+    return _end(state, "convicted by the arms alone: the stalled connections were not watched")
+
+
+def _count(trial: Trial) -> str:
+    return f"{trial.revived} of {trial.stalled} stalled connections"
+
+
+def _end(state: State, reason: str) -> Step:
+    trial = state.trial
+    assert trial is not None
+    return _note_for_all(replace(state, trial=None), trial, reason)
+
+
+def _exonerate(state: State, trial: Trial) -> Step:
+    """The trouble went on below: put the verdicts back as they were, do not use this again."""
+    kept = tuple(v for v in state.verdicts if v.device not in trial.devices)
+    state = silence(replace(state, verdicts=(*kept, *trial.former), trial=None))
+    reason = (
+        f"exonerated: {_count(trial)} are answered again, {trial.trying} go on trying in vain;"
+        f" connections are not judged for {state.mute.until - state.time:g} s"
+    )
+    state, commands = _note_for_all(state, trial, reason)
+    return state, [Save(), *commands]
+
+
+def _note_for_all(state: State, trial: Trial, reason: str) -> Step:
+    commands: list[Command] = []
+    for name in trial.devices:
+        level = state.level_of(name)
+        decision = Decision(state.time, name, level, level, reason, trial.evidence)
+        state, more = note(state, decision)
+        commands += more
+    return state, commands
