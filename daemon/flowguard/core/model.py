@@ -31,6 +31,13 @@ class Level(StrEnum):
 _LADDER = (Level.NONE, Level.SOFTWARE, Level.HARDWARE)
 
 
+class Mode(StrEnum):
+    """Whether decisions are carried out, or only taken and reported."""
+
+    PROTECT = "protect"
+    DETECT_ONLY = "detect-only"
+
+
 class Attribution(StrEnum):
     """What a fault implicates, and so how strongly it counts."""
 
@@ -120,6 +127,7 @@ class PolicySettings:
     of a step belong to the incident that caused it. `weak_count` weak faults within
     `weak_window` count as one driver fault. A drain is reported after `drain_limit`. More
     than `rebuild_count` rebuilds within `rebuild_window` are a fight with another program.
+    `detect_only`: decide and report, but change nothing.
     """
 
     boot_delay: float = 30
@@ -131,6 +139,7 @@ class PolicySettings:
     drain_limit: float = 60
     rebuild_count: int = 5
     rebuild_window: float = 60
+    detect_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
