@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flowguard.checks import Finding, Grade, check_firewall, check_sysctls
+from flowguard.checks import Finding, Grade, check_firewall, check_min_packets, check_sysctls
+from flowguard.host.configuration import Configuration
 
 FIREWALL = "config defaults\n\toption input 'REJECT'\n{}\nconfig zone\n\toption name 'lan'\n"
 
@@ -51,3 +52,16 @@ def test_a_missing_sysctl_names_the_module(tmp_path: Path) -> None:
     findings = list(check_sysctls(str(tmp_path / "no"), str(tmp_path / "no")))
     assert {f.grade for f in findings} == {Grade.WARNING}
     assert "nf_conntrack" in findings[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("min_packets", "counting", "found"), [(0, "0", 0), (20, "1", 0), (20, "0", 1), (20, None, 1)]
+)
+def test_a_minimum_of_packets_needs_counting(
+    tmp_path: Path, min_packets: int, counting: str | None, found: int
+) -> None:
+    if counting:
+        (tmp_path / "nf_conntrack_acct").write_text(counting + "\n")
+    findings = list(check_min_packets(Configuration(min_packets=min_packets), str(tmp_path)))
+    assert [f.grade for f in findings] == [Grade.ERROR] * found
+    assert all("min_packets needs" in f.sentence and f.remedy for f in findings)

@@ -19,7 +19,7 @@ def table() -> str:
     rows = ["| option | default | meaning |", "|---|---|---|"]
     for setting in SETTINGS:
         value = defaults[setting.name]
-        if setting.name == "control_mark":
+        if setting.name.endswith("_mark"):
             value = f"{value:#010x}"
         elif isinstance(value, bool):
             value = int(value)

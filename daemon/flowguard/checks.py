@@ -14,6 +14,7 @@ from flowguard.host import configuration, uci
 from flowguard.offload import tables
 from flowguard.offload.nfnetlink import Nftables, NftablesError
 from flowguard.offload.probe import probe
+from flowguard.offload.sysctls import min_packets_problem
 from flowguard.sensors.links import scan
 
 FIREWALL = "/etc/config/firewall"
@@ -114,8 +115,19 @@ def check_evidence() -> Iterator[Finding]:
             yield Finding(Grade.WARNING, code, f"{path} is not readable: {sentence}", remedy)
 
 
+def check_min_packets(
+    configured: configuration.Configuration, proc: str = "/proc/sys/net/netfilter"
+) -> Iterator[Finding]:
+    """Flows without counters never reach a minimum of packets."""
+    if problem := min_packets_problem(configured.min_packets, proc):
+        remedy = "sysctl net.netfilter.nf_conntrack_acct=1, or remove option min_packets"
+        yield Finding(Grade.ERROR, "min-packets", problem, remedy)
+
+
 async def check_kernel(configured: configuration.Configuration) -> AsyncIterator[Finding]:
     """Devices one by one, then the very tables that the service would make."""
+    for finding in check_min_packets(configured):
+        yield finding
     links = scan(configured.device)
     for name in links.missing:
         remedy = "correct list device, or wait until it appears"

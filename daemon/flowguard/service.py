@@ -43,6 +43,7 @@ from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
 from flowguard.offload.converge import Converger
 from flowguard.offload.nfnetlink import MalformedMessage, Nftables
+from flowguard.offload.sysctls import min_packets_problem
 from flowguard.offload.tables import foreign_flowtables
 from flowguard.offload.watch import TableWatch
 from flowguard.sensors.flows import FlowCounter
@@ -170,11 +171,19 @@ class Service:
 
     async def look_at_flows(self) -> None:
         """Count the offloaded flows now."""
+        self._report_missing_counters()
         try:
             self.feed(await self._flow_counter.look(monotonic(), self.convergence.plan))
             self.sensors["flows"] = "ok"
         except (OSError, MalformedMessage) as error:
             self.sensors["flows"] = f"flows cannot be counted: {error}"
+
+    def _report_missing_counters(self) -> None:
+        """Looked at again and again: sysctl.d may come after us and switch counting off."""
+        problem = min_packets_problem(self.configuration.min_packets)
+        if problem and self.sensors.get("counters") != problem:
+            log.error("%s", problem)
+        self.sensors["counters"] = problem or "ok"
 
     def _start_kmsg(self) -> KmsgSensor:
         self._kmsg = KmsgSensor(self._rules, self._on_fault, after=self._kmsg_position.load())

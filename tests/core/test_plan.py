@@ -12,15 +12,18 @@ from flowguard.core.model import Device, Family, Level, Protocol
 from flowguard.core.plan import (
     AddressIn,
     DevicesOutside,
+    Draw,
     Exclusion,
     FamilyIs,
     InterfaceIs,
     Leave,
     MarkIs,
     NewConnection,
+    Observe,
     Offload,
     OffloadSettings,
     OneIn,
+    PacketsAtLeast,
     Plan,
     ProtocolIs,
     Rule,
@@ -33,10 +36,14 @@ from flowguard.core.plan import (
 LAN = Device("lan1", 2, forward_names=("br-lan",))
 WAN = Device("wan", 3)
 PLAIN = OffloadSettings(control_share=0)
+MARKED = OffloadSettings(control_share=16, control_mark=0x100, observe_mark=0x200)
+TOP = {"lan1": Level.HARDWARE, "wan": Level.HARDWARE}
 
 
-def tables(levels: dict[str, Level], settings: OffloadSettings = PLAIN) -> Plan:
-    return plan((LAN, WAN), levels, settings)
+def tables(
+    levels: dict[str, Level], settings: OffloadSettings = PLAIN, draw: Draw | None = None
+) -> Plan:
+    return plan((LAN, WAN), levels, settings, draw or Draw())
 
 
 def hardware(settings: OffloadSettings) -> Table:
@@ -77,11 +84,10 @@ def test_udp_and_ipv6_can_be_left_out() -> None:
 
 
 def test_the_control_arm_is_drawn_once_on_top_and_stays_below() -> None:
-    settings = OffloadSettings(control_share=16, control_mark=0x100)
-    result = tables({"lan1": Level.HARDWARE, "wan": Level.HARDWARE}, settings)
+    result = tables({"lan1": Level.HARDWARE, "wan": Level.HARDWARE}, MARKED)
     assert result.hardware and result.software
     treated = MarkIs(0x100, 0)
-    draw = Rule((NewConnection(), treated, OneIn(16)), SetMark(0x100))
+    draw = Rule((NewConnection(), MarkIs(0x300, 0)), Observe(0x200, 0x100, 16))
     assert draw in result.hardware.rules
     assert Rule((ProtocolIs(Protocol.TCP), treated), Offload()) in result.hardware.rules
     assert Rule((ProtocolIs(Protocol.TCP),), Offload()) in result.software.rules
@@ -89,10 +95,37 @@ def test_the_control_arm_is_drawn_once_on_top_and_stays_below() -> None:
 
 
 def test_with_software_on_top_the_control_arm_is_forwarded_classically() -> None:
-    settings = OffloadSettings(control_share=16, control_mark=0x100)
-    result = tables({"lan1": Level.SOFTWARE, "wan": Level.SOFTWARE}, settings)
+    result = tables({"lan1": Level.SOFTWARE, "wan": Level.SOFTWARE}, MARKED)
     assert result.hardware is None and result.software
     assert Rule((ProtocolIs(Protocol.TCP), MarkIs(0x100, 0)), Offload()) in result.software.rules
+
+
+def drawing(draw: Draw, settings: OffloadSettings = MARKED) -> list[Rule]:
+    table = tables(TOP, settings, draw).hardware
+    assert table
+    return [rule for rule in table.rules if NewConnection() in rule.matches]
+
+
+def test_the_arm_of_an_observed_flow_is_drawn_by_the_packet_that_observes_it() -> None:
+    undrawn = (NewConnection(), MarkIs(0x300, 0))
+    assert drawing(Draw(control_share=2, observe_share=4)) == [
+        Rule((*undrawn, OneIn(4)), Observe(0x200, 0x100, 2)),
+        Rule((*undrawn, OneIn(2)), SetMark(0x100)),
+    ]
+
+
+def test_the_share_in_force_goes_before_the_configured_one() -> None:
+    assert drawing(Draw()) == drawing(Draw(control_share=16))
+    assert drawing(Draw(control_share=2))[0].action == Observe(0x200, 0x100, 2)
+    assert drawing(Draw(control_share=0)) == drawing(Draw(observe_share=4), PLAIN) == []
+
+
+def test_both_arms_wait_for_the_same_number_of_packets() -> None:
+    result = tables(TOP, OffloadSettings(min_packets=20))
+    assert result.hardware and result.software
+    for table in (result.hardware, result.software):
+        taken = [rule for rule in table.rules if rule.action == Offload()]
+        assert taken and all(PacketsAtLeast(20) in rule.matches for rule in taken)
 
 
 def test_an_exclusion_from_hardware_leaves_software_alone() -> None:

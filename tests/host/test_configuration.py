@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowguard.core.model import Family, Level, Protocol
+from flowguard.core.model import Family, Level, Mode, Protocol
 from flowguard.core.plan import Exclusion, plan
 from flowguard.host.configuration import SETTINGS, Configuration, Loaded, LogLevel, load
 from flowguard.host.exclusions import SETTINGS as EXCLUSION_SETTINGS
@@ -51,12 +51,15 @@ def test_every_option_can_be_set(read_globals: Load) -> None:
         """
         option enabled 'yes'
         option level 'software'
+        option mode 'detect-only'
         list device 'eth0'
         list device 'lan1'
         option udp 'off'
         option ipv6 '0'
         option control_share '2'
         option control_mark '256'
+        option observe_mark '0x200'
+        option min_packets '20'
         option flow_timeout '5'
         option drain_limit '90s'
         option boot_delay '0'
@@ -73,11 +76,14 @@ def test_every_option_can_be_set(read_globals: Load) -> None:
         Configuration(
             enabled=True,
             level=Level.SOFTWARE,
+            mode=Mode.DETECT_ONLY,
             device=("eth0", "lan1"),
             udp=False,
             ipv6=False,
             control_share=2,
             control_mark=256,
+            observe_mark=512,
+            min_packets=20,
             flow_timeout=5,
             drain_limit=90,
             boot_delay=0,
@@ -114,6 +120,10 @@ def test_every_field_has_its_line_in_the_table() -> None:
         "control_mark 3",
         "control_mark 0x100000000",
         "control_mark 0x",
+        "observe_mark 0x8001",
+        "min_packets 10001",
+        "min_packets -1",
+        "mode detect_only",
         "flow_timeout 0",
         "flow_timeout 301",
         "flow_timeout 6m",
@@ -187,6 +197,26 @@ def test_settings_that_contradict_are_told_and_kept(
     assert all(name in problem for name in both)
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [(" option observe_mark 0x02000000\n", 2), (" option udp 1\n option control_mark 0x8000\n", 3)],
+)
+def test_two_arms_in_one_bit_are_told_and_the_defaults_kept(
+    read_globals: Load, options: str, line: int
+) -> None:
+    loaded = read_globals(options)
+    (problem,) = problems(loaded)
+    assert problem.startswith(f"flowguard:{line}: control_mark and observe_mark are the same bit")
+    assert loaded.configuration == Configuration()
+
+
+def test_the_mode_reaches_the_policy_and_the_packets_the_rules(read_globals: Load) -> None:
+    configured = read_globals(" option mode detect-only\n option min_packets 9\n").configuration
+    assert configured.policy_settings.detect_only
+    assert configured.offload_settings.min_packets == 9
+    assert not Configuration().policy_settings.detect_only
+
+
 # --- the file as a whole ----------------------------------------------------------------
 
 
@@ -241,9 +271,8 @@ def test_whatever_is_set_the_result_can_be_used(
     assert loaded.readable
     plan([], {}, loaded.configuration.offload_settings)
     assert all("\n" not in str(problem) for problem in loaded.problems)
-    assert 2 ** (loaded.configuration.control_mark.bit_length() - 1) == (
-        loaded.configuration.control_mark
-    )
+    marks = loaded.configuration.control_mark, loaded.configuration.observe_mark
+    assert [mark.bit_count() for mark in marks] == [1, 1] and marks[0] != marks[1]
     assert loaded.configuration.policy_settings.hold_off >= 1
 
 
@@ -269,7 +298,7 @@ def test_every_match_of_an_exclusion(read: Load) -> None:
         option dest_ip '203.0.113.7'
         option src_port '1024-65535'
         option dest_port '5060'
-        option mark '0x100/0xff00'
+        option mark '0x100/0x3f00'
         option dscp 'EF'
         """,
     ) == (
@@ -282,7 +311,7 @@ def test_every_match_of_an_exclusion(read: Load) -> None:
             destination=ipaddress.ip_network("203.0.113.7/32"),
             source_ports=(1024, 65535),
             destination_ports=(5060, 5060),
-            mark=(0x100, 0xFF00),
+            mark=(0x100, 0x3F00),
             dscp=46,
         ),
     )
@@ -303,9 +332,9 @@ def test_combinations_of_two_families_are_left_out(read: Load) -> None:
     assert [str(e.source) for e in found] == ["fd00::/8"]
 
 
-def test_a_mark_without_mask_matches_in_both_arms_of_the_control_group(read: Load) -> None:
+def test_a_mark_without_mask_matches_whatever_was_drawn(read: Load) -> None:
     (found,) = exclusions(read, " option mark 5\n")
-    assert found.mark == (5, 0xFFFFFFFF & ~Configuration().control_mark)
+    assert found.mark == (5, 0xFFFFFFFF & ~0x02008000)
 
 
 @pytest.mark.parametrize(
@@ -333,6 +362,7 @@ def test_a_switched_off_exclusion_is_left_out(read: Load) -> None:
         (" option src_ip fe80::1%eth0\n", 3, "address"),
         (" option mark 0x100/0xff\n", 3, "no bit outside of the mask"),
         (" option mark 0x02000001\n", 2, "control_mark"),
+        (" option mark 0x100/0xff00\n", 2, "observe_mark"),
         (" option dscp af44\n", 3, "af43"),
         (" option dscp 64\n", 3, "0 to 63"),
         (" option level none\n", 2, "without any match"),

@@ -21,8 +21,10 @@ from flowguard.core.plan import (
     MarkIs,
     Match,
     NewConnection,
+    Observe,
     Offload,
     OneIn,
+    PacketsAtLeast,
     PortIn,
     ProtocolIs,
     Rule,
@@ -156,6 +158,14 @@ MATCHES: list[tuple[Match, list[str]]] = [
         ],
     ),
     (
+        PacketsAtLeast(20),
+        [
+            f"ct key=CT_PKTS {LOAD}",
+            f"byteorder {SAME} op=BYTEORDER_HTON len=8 size=8",
+            f"cmp sreg=REG_1 op=CMP_GTE data={'00' * 7}14",
+        ],
+    ),
+    (
         OneIn(16),
         [
             f"numgen {LOAD} modulus=16 type=NG_RANDOM offset=0",
@@ -170,6 +180,19 @@ ACTIONS: list[tuple[Action, list[str]]] = [
     (
         SetMark(0x02000000),
         [
+            f"ct key=CT_MARK {LOAD}",
+            f"bitwise {SAME} len=4 mask={native(0xFDFFFFFF)} xor={native(0x02000000)}",
+            "ct key=CT_MARK sreg=REG_1",
+        ],
+    ),
+    (
+        Observe(0x8000, 0x02000000, 16),
+        [
+            f"ct key=CT_MARK {LOAD}",
+            f"bitwise {SAME} len=4 mask={native(0xFFFF7FFF)} xor={native(0x8000)}",
+            "ct key=CT_MARK sreg=REG_1",
+            f"numgen {LOAD} modulus=16 type=NG_RANDOM offset=0",
+            f"cmp sreg=REG_1 op=CMP_EQ data={native(0)}",
             f"ct key=CT_MARK {LOAD}",
             f"bitwise {SAME} len=4 mask={native(0xFDFFFFFF)} xor={native(0x02000000)}",
             "ct key=CT_MARK sreg=REG_1",

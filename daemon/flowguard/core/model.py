@@ -43,6 +43,13 @@ class Protocol(StrEnum):
     UDP = "udp"
 
 
+class Mode(StrEnum):
+    """Whether decisions are carried out, or only taken and reported."""
+
+    PROTECT = "protect"
+    DETECT_ONLY = "detect-only"
+
+
 class Attribution(StrEnum):
     """What a fault implicates, and so how strongly it counts."""
 

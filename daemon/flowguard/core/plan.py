@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flowguard.core.model import Device, Family, Level, Protocol
+from flowguard.core.model import Device, Draw, Family, Level, Protocol
 
 HARDWARE_TABLE = "flowguard"
 SOFTWARE_TABLE = "flowguard_sw"
@@ -99,6 +99,16 @@ class OneIn:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class PacketsAtLeast:
+    """The connection has had so many packets, both directions together.
+
+    Counted by connection tracking; with net.netfilter.nf_conntrack_acct=0 there are none.
+    """
+
+    count: int
+
+
 Match = (
     DevicesOutside
     | InterfaceIs
@@ -110,6 +120,7 @@ Match = (
     | MarkIs
     | NewConnection
     | OneIn
+    | PacketsAtLeast
 )
 
 
@@ -126,11 +137,20 @@ class SetMark:
 
 
 @dataclass(frozen=True, slots=True)
+class Observe:
+    """Set the observe bit, and for a random one in `control_share` the control bit with it."""
+
+    observe_mark: int
+    control_mark: int
+    control_share: int
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """Stop reading this table's rules for the packet (nft `return`)."""
 
 
-Action = Offload | SetMark | Leave
+Action = Offload | SetMark | Observe | Leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,24 +204,36 @@ class OffloadSettings:
     """What the configuration says about the rules.
 
     `control_share` = N puts one in N new flows on the level below (0: none); `control_mark`
-    is the conntrack mark bit that remembers it.
+    is the conntrack mark bit that remembers it, `observe_mark` the one of the flows whose
+    fate is looked at. A flow is offloaded once it has had `min_packets` packets (0: at once).
     """
 
     udp: bool = True
     ipv6: bool = True
     control_share: int = 16
     control_mark: int = 0x02000000
+    observe_mark: int = 0x00008000
+    min_packets: int = 0
     exclusions: tuple[Exclusion, ...] = ()
 
 
-def plan(devices: Sequence[Device], levels: Mapping[str, Level], settings: OffloadSettings) -> Plan:
+CONFIGURED_DRAW = Draw()
+
+
+def plan(
+    devices: Sequence[Device],
+    levels: Mapping[str, Level],
+    settings: OffloadSettings,
+    draw: Draw = CONFIGURED_DRAW,
+) -> Plan:
     """The tables for devices at their levels; a device without a level is left out."""
+    drawing = _draw_rules(settings, draw)
     hardware = _at_least(devices, levels, Level.HARDWARE)
     software = _at_least(devices, levels, Level.SOFTWARE)
     return Plan(
-        hardware=_table(Level.HARDWARE, hardware, settings, draw=True) if hardware else None,
+        hardware=_table(Level.HARDWARE, hardware, settings, drawing) if hardware else None,
         # The arm is drawn once, at the top of the ladder; below it every flow is welcome.
-        software=_table(Level.SOFTWARE, software, settings, draw=not hardware)
+        software=_table(Level.SOFTWARE, software, settings, () if hardware else drawing)
         if software
         else None,
     )
@@ -211,7 +243,35 @@ def _at_least(devices: Sequence[Device], levels: Mapping[str, Level], level: Lev
     return [d for d in devices if levels.get(d.name, Level.NONE).rank >= level.rank]
 
 
-def _table(level: Level, devices: Sequence[Device], settings: OffloadSettings, draw: bool) -> Table:
+def _draw_rules(settings: OffloadSettings, draw: Draw) -> tuple[Rule, ...]:
+    """Which arm a new flow is in, and whether it is observed.
+
+    A connection may have several packets in state new: SYNs sent again, UDP without an
+    answer. Were the arm drawn again for each, a flow on a lossy path would be more often
+    in the control arm. So the arm of an observed flow is drawn once, by the packet that
+    makes it observed; among the flows that are not observed (never judged) it may be
+    drawn again.
+    """
+    control_share = settings.control_share if draw.control_share is None else draw.control_share
+    if not control_share:
+        return ()
+    control, observe = settings.control_mark, settings.observe_mark
+    undrawn = (NewConnection(), MarkIs(control | observe, 0))
+    action = Observe(observe, control, control_share)
+    if draw.observe_share == 1:
+        return (Rule(undrawn, action),)
+    return (
+        Rule((*undrawn, OneIn(draw.observe_share)), action),
+        Rule((*undrawn, OneIn(control_share)), SetMark(control)),
+    )
+
+
+def _table(
+    level: Level,
+    devices: Sequence[Device],
+    settings: OffloadSettings,
+    drawing: tuple[Rule, ...],
+) -> Table:
     hardware = level is Level.HARDWARE
     names = {name for d in devices for name in (d.name, *d.forward_names)}
     return Table(
@@ -220,26 +280,23 @@ def _table(level: Level, devices: Sequence[Device], settings: OffloadSettings, d
         hardware=hardware,
         devices=tuple(sorted(d.name for d in devices)),
         forward_names=tuple(sorted(names)),
-        rules=_rules(level, settings, draw),
+        rules=_rules(level, settings, drawing),
     )
 
 
-def _rules(level: Level, settings: OffloadSettings, draw: bool) -> tuple[Rule, ...]:
+def _rules(level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...]) -> tuple[Rule, ...]:
     rules = [Rule((DevicesOutside(side),), Leave()) for side in Side]
     if not settings.ipv6:
         rules.append(Rule((FamilyIs(Family.IPV6),), Leave()))
     for exclusion in settings.exclusions:
         if exclusion.level.rank < level.rank:
             rules += (Rule(matches, Leave()) for matches in _exclusion_matches(exclusion))
-    treated: tuple[Match, ...] = ()
-    if draw and settings.control_share:
-        mark = settings.control_mark
-        treated = (MarkIs(mark, 0),)
-        rules.append(
-            Rule((NewConnection(), *treated, OneIn(settings.control_share)), SetMark(mark))
-        )
+    rules += drawing
+    ready: list[Match] = [MarkIs(settings.control_mark, 0)] if drawing else []
+    if settings.min_packets:
+        ready.append(PacketsAtLeast(settings.min_packets))
     protocols = [Protocol.TCP, Protocol.UDP] if settings.udp else [Protocol.TCP]
-    rules += (Rule((ProtocolIs(p), *treated), Offload()) for p in protocols)
+    rules += (Rule((ProtocolIs(p), *ready), Offload()) for p in protocols)
     return tuple(rules)
 
 

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from flowguard.core.model import Level, PolicySettings
+from flowguard.core.model import Level, Mode, PolicySettings
 from flowguard.core.plan import Exclusion, OffloadSettings
 from flowguard.host import option_kinds as kinds
 from flowguard.host import uci
@@ -37,13 +37,19 @@ class Configuration:
 
     enabled: bool = False
     level: Level = Level.HARDWARE
+    mode: Mode = Mode.PROTECT
     device: tuple[str, ...] = ()
     udp: bool = True
     ipv6: bool = True
     control_share: int = 16
-    # The lowest bit that nothing known uses: mwan3 has 0x3f00, pbr 0xff0000, and DSCP kept
-    # for tc-ctinfo usually 0xfc000000 with 0x01000000 to say that it is there.
+    # The two bits that are left when all of these run: mwan3 has 0x3f00, pbr 0xff0000 (and
+    # Tailscale 0x40000 and 0x80000 within it), and DSCP kept for tc-ctinfo either the low
+    # byte (qosify, dscpclassify, cake-qos-simple) or 0xfc000000 with 0x01000000 to say that
+    # it is there. mwan4 wants 0xff00; with it, observe_mark has to move. Kubernetes' 0x8000
+    # is of the packet mark, not of conntrack's.
     control_mark: int = 0x02000000
+    observe_mark: int = 0x00008000
+    min_packets: int = 0
     flow_timeout: int = 10
     drain_limit: int = 60
     boot_delay: int = 30
@@ -63,6 +69,8 @@ class Configuration:
             ipv6=self.ipv6,
             control_share=self.control_share,
             control_mark=self.control_mark,
+            observe_mark=self.observe_mark,
+            min_packets=self.min_packets,
             exclusions=self.exclusions,
         )
 
@@ -76,12 +84,19 @@ class Configuration:
             weak_count=self.weak_count,
             weak_window=self.weak_window,
             drain_limit=self.drain_limit,
+            control_share=self.control_share,
+            detect_only=self.mode is Mode.DETECT_ONLY,
         )
 
 
 SETTINGS = (
     Setting("enabled", kinds.boolean(), "run the service"),
     Setting("level", kinds.one_of(Level), "the highest level wanted"),
+    Setting(
+        "mode",
+        kinds.one_of(Mode),
+        "protect; or detect-only: decide and report, change nothing",
+    ),
     Setting(
         "device",
         kinds.device_name(),
@@ -96,6 +111,12 @@ SETTINGS = (
         "one in so many new flows goes one level lower, for comparison; 0: none",
     ),
     Setting("control_mark", kinds.single_bit(), "conntrack mark bit of the flows put lower"),
+    Setting("observe_mark", kinds.single_bit(), "conntrack mark bit of the flows that are judged"),
+    Setting(
+        "min_packets",
+        kinds.integer(0, 10_000),
+        "packets, both ways, before a flow is offloaded; spares the hardware short flows",
+    ),
     Setting(
         "flow_timeout",
         kinds.duration(1, 300),
@@ -148,11 +169,12 @@ def load(path: str) -> Loaded:
         problems.add(error.line, f"not valid UCI: {error.reason}; the whole file is ignored")
         return Loaded(Configuration(), tuple(problems.found), readable=False)
     configuration = _read_globals(package, problems)
+    own_bits = configuration.control_mark | configuration.observe_mark
     exclusions = [
         exclusion
         for section in package.sections
         if section.type == "exclude"
-        for exclusion in read_exclusion(section, configuration.control_mark, problems)
+        for exclusion in read_exclusion(section, own_bits, problems)
     ]
     configuration = replace(configuration, exclusions=tuple(exclusions))
     return Loaded(configuration, tuple(sorted(problems.found, key=lambda p: p.line)))
@@ -183,6 +205,15 @@ def _globals(section: uci.Section, problems: Problems) -> Configuration:
     def contradiction(name: str, other: str, text: str) -> None:
         problems.add(lines.get(name) or lines.get(other) or section.line, text)
 
+    if configuration.control_mark == configuration.observe_mark:
+        text = "control_mark and observe_mark are the same bit; both keep their defaults"
+        contradiction("observe_mark", "control_mark", text)
+        defaults = Configuration()
+        configuration = replace(
+            configuration,
+            control_mark=defaults.control_mark,
+            observe_mark=defaults.observe_mark,
+        )
     if configuration.hold_off > configuration.hold_off_limit:
         text = "hold_off is longer than hold_off_limit; every wait lasts hold_off_limit"
         contradiction("hold_off", "hold_off_limit", text)

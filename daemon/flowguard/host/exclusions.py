@@ -45,7 +45,7 @@ SETTINGS = (
 _MATCHES = frozenset(s.name for s in SETTINGS) - {"enabled", "name", "level"}
 
 
-def read_exclusion(section: Section, control_mark: int, problems: Problems) -> list[Exclusion]:
+def read_exclusion(section: Section, own_bits: int, problems: Problems) -> list[Exclusion]:
     """One exclusion for each combination of the listed values; none when it cannot be used."""
     read = read_section(section, SETTINGS, problems, IGNORED)
     if not read.complete or not read.values.get("enabled", True):
@@ -54,11 +54,11 @@ def read_exclusion(section: Section, control_mark: int, problems: Problems) -> l
         matches = ", ".join(s.name for s in SETTINGS if s.name in _MATCHES)
         problems.add(section.line, f"exclude without any match; {IGNORED}; use {matches}")
         return []
-    if any(_has_control_bit(mark, control_mark) for mark in read.values.get("mark", ())):
-        text = f"mark contains the control_mark {control_mark:#x}; {IGNORED}; leave that bit out"
+    if any(_has_own_bit(mark, own_bits) for mark in read.values.get("mark", ())):
+        text = f"mark has a bit of control_mark or observe_mark; {IGNORED}; leave {own_bits:#x} out"
         problems.add(section.line, text)
         return []
-    exclusions = list(itertools.islice(_combinations(read.values, control_mark), LIMIT + 1))
+    exclusions = list(itertools.islice(_combinations(read.values, own_bits), LIMIT + 1))
     if len(exclusions) > LIMIT:
         text = f"exclude with over {LIMIT} combinations of its lists; {IGNORED}; use networks"
         problems.add(section.line, text)
@@ -69,11 +69,11 @@ def read_exclusion(section: Section, control_mark: int, problems: Problems) -> l
     return exclusions
 
 
-def _has_control_bit(mark: Mark, control_mark: int) -> bool:
-    return bool((mark.value | (mark.mask or 0)) & control_mark)
+def _has_own_bit(mark: Mark, own_bits: int) -> bool:
+    return bool((mark.value | (mark.mask or 0)) & own_bits)
 
 
-def _combinations(values: dict[str, Any], control_mark: int) -> Iterator[Exclusion]:
+def _combinations(values: dict[str, Any], own_bits: int) -> Iterator[Exclusion]:
     def listed(name: str) -> tuple[Any, ...]:
         return values.get(name) or (None,)
 
@@ -102,7 +102,7 @@ def _combinations(values: dict[str, Any], control_mark: int) -> Iterator[Exclusi
             destination=destination,
             source_ports=source_ports,
             destination_ports=destination_ports,
-            mark=mark and _all_but_control(mark, control_mark),
+            mark=mark and _all_but_own(mark, own_bits),
             dscp=dscp,
         )
 
@@ -112,7 +112,7 @@ def _families_agree(family: Family | None, *networks: Network | None) -> bool:
     return len(families | ({family} if family else set())) <= 1
 
 
-def _all_but_control(mark: Mark, control_mark: int) -> tuple[int, int]:
-    """Value and mask. A mark without mask matches in both arms of the control group."""
-    mask = kinds.ALL_BITS & ~control_mark if mark.mask is None else mark.mask
+def _all_but_own(mark: Mark, own_bits: int) -> tuple[int, int]:
+    """Value and mask. A mark without mask matches whatever was drawn for the flow."""
+    mask = kinds.ALL_BITS & ~own_bits if mark.mask is None else mark.mask
     return mark.value, mask

@@ -27,8 +27,10 @@ from flowguard.core.plan import (
     MarkIs,
     Match,
     NewConnection,
+    Observe,
     Offload,
     OneIn,
+    PacketsAtLeast,
     PortIn,
     ProtocolIs,
     Rule,
@@ -73,6 +75,11 @@ class Nfta(IntEnum):
     NG_MODULUS = 2
     NG_TYPE = 3
     NG_OFFSET = 4
+    BYTEORDER_SREG = 1
+    BYTEORDER_DREG = 2
+    BYTEORDER_OP = 3
+    BYTEORDER_LEN = 4
+    BYTEORDER_SIZE = 5
     IMMEDIATE_DREG = 1
     IMMEDIATE_DATA = 2
     FLOW_TABLE_NAME = 1
@@ -84,7 +91,7 @@ META_IIFNAME, META_OIFNAME, META_NFPROTO, META_L4PROTO = 6, 7, 15, 16
 INTERFACE_KEY = {Side.SOURCE: META_IIFNAME, Side.DESTINATION: META_OIFNAME}
 FAMILY_NUMBER = {Family.IPV4: 2, Family.IPV6: 10}
 PROTOCOL_NUMBER = {Protocol.TCP: 6, Protocol.UDP: 17}
-CT_STATE, CT_MARK = 0, 3
+CT_STATE, CT_MARK, CT_PACKETS = 0, 3, 14
 CT_PORT = {Side.SOURCE: 11, Side.DESTINATION: 12}
 CT_ADDRESS = {
     (4, Side.SOURCE): 0x13,
@@ -98,6 +105,7 @@ NETWORK_HEADER = 1
 EQUAL, NOT_EQUAL, AT_MOST, AT_LEAST = 0, 1, 3, 5
 INVERTED = 1
 RANDOM = 1
+HOST_TO_NETWORK = 1
 RETURN = -5
 
 
@@ -134,6 +142,10 @@ def _match(wanted: Match) -> list[bytes]:
             return [_conntrack(CT_STATE), new, _compare(NOT_EQUAL, _native(0))]
         case OneIn(count):
             return [_random_below(count), _compare(EQUAL, _native(0))]
+        case PacketsAtLeast(count):
+            # Without a direction the kernel adds both; order is compared byte by byte.
+            at_least = _compare(AT_LEAST, struct.pack("!Q", count))
+            return [_conntrack(CT_PACKETS), _to_network_order(8), at_least]
         case _:
             assert_never(wanted)
 
@@ -145,6 +157,10 @@ def _action(action: Action) -> list[bytes]:
         case SetMark(bits):
             keep = _mask(_native(~bits & 0xFFFFFFFF), xor=_native(bits))
             return [_conntrack(CT_MARK), keep, _set_mark()]
+        case Observe(observe_mark, control_mark, control_share):
+            # The rest of a rule is not run once a match fails, also after an action.
+            one = _match(OneIn(control_share))
+            return [*_action(SetMark(observe_mark)), *one, *_action(SetMark(control_mark))]
         case Leave():
             return [_verdict(RETURN)]
         case _:
@@ -242,6 +258,17 @@ def _random_below(count: int) -> bytes:
         _number(Nfta.NG_MODULUS, count),
         _number(Nfta.NG_TYPE, RANDOM),
         _number(Nfta.NG_OFFSET, 0),
+    )
+
+
+def _to_network_order(length: int) -> bytes:
+    return _expression(
+        "byteorder",
+        _number(Nfta.BYTEORDER_SREG, REGISTER),
+        _number(Nfta.BYTEORDER_DREG, REGISTER),
+        _number(Nfta.BYTEORDER_OP, HOST_TO_NETWORK),
+        _number(Nfta.BYTEORDER_LEN, length),
+        _number(Nfta.BYTEORDER_SIZE, length),
     )
 
 

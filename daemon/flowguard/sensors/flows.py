@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from flowguard.core.model import FlowsSeen
-from flowguard.core.plan import Leave, Plan, Rule, SetMark, Table
+from flowguard.core.plan import Leave, MarkIs, Offload, Plan, Rule, Table
 from flowguard.offload import conntrack
 from flowguard.offload.conntrack import HW_OFFLOAD, IN_HARDWARE, IN_SOFTWARE, OFFLOAD, Filter, Flow
 
@@ -56,4 +56,6 @@ def _left(table: Table) -> list[Rule]:
 
 
 def _control_mark(table: Table) -> int:
-    return next((r.action.bits for r in table.rules if isinstance(r.action, SetMark)), 0)
+    """The bit whose flows the table does not take; 0 when it takes those of both arms."""
+    taken = (rule.matches for rule in table.rules if isinstance(rule.action, Offload))
+    return next((m.mask for matches in taken for m in matches if isinstance(m, MarkIs)), 0)
