@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowguard.conntrack import Flow
 from flowguard.core.model import FlowTuple
-from flowguard.offload.conntrack import Flow
 from flowguard.offload.nfnetlink import (
     HEADER,
     NLMSG_ERROR,

@@ -15,8 +15,8 @@ import socket
 import struct
 from collections.abc import Callable
 
+from flowguard.conntrack import Flow
 from flowguard.host.clock import monotonic
-from flowguard.offload.conntrack import Flow
 from flowguard.offload.nfnetlink import (
     HEADER,
     NLM_F_REQUEST,
