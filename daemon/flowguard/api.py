@@ -7,15 +7,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flowguard import __version__
+from flowguard.conntrack import DumpInterrupted
+from flowguard.core.evidence import ACT, Process, failures_needed
 from flowguard.core.model import Device, Level
 from flowguard.core.replay import decision_to_json
 from flowguard.core.serial import to_json
 from flowguard.core.state import Phase, State, allowed
 from flowguard.host.clock import monotonic, wall_clock
 from flowguard.host.control import ApiError
+from flowguard.observation import FlowSeen
+from flowguard.offload.nfnetlink import MalformedMessage
 from flowguard.service import Service
 
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
+FLOWS_SHOWN, FLOWS_MOST = 100, 1000
 TRACKED_FLOWS = "/proc/sys/net/netfilter/nf_conntrack_count"
 
 
@@ -27,6 +32,7 @@ class Api:
         self._methods: dict[str, Method] = {
             "status": self._status,
             "decisions": self._decisions,
+            "flows": self._flows,
             "level": self._level,
             "reload": self._reload,
             "stop": self._stop,
@@ -45,6 +51,17 @@ class Api:
 
     async def _decisions(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         return _decisions(self._service.state)
+
+    async def _flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        limit = params.get("limit", FLOWS_SHOWN)
+        if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= FLOWS_MOST:
+            raise ApiError(f"limit: expected a number from 1 to {FLOWS_MOST}")
+        try:
+            flows = await self._service.observation.flows(limit)
+        except (OSError, MalformedMessage, DumpInterrupted) as error:
+            raise ApiError(f"the connection table cannot be read: {error}; try again") from None
+        now = monotonic()
+        return [_flow(flow, now) for flow in flows]
 
     async def _level(self, params: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -78,12 +95,12 @@ def status(service: Service) -> dict[str, Any]:
         "devices": [_device(state, device) for device in state.devices],
         "missing_devices": list(service.devices.missing),
         "flows": _flows(state),
-        "control": {"share": service.configuration.control_share, "e_value": None},
+        "control": _control(service),
         "drain": to_json(state.drain),
         "failure": to_json(state.failure),
         "decisions": _decisions(state),
         "boot": {"id": service.boot_id, "count": None, "unplanned": None},
-        "sensors": dict(service.sensors),
+        "sensors": {**service.sensors, "observation": service.observation.health},
         "problems": list(service.problems),
         "time": monotonic(),
         "version": __version__,
@@ -121,6 +138,51 @@ def _flows(state: State) -> dict[str, int | None]:
         "software": seen.software,
         "none": plain,
         "refused": seen.refused,
+    }
+
+
+def _control(service: Service) -> dict[str, Any]:
+    """Both arms, the evidence so far, and what would be needed to act."""
+    state, configured = service.state, service.configuration.control_share
+    share = state.draw.control_share or configured
+    main = state.detector.main
+    process = main.process if main else Process()
+    seen, weight = process.seen, main.weight if main else 1.0
+    # What the other tests have found counts as well.
+    others = state.detector.value - weight * process.value
+    needed = (
+        failures_needed(process, max(0.0, ACT - others) / weight, 1 - 1 / share) if share else None
+    )
+    return {
+        "share": share,
+        "observe_share": state.draw.observe_share,
+        "observed": state.observed,
+        "e_value": state.detector.value,
+        "acts_at": ACT,
+        "failures_needed": needed,
+        "treated": {"n": seen.treated, "failed": seen.treated_failed},
+        "control": {"n": seen.control, "failed": seen.control_failed},
+        "base_rate": process.base_rate,
+        "suspicious": state.draw.control_share is not None,
+        "muted_until": state.mute.until if state.time < state.mute.until else None,
+        "exonerations": state.mute.exonerations,
+        "share_broken": state.detector.share.broken,
+        "counters_proven": service.observation.counters_proven,
+        "stalled": len(service.observation.stalled()),
+        "trial": to_json(state.trial),
+    }
+
+
+def _flow(seen: FlowSeen, now: float) -> dict[str, Any]:
+    stalled = seen.stalled_since
+    return {
+        "flow": str(seen.flow.original),
+        "reply": str(seen.flow.reply),
+        "level": seen.level,
+        "arm": seen.arm,
+        "age": None if seen.born is None else now - seen.born,
+        "bytes": {"original": seen.bytes[0], "reply": seen.bytes[1]},
+        "stalled_for": None if stalled is None else now - stalled,
     }
 
 

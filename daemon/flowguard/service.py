@@ -17,6 +17,7 @@ from flowguard.core.model import (
     Command,
     Configured,
     Converge,
+    Converged,
     Decided,
     Event,
     Fault,
@@ -24,6 +25,7 @@ from flowguard.core.model import (
     FlowTuple,
     Level,
     Notify,
+    Rescue,
     Save,
     Severity,
     Started,
@@ -33,6 +35,7 @@ from flowguard.core.model import (
 from flowguard.core.plan import Plan, plan
 from flowguard.core.policy import decide
 from flowguard.core.state import State
+from flowguard.crossover import Crossover
 from flowguard.devices import Devices
 from flowguard.host import configuration
 from flowguard.host.clock import boot_id, monotonic
@@ -41,6 +44,7 @@ from flowguard.host.control import Call, ControlServer
 from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
+from flowguard.observation import Observation
 from flowguard.offload.converge import Converger
 from flowguard.offload.nfnetlink import MalformedMessage, Nftables
 from flowguard.offload.sysctls import min_packets_problem
@@ -99,6 +103,11 @@ class Service:
         self.convergence = Convergence(self._converger, self.feed)
         self.devices = Devices(self._nftables, self.feed)
         self._flow_counter = FlowCounter()
+        self.observation = Observation(self.feed, self.configuration.offload_settings)
+        self._crossover = Crossover(
+            self.feed, lambda: self.state.trial is not None, self._takes_none
+        )
+        self._asked = Converge(())
         self._kmsg: KmsgSensor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -110,6 +119,8 @@ class Service:
     def feed(self, event: Event) -> None:
         """One event through the policy; its commands are carried out or started."""
         self._recorder.record(event, self.state)
+        if isinstance(event, Converged):
+            self.observation.begin(self._asked)
         self.state, commands = decide(self.state, event)
         for command in commands:
             self._execute(command)
@@ -118,7 +129,10 @@ class Service:
     def _execute(self, command: Command) -> None:
         match command:
             case Converge():
-                self._converge(dict(command.levels))
+                self._converge(command)
+            case Rescue(seconds):
+                stalled = [s.flow for s in self.observation.stalled()]
+                self._spawn(self._crossover.run(stalled, seconds))
             case Save():
                 self._save()
             case Notify():
@@ -145,9 +159,16 @@ class Service:
             self.sensors["store"] = f"{self._store.path}: {error.strerror}"
             log.error("the state cannot be saved: %s", self.sensors["store"])
 
-    def _converge(self, levels: dict[str, Level]) -> None:
+    def _converge(self, command: Converge) -> None:
+        self._asked = command
         settings = self.configuration.offload_settings
-        self.convergence.start(plan(self.state.devices, levels, settings))
+        levels = dict(command.levels)
+        self.convergence.start(plan(self.state.devices, levels, settings, command.draw))
+
+    def _takes_none(self) -> bool:
+        """Whether a step down has come so far that no flow can go back up."""
+        drain = self.state.drain
+        return self.state.converged or (drain is not None and drain.flows is not None)
 
     async def release(self) -> tuple[FlowTuple, ...]:
         """Drain, remove everything from the kernel and stop; returns what would not leave."""
@@ -202,7 +223,9 @@ class Service:
             lambda: TableWatch(self._nftables.port, lambda: self._spawn(self.convergence.check())),
         )
         self._sense("kmsg", self._start_kmsg)
+        self._sense("ended flows", self.observation.listen)
         self._spawn(self._watch_flows())
+        self._spawn(self.observation.run())
 
     def _sense(self, name: str, start: Callable[[], Any]) -> None:
         try:
@@ -295,7 +318,8 @@ class Service:
         self.devices.forget()
         await self._rescan()
         if new.offload_settings != former.offload_settings:
-            self._converge(dict(self.state.levels))
+            self.observation.configure(new.offload_settings)
+            self._converge(Converge(self.state.levels, self.state.draw, self.state.epoch))
 
     def stop(self) -> None:
         self.stopping = True
@@ -311,4 +335,5 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.convergence.close()
         self._recorder.close()
+        self.observation.close()
         self._nftables.close()

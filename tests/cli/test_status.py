@@ -36,11 +36,28 @@ def status(**changes: Any) -> dict[str, Any]:
         "devices": [device],
         "missing_devices": [],
         "flows": {"hardware": 0, "software": 7, "none": 2, "refused": 0},
+        "control": control(),
         "drain": None,
         "decisions": [decision],
         "sensors": {"kmsg": "ok"},
         "problems": [],
         "time": 1017.0,
+        **changes,
+    }
+
+
+def control(**changes: Any) -> dict[str, Any]:
+    return {
+        "share": 16,
+        "e_value": 0.5,
+        "acts_at": 1e6,
+        "treated": {"n": 45, "failed": 3},
+        "control": {"n": 4, "failed": 0},
+        "suspicious": False,
+        "share_broken": False,
+        "muted_until": None,
+        "exonerations": 0,
+        "trial": None,
         **changes,
     }
 
@@ -76,3 +93,12 @@ def test_refusals_missing_devices_and_problems_are_shown() -> None:
     assert "3 refused by the driver" in shown
     assert "lan9" in shown and "missing" in shown
     assert "file:3: no such option" in shown
+
+
+def test_both_arms_and_the_evidence_are_there() -> None:
+    assert "treated 3 of 45 failed, control 0 of 4; e-value 0.5 (acts at 1e+06)" in text()
+    assert "arms" not in text(control=control(share=0))
+    assert "1 in 2 in the control arm" in text(control=control(suspicious=True, share=2))
+    assert "not judged for 83 s" in text(control=control(muted_until=1100.0, exonerations=1))
+    trial = {"stalled": 7, "revived": 5, "trying": 1}
+    assert "5 of 7 stalled connections are answered again" in text(control=control(trial=trial))

@@ -18,6 +18,7 @@ _COMMANDS = {
     "run": "run the daemon in the foreground",
     "status": "show the level, the devices, the flows and the latest decisions",
     "check": "check configuration, modules, devices and conflicts",
+    "flows": "list connections with their level, arm, age, bytes and what is stalled",
     "level": "set the highest level wanted, until the configuration changes",
     "stop": "end the daemon; with --release also drain and remove everything",
     "classify": "look for driver faults in kernel logs",

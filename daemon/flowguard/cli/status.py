@@ -52,6 +52,7 @@ def describe(status: dict[str, Any]) -> Iterator[str]:
             f"flows     {flows['hardware']} hardware, {flows['software']} software,"
             f" {flows['none']} not offloaded{refused}"
         )
+    yield from _control(status["control"], status["time"])
     yield from _drain(status["drain"])
     yield from _devices(status)
     for name, health in status["sensors"].items():
@@ -59,6 +60,31 @@ def describe(status: dict[str, Any]) -> Iterator[str]:
             yield f"sensor    {name}: {health}"
     yield from (f"problem   {problem}" for problem in status["problems"])
     yield from _decisions(status["decisions"][-DECISIONS_SHOWN:])
+
+
+def _control(control: dict[str, Any], now: float) -> Iterator[str]:
+    """Both arms and how far the evidence is."""
+    if not control["share"]:
+        return
+    treated, compared = control["treated"], control["control"]
+    line = (
+        f"arms      treated {treated['failed']} of {treated['n']} failed,"
+        f" control {compared['failed']} of {compared['n']};"
+        f" e-value {control['e_value']:.3g} (acts at {control['acts_at']:.0e})"
+    )
+    if control["suspicious"]:
+        line += f", suspicious: 1 in {control['share']} in the control arm"
+    yield line
+    if control["share_broken"]:
+        yield "arms      not drawn in their share: another program changes our mark's bits"
+    if control["muted_until"] is not None:
+        wait = control["muted_until"] - now
+        yield f"arms      exonerated {control['exonerations']} times: not judged for {wait:.0f} s"
+    if trial := control["trial"]:
+        yield (
+            f"trial     {trial['revived']} of {trial['stalled'] or 0} stalled connections"
+            f" are answered again, {trial['trying']} try in vain"
+        )
 
 
 def _drain(drain: dict[str, Any] | None) -> Iterator[str]:

@@ -5,6 +5,7 @@ from flowguard.conntrack.dump import DumpInterrupted, Look, count, look, sweep
 from flowguard.conntrack.entry import Entry
 from flowguard.conntrack.events import DestroyEvents
 from flowguard.conntrack.flow import Flow
+from flowguard.conntrack.lookup import find
 from flowguard.conntrack.removal import delete
 from flowguard.conntrack.wire import (
     HW_OFFLOAD,
@@ -29,6 +30,7 @@ __all__ = [
     "Look",
     "count",
     "delete",
+    "find",
     "look",
     "sweep",
 ]

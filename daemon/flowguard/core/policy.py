@@ -49,6 +49,7 @@ def decide(state: State, event: Event) -> Step:
     unfinished = isinstance(event, DevicesChanged | TablesLost) and not state.converged
     anew = unfinished or _retry_is_due(state)
     anew = anew or state.devices != before.devices or state.draw != before.draw
+    anew = anew or state.settings.control_share != before.settings.control_share
     state, more = _retarget(state, anew)
     return state, commands + more
 

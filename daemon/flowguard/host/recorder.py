@@ -6,7 +6,15 @@ from __future__ import annotations
 import os
 from typing import TextIO
 
-from flowguard.core.model import DevicesChanged, DrainProgress, Event, FlowsSeen, Started
+from flowguard.core.drops import OBSERVED_MOST
+from flowguard.core.model import (
+    DevicesChanged,
+    DrainProgress,
+    Event,
+    FlowsJudged,
+    FlowsSeen,
+    Started,
+)
 from flowguard.core.replay import encode_event
 from flowguard.core.state import State
 
@@ -48,6 +56,11 @@ class EventRecorder:
         if isinstance(event, FlowsSeen):
             refused_before = before.flows.refused if before.flows else 0
             return bool(refused_before) == bool(event.refused)
+        if isinstance(event, FlowsJudged):
+            few = max(event.observed, before.observed) <= OBSERVED_MOST
+            open_blocks = any(test.process.block.total for test in before.detector.tests)
+            thinned = before.draw.observe_share > 1
+            return few and not (event.outcomes or event.births or open_blocks or thinned)
         return False
 
     def _rotate(self, state: State) -> None:

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`flowguard flows`: connections with their level, arm, age, bytes, and what is stalled."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from flowguard.cli.common import ExitCode, add_socket, ask
+
+SHOWN = 100
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="a list of objects")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=SHOWN,
+        help="stalled ones first, then the largest (%(default)s)",
+    )
+    add_socket(parser)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    def show(answer: list[dict[str, Any]]) -> ExitCode:
+        if options.json:
+            print(json.dumps(answer, indent=1))
+        else:
+            print("\n".join(describe(answer)))
+        return ExitCode.FINE
+
+    return ask(options, "flows", {"limit": options.limit}, show)
+
+
+def describe(flows: list[dict[str, Any]]) -> Iterator[str]:
+    """The flows as lines of text."""
+    yield f"{'level':<9} {'arm':<8} {'age':>6} {'sent':>8} {'received':>8}  flow"
+    for flow in flows:
+        age = "-" if flow["age"] is None else f"{flow['age']:.0f} s"
+        sent, received = (_size(flow["bytes"][way]) for way in ("original", "reply"))
+        line = f"{flow['level']:<9} {flow['arm'] or '-':<8} {age:>6} {sent:>8} {received:>8}"
+        line += f"  {flow['flow']}"
+        if flow["stalled_for"] is not None:
+            line += f"  (stalled for {flow['stalled_for']:.0f} s)"
+        yield line
+
+
+def _size(count: float) -> str:
+    for unit in UNITS[:-1]:
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.0f} {UNITS[-1]}"

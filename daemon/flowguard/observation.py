@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Looks at the observed flows again and again, and tells the policy how they fare."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from flowguard import conntrack
+from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, DestroyEvents, DumpInterrupted, Entry, Filter
+from flowguard.core.model import Converge, Event, FlowsJudged, Level
+from flowguard.core.plan import OffloadSettings
+from flowguard.host.clock import monotonic
+from flowguard.offload.nfnetlink import MalformedMessage
+from flowguard.sensors.observer import Observer, Stalled
+from flowguard.sensors.routes import Routes
+
+LOOK_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSeen:
+    """One connection for people: bytes as (original, reply), times on the monotonic clock.
+
+    `arm` is "treated" or "control", and `born` is known, when the flow is observed.
+    """
+
+    flow: conntrack.Flow
+    level: Level
+    arm: str | None
+    born: float | None
+    stalled_since: float | None
+    bytes: tuple[int, int]
+
+
+class Observation:
+    """The observer with its dumps and events; `health` is for the status."""
+
+    def __init__(self, feed: Callable[[Event], None], settings: OffloadSettings) -> None:
+        self.health = "ok"
+        self._feed = feed
+        self._routes = Routes()
+        self._levels: tuple[tuple[str, Level], ...] = ()
+        self._ended: DestroyEvents | None = None
+        self._drawing = False
+        self.configure(settings)
+
+    def configure(self, settings: OffloadSettings) -> None:
+        """Other marks or shares: whatever was observed is forgotten."""
+        self._settings = settings
+        self._wanted = Filter(mark=settings.observe_mark, mark_mask=settings.observe_mark)
+        self._observer = Observer(settings.control_mark, self._routes.pair_of)
+        self._levels = ()
+
+    def listen(self) -> DestroyEvents:
+        """Hear of connections that end between two looks; raises OSError."""
+        return DestroyEvents(
+            self._wanted,
+            lambda entries: self._observer.destroyed(entries),
+            lambda: None,  # The next look finds them gone; only their last state is missed.
+        )
+
+    def begin(self, reached: Converge) -> None:
+        """The kernel draws new flows as this command asked."""
+        share = reached.draw.control_share or self._settings.control_share
+        levels = [level for _, level in reached.levels]
+        self._drawing = share > 1 and any(level is not Level.NONE for level in levels)
+        self._observer.begin(
+            reached.epoch,
+            share,
+            in_hardware=Level.HARDWARE in levels,
+            anew=reached.levels != self._levels,
+        )
+        self._levels = reached.levels
+        self._routes.forget()
+
+    async def run(self) -> None:
+        """Look every LOOK_SECONDS, for ever."""
+        while True:
+            if self._drawing:
+                await self._look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self) -> None:
+        entries: list[Entry] = []
+        observer = self._observer
+        try:
+            async with aclosing(conntrack.sweep(self._wanted)) as batches:
+                async for batch in batches:
+                    entries += batch
+        except DumpInterrupted:
+            return  # Half a look would show flows as gone that are not; the next one will do.
+        except (OSError, MalformedMessage) as error:
+            self._complain(f"the observed flows cannot be read: {error}")
+            return
+        self.health = "ok"
+        if observer is self._observer:
+            self._tell(observer.look(monotonic(), entries))
+
+    def _tell(self, judged: FlowsJudged) -> None:
+        if judged.outcomes or judged.births or judged.observed:
+            self._feed(judged)
+
+    def _complain(self, problem: str) -> None:
+        if self.health != problem:
+            log.warning("%s", problem)
+        self.health = problem
+
+    @property
+    def counters_proven(self) -> bool:
+        """Whether hardware was seen to count; until then only the ends of flows are judged."""
+        return self._observer.counters_proven
+
+    def stalled(self) -> tuple[Stalled, ...]:
+        return tuple(self._observer.stalled(monotonic()))
+
+    async def flows(self, limit: int) -> tuple[FlowSeen, ...]:
+        """Up to `limit` connections, stalled ones first and then the largest; raises OSError."""
+        now = monotonic()
+        best: list[tuple[tuple[bool, int], int, Entry]] = []
+        number = 0
+        async with aclosing(conntrack.sweep(Filter())) as batches:
+            async for batch in batches:
+                for entry in batch:
+                    number += 1
+                    stalled = self._observer.stalled_since(entry.id, now) is not None
+                    rank = (stalled, entry.original_bytes + entry.reply_bytes)
+                    item = (rank, number, entry)
+                    if len(best) < limit:
+                        heapq.heappush(best, item)
+                    elif best and item > best[0]:
+                        heapq.heapreplace(best, item)
+        return tuple(self._seen(entry, now) for _, _, entry in sorted(best, reverse=True))
+
+    def _seen(self, entry: Entry, now: float) -> FlowSeen:
+        level = Level.NONE
+        if entry.status & OFFLOAD:
+            level = Level.HARDWARE if entry.status & HW_OFFLOAD else Level.SOFTWARE
+        arm = None
+        if entry.mark & self._settings.observe_mark:
+            arm = "control" if entry.mark & self._settings.control_mark else "treated"
+        return FlowSeen(
+            entry.flow(),
+            level,
+            arm,
+            self._observer.born(entry.id),
+            self._observer.stalled_since(entry.id, now),
+            (entry.original_bytes, entry.reply_bytes),
+        )
+
+    def close(self) -> None:
+        self._routes.close()
