@@ -63,6 +63,8 @@ async def starts(pattern: Pattern) -> AsyncIterator[None]:
     spacing, total = _START_SPACING, getattr(pattern, "count", 1)
     if isinstance(pattern, Requests | PortScan):
         spacing = 1 / pattern.per_second
+    if isinstance(pattern, Datagrams):
+        spacing = pattern.spacing
     begin = monotonic()
     for number in count() if total is None else range(total):
         await asyncio.sleep(begin + number * spacing - monotonic())

@@ -88,9 +88,13 @@ class KeepAlives(Pattern):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Datagrams(Pattern):
-    """`count` UDP flows, each sending `per_second` numbered datagrams that are echoed."""
+    """`count` UDP flows, each sending `per_second` numbered datagrams that are echoed.
+
+    They begin `spacing` seconds after one another.
+    """
 
     count: int = 1
+    spacing: float = 0.01
     per_second: float = 10.0
     size: int = 400
 
