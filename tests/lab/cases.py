@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.lab import impair
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.hosts import Router
+from tests.lab.kernel import LabError
 from tests.lab.traffic import (
     Datagrams,
     Downloads,
@@ -21,6 +22,8 @@ from tests.lab.traffic import (
     Requests,
     Uploads,
 )
+from tests.lab.traffic.control import Traffic
+from tests.lab.wait import wait_for
 
 # New TCP connections a second, all families and hosts together; the emulated router
 # sustains several times as many.
@@ -28,6 +31,8 @@ RATE = 20.0
 ENDS = tuple((host, family) for host in ("lan1", "lan2") for family in (4, 6))
 # Longer than any step takes, so that a connection that resumes after it can prove it.
 PATIENCE = 600.0
+# As long as it takes for those that were struck at its start to be judged twice.
+TROUBLE_SECONDS = 65.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +150,26 @@ def configure(daemon: Daemon) -> Daemon:
     daemon.configure("boot_delay '0'\nhold_off '300'")
     daemon.start().wait_for_levels(all_on("hardware"))
     return daemon
+
+
+def endure(
+    case: Quiet,
+    daemon: Daemon,
+    router: Router,
+    traffic: Traffic,
+    seconds: float = TROUBLE_SECONDS,
+) -> list[dict[str, Any]]:
+    """Go through the trouble, up to a step or for so long; returns the steps down."""
+
+    def stepped() -> bool:
+        return bool(steps_down(daemon.status()))
+
+    if case.background:
+        traffic.start(*lasting(), *arriving())
+    with case.impairment(router):
+        if case.patterns:
+            traffic.start(*case.patterns)
+        with suppress(LabError):
+            wait_for(stepped, "a step", seconds, interval=2)
+    traffic.clear()
+    return steps_down(daemon.status())

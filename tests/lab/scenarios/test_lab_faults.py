@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.lab.capture import Engine, entries_per_flow, flowtable, hardware_flows, load_ruleset
+from tests.lab.cases import ENDS, RATE
 from tests.lab.hosts import Router
 from tests.lab.impair import flapping, outage, small_conntrack_table, unplugged
 from tests.lab.traffic import Datagrams, Downloads, Requests, Uploads
 from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
-
-WITHIN = 20.0
 
 
 def offloaded(traffic: Traffic, *patterns: Downloads | Uploads | Datagrams) -> Batch:
@@ -63,12 +62,10 @@ def test_half_bound_flows_are_known_and_leave_one_way_to_the_stack(
     load_ruleset(flowtable())
     with engine.fault(bind_direction="original"):
         batch = offloaded(traffic, *lan("lan1", 4), *lan("lan2", 6))
-        entries = engine.entries()
-        assert len(entries) == 12
-        assert len(engine.bound()) == 6
-        unbound = [line for line in entries if line.split()[1] == "UNB"]
-        assert len(unbound) == 6
-        assert all(" BND " in line for line in engine.bound())
+        # The last scenario's connections may still be closing, and are offloaded as well.
+        states = [line.split()[1] for line in engine.entries()]
+        assert states.count("UNB") == states.count("BND") >= 6
+        assert all(line.split()[1] == "BND" for line in engine.bound())
         hits = engine.counter("hits")
         wait_for(lambda: engine.counter("hits") > hits + 50, "hits", state=batch.report)
     assert len(batch.stop().alive) == 6
@@ -132,17 +129,17 @@ def test_full_conntrack_table_keeps_new_connections_out(
     assert len(old.stop().alive) == 3
 
 
-@pytest.mark.parametrize("rate", [20.0, 40.0, 80.0, 160.0])
-def test_sustainable_rate(engine: Engine, traffic: Traffic, rate: float) -> None:
+def test_the_router_sustains_the_rate_of_the_scenarios(engine: Engine, traffic: Traffic) -> None:
+    """At twice their rate, because flowguard works beside them."""
     load_ruleset(flowtable())
-    share = rate / 4
-    batch = traffic.start(
-        *(
-            Requests(host=host, family=family, per_second=share, count=int(share * WITHIN))
-            for host in ("lan1", "lan2")
-            for family in (4, 6)
-        )
-    )
+    rate, seconds = 2 * RATE / len(ENDS), 20.0
+    patterns = [
+        Requests(host=host, family=family, per_second=rate, count=int(rate * seconds))
+        for host, family in ENDS
+    ]
     begin = time.monotonic()
-    wait_for(lambda: len(batch.report().completed) >= batch.wanted, "all", limit=90)
-    print(f"\n{rate}/s asked: {batch.wanted / (time.monotonic() - begin):.0f}/s {batch.report()}")
+    batch = traffic.start(*patterns)
+    wait_for(
+        lambda: len(batch.report().completed) == batch.wanted, "all", limit=90, state=batch.report
+    )
+    assert time.monotonic() - begin < 1.5 * seconds
