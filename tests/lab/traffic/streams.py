@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import cast
 
 from tests.lab.traffic.connection import Connection, Order
@@ -70,7 +71,8 @@ class Stream(Connection, asyncio.Protocol):
         if not orderly:
             self.transport.abort()
             return
-        if self.transport.can_write_eof():
+        # The other side's reset may be here already, unread.
+        with suppress(OSError):
             self.transport.write_eof()
         asyncio.get_running_loop().call_later(_CLOSING_TIME, self.transport.abort)
 
