@@ -21,11 +21,13 @@ SCENARIOS = Path(__file__).with_name("scenarios")
 LIMIT_SECONDS = 40 * 60
 NO_TESTS_COLLECTED = 5
 MARKS = ("not breaks_kernel", "breaks_kernel")
+QUICK = " and not slow"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.lab", description="Run the lab scenarios.")
     parser.add_argument("--kernel", default=DEFAULT_KERNEL, choices=SUITES)
+    parser.add_argument("--slow", action="store_true", help="the slow scenarios as well")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest")
     options = parser.parse_args()
     try:
@@ -35,7 +37,8 @@ def main() -> int:
         status = 0
         for marks in MARKS:
             started = time.monotonic()
-            result = machine.run(_pytest(engine, marks, options.pytest))
+            chosen = marks if options.slow else marks + QUICK
+            result = machine.run(_pytest(engine, chosen, options.pytest))
             seconds = time.monotonic() - started
             print(f"lab router {kernel.release} ({marks}): {seconds:.0f} s", flush=True)
             status = status or (0 if result == NO_TESTS_COLLECTED else result)

@@ -28,6 +28,10 @@ class Engine:
         """The entries that the engine forwards by, as the driver prints them."""
         return _read(self._table / "bind").splitlines()
 
+    def entries(self) -> list[str]:
+        """All that the engine knows: the bound entries, and those that it only saw."""
+        return _read(self._table / "entries").splitlines()
+
     def counter(self, name: str) -> int:
         """One of `flows`, `hits`, `dropped`, `replace`, `refused`, `destroy`, `stats`, `blocks`."""
         return int(_read(self._files / name))

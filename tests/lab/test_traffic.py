@@ -11,14 +11,17 @@ from dataclasses import replace
 import pytest
 
 from tests.lab.hosts import Router, add_veth_ports
+from tests.lab.impair import loss, outage, silent_ends
 from tests.lab.kernel import LabError
 from tests.lab.namespace import Namespace
 from tests.lab.traffic import (
     Datagrams,
     Downloads,
+    Ending,
     Fate,
     KeepAlives,
     Pattern,
+    PortScan,
     Requests,
     Uploads,
 )
@@ -67,7 +70,12 @@ def fault(router: Router, rule: str) -> Iterator[None]:
 
 def fates(batch: Batch, limit: float = 20.0) -> set[Fate]:
     """Once none is alive any more."""
-    wait_for(lambda: not batch.report().alive, "an end of all", limit, state=batch.report)
+    wait_for(
+        lambda: len(batch.report().results) >= batch.wanted and not batch.report().alive,
+        "an end of all",
+        limit,
+        state=batch.report,
+    )
     return {r.fate for r in batch.stop(prove=False).results}
 
 
@@ -224,3 +232,48 @@ def test_router_set_up_twice_and_torn_down_leaves_nothing() -> None:
         assert "inet 192" not in namespace.run("ip", "address")
     finally:
         namespace.delete()
+
+
+def test_server_that_resets_resets(traffic: Traffic) -> None:
+    patterns = [Requests(count=3, family=f, ending=Ending.SERVER_RESETS) for f in (4, 6)]
+    assert fates(traffic.start(*patterns)) == {Fate.RESET}
+
+
+def test_scanned_ports_are_closed(traffic: Traffic) -> None:
+    batch = traffic.start(PortScan(count=5, family=6))
+    assert fates(batch) == {Fate.REFUSED}
+    assert [r.remote_port for r in batch.report().results] == list(range(10_000, 10_005))
+
+
+def test_outage_stalls_all_and_is_over_when_it_is_over(router: Router, traffic: Traffic) -> None:
+    batch = traffic.start(*(replace(pattern, stall_limit=60.0) for pattern in LIVE))
+    batch.wait_until_flowing()
+    with outage(router.hosts["wan"]):
+        wait_for(lambda: len(batch.report().silent(LIMIT)) == len(LIVE), "silence of all")
+    assert len(batch.stop().alive) == len(LIVE)
+
+
+def test_loss_loses_a_share(router: Router, traffic: Traffic) -> None:
+    batch = traffic.start(Datagrams(per_second=100.0, count=5))
+    batch.wait_until_flowing()
+    with loss(router.hosts["wan"], percent=30):
+        wait_for(lambda: sum(r.sent for r in batch.report().results) > 500 * 400, "500 sent")
+        report = batch.report()
+    share = report.lost_datagrams * 400 / report.sent
+    # A datagram and its echo both have to come through: 1 - 0.7 * 0.7.
+    assert 0.3 < share < 0.7, report
+    batch.stop()
+
+
+def test_vanished_client_leaves_the_server_talking(router: Router, traffic: Traffic) -> None:
+    pattern = Requests(count=1, response=1_000_000, ending=Ending.CLIENT_RESETS)
+    server = router.hosts["wan"]
+    with silent_ends(router.hosts["lan1"]):
+        assert fates(traffic.start(pattern)) == {Fate.COMPLETED}
+        wait_for(lambda: "timer:(on" in established(server), "a resend")
+    # With the resets back, the server learns that nobody is there.
+    wait_for(lambda: "timer:(on" not in established(server), "the server to give up")
+
+
+def established(host: Namespace) -> str:
+    return host.run("ss", "-tno", "state", "established")

@@ -78,6 +78,7 @@ struct labengine_flow {
 	u8 destination[ETH_ALEN];
 	struct labengine_port *out;
 	enum labengine_direction direction;
+	bool bound;		/* or only known: then its packets are for the router's stack */
 	u32 hash;		/* the same for both directions of a connection */
 	u32 slot;		/* its own place in the table */
 	atomic64_t packets;
@@ -122,8 +123,8 @@ int labengine_offload_setup_tc(struct net_device *dev, enum tc_setup_type type, 
 
 /* forward */
 
-/* True: the engine took the frame. False: it is for the router's stack. */
-bool labengine_forward(struct sk_buff *skb);
+/* True: the engine took the frame from that port. False: it is for the router's stack. */
+bool labengine_forward(struct sk_buff *skb, const struct labengine_port *from);
 
 /* faults: field by field in labengine_faults.c */
 
@@ -145,6 +146,8 @@ struct labengine_faults {
 	u32 blackhole_family;
 	u32 blackhole_protocol;
 	u32 blackhole_min_frame;
+	u32 blackhole_port;	/* its index + 1 */
+	u32 bind_direction;
 	u32 corrupt_nat;
 	u32 stats_mode;
 	u32 forget_destroy;
@@ -163,8 +166,10 @@ extern struct labengine_faults labengine_faults;
 void labengine_faults_debugfs(struct dentry *root);
 /* One of a counted fault's occasions, or false when there are none left. */
 bool labengine_fault_take(atomic_t *count);
-/* frame: length on the wire in bytes, without FCS. */
-bool labengine_fault_blackholes(const struct labengine_flow *flow, unsigned int frame);
+/* from: where the frame came in; frame: its length on the wire in bytes, without FCS. */
+bool labengine_fault_blackholes(const struct labengine_flow *flow,
+				const struct labengine_port *from, unsigned int frame);
+bool labengine_fault_binds(const struct labengine_flow *flow);
 void labengine_fault_corrupt(const struct labengine_flow *flow, struct labengine_tuple *rewrite);
 
 /* debugfs */

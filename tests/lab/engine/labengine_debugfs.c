@@ -18,6 +18,7 @@
 
 /* The first info block of an entry: MTK_FOE_IB1_* in mtk_ppe.h. */
 #define LABENGINE_IB1_UDP BIT(30)
+#define LABENGINE_IB1_UNBOUND (1 << 28)
 #define LABENGINE_IB1_BOUND (2 << 28)
 #define LABENGINE_IB1_IPV6_5T (5 << 25)
 #define LABENGINE_IB1_TTL BIT(24)
@@ -38,17 +39,28 @@ static void labengine_show_tuple(struct seq_file *file, const char *name,
 		   &tuple->destination, ntohs(tuple->destination_port));
 }
 
-static void labengine_show_flow(struct seq_file *file, const struct labengine_flow *flow)
+static u32 labengine_ib1(const struct labengine_flow *flow)
+{
+	u32 family = flow->match.family == 4 ? 0 : LABENGINE_IB1_IPV6_5T;
+
+	return family | (flow->match.protocol == IPPROTO_UDP ? LABENGINE_IB1_UDP : 0);
+}
+
+static void labengine_show_match(struct seq_file *file, const char *state,
+				 const struct labengine_flow *flow)
+{
+	seq_printf(file, "%05x %s %7s", flow->slot, state,
+		   flow->match.family == 4 ? "IPv4 5T" : "IPv6 5T");
+	labengine_show_tuple(file, "orig", &flow->match);
+}
+
+static void labengine_show_bound(struct seq_file *file, const struct labengine_flow *flow)
 {
 	bool ipv4 = flow->match.family == 4;
-	u32 ib1 = LABENGINE_IB1_BOUND | LABENGINE_IB1_TTL;
+	u32 ib1 = labengine_ib1(flow) | LABENGINE_IB1_BOUND | LABENGINE_IB1_TTL;
 	u32 ib2 = flow->out->index << LABENGINE_IB2_PORT_SHIFT;
 
-	ib1 |= ipv4 ? 0 : LABENGINE_IB1_IPV6_5T;
-	ib1 |= flow->match.protocol == IPPROTO_UDP ? LABENGINE_IB1_UDP : 0;
-	seq_printf(file, "%05x %s %7s", flow->slot, "BND",
-		   ipv4 ? "IPv4 5T" : "IPv6 5T");
-	labengine_show_tuple(file, "orig", &flow->match);
+	labengine_show_match(file, "BND", flow);
 	/* The engine of MediaTek has no NAT for IPv6 and prints none. */
 	if (ipv4)
 		labengine_show_tuple(file, "new", &flow->rewrite);
@@ -58,11 +70,43 @@ static void labengine_show_flow(struct seq_file *file, const struct labengine_fl
 		   (u64)atomic64_read(&flow->bytes));
 }
 
+/* The engine knows no more than what it saw; the rest of the entry is empty. */
+static void labengine_show_unbound(struct seq_file *file, const struct labengine_flow *flow)
+{
+	static const u8 none[ETH_ALEN];
+
+	labengine_show_match(file, "UNB", flow);
+	if (flow->match.family == 4)
+		seq_puts(file, " new=0.0.0.0:0->0.0.0.0:0");
+	seq_printf(file, " eth=%pM->%pM etype=0000 vlan=0,0 ib1=%08x ib2=00000000\n", none, none,
+		   labengine_ib1(flow) | LABENGINE_IB1_UNBOUND);
+}
+
+static void labengine_show_flow(struct seq_file *file, const struct labengine_flow *flow)
+{
+	if (flow->bound)
+		labengine_show_bound(file, flow);
+	else
+		labengine_show_unbound(file, flow);
+}
+
+static void labengine_show_only_bound(struct seq_file *file, const struct labengine_flow *flow)
+{
+	if (flow->bound)
+		labengine_show_bound(file, flow);
+}
+
 static int labengine_entries_show(struct seq_file *file, void *unused)
 {
 	return labengine_table_show(file, labengine_show_flow);
 }
 DEFINE_SHOW_ATTRIBUTE(labengine_entries);
+
+static int labengine_bind_show(struct seq_file *file, void *unused)
+{
+	return labengine_table_show(file, labengine_show_only_bound);
+}
+DEFINE_SHOW_ATTRIBUTE(labengine_bind);
 
 static int labengine_counter_get(void *counter, u64 *value)
 {
@@ -137,9 +181,8 @@ void labengine_debugfs_init(void)
 	int i;
 
 	labengine_ppe = debugfs_create_dir("ppe0", NULL);
-	/* Every flow is bound as soon as it is known. */
 	debugfs_create_file("entries", 0444, labengine_ppe, NULL, &labengine_entries_fops);
-	debugfs_create_file("bind", 0444, labengine_ppe, NULL, &labengine_entries_fops);
+	debugfs_create_file("bind", 0444, labengine_ppe, NULL, &labengine_bind_fops);
 
 	labengine_root = debugfs_create_dir(LABENGINE, NULL);
 	for (i = 0; i < ARRAY_SIZE(files); i++)

@@ -16,6 +16,9 @@
  * blackhole_family         4 or 6
  * blackhole_protocol       6 (TCP) or 17 (UDP)
  * blackhole_min_frame      only frames of more than N bytes (Ethernet header to payload)
+ * blackhole_port           only flows into or out of the router's port of that name, or none
+ * bind_direction           both, original or reply: a new flow of the other direction is
+ *                          known (UNB) but not bound, and the router's stack forwards it
  * corrupt_nat              off, address or port: a wrong one is written where NAT writes
  * stats_mode               ok, frozen (nothing moves) or missing (STATS fails)
  * forget_destroy           1: DESTROY is answered with success, and the flow stays
@@ -49,7 +52,8 @@ bool labengine_fault_take(atomic_t *count)
 	return atomic_dec_if_positive(count) >= 0;
 }
 
-static bool labengine_fault_concerns(const struct labengine_flow *flow, unsigned int frame)
+static bool labengine_fault_concerns(const struct labengine_flow *flow,
+				     const struct labengine_port *from, unsigned int frame)
 {
 	const struct labengine_faults *faults = &labengine_faults;
 
@@ -59,21 +63,32 @@ static bool labengine_fault_concerns(const struct labengine_flow *flow, unsigned
 		return false;
 	if (faults->blackhole_protocol && faults->blackhole_protocol != flow->match.protocol)
 		return false;
+	if (faults->blackhole_port && faults->blackhole_port != from->index + 1 &&
+	    faults->blackhole_port != flow->out->index + 1)
+		return false;
 	return frame > faults->blackhole_min_frame &&
 	       atomic64_read(&flow->packets) > faults->blackhole_after_packets &&
 	       atomic64_read(&flow->bytes) > faults->blackhole_after_bytes;
 }
 
-bool labengine_fault_blackholes(const struct labengine_flow *flow, unsigned int frame)
+bool labengine_fault_blackholes(const struct labengine_flow *flow,
+				const struct labengine_port *from, unsigned int frame)
 {
 	u32 packets = READ_ONCE(labengine_faults.blackhole_packets);
 	u32 flows = READ_ONCE(labengine_faults.blackhole_flows);
 
 	if (!packets && !flows)
 		return false;
-	return labengine_fault_concerns(flow, frame) &&
+	return labengine_fault_concerns(flow, from, frame) &&
 	       (!flows || flow->hash % 100 < flows) &&
 	       (!packets || get_random_u32_below(100) < packets);
+}
+
+bool labengine_fault_binds(const struct labengine_flow *flow)
+{
+	u32 direction = READ_ONCE(labengine_faults.bind_direction);
+
+	return direction == LABENGINE_BOTH || direction == flow->direction;
 }
 
 void labengine_fault_corrupt(const struct labengine_flow *flow, struct labengine_tuple *rewrite)
@@ -123,6 +138,7 @@ struct labengine_choice {
 static const struct labengine_choice labengine_choices[] = {
 	{ "blackhole_direction", { "both", "original", "reply" },
 	  &labengine_faults.blackhole_direction },
+	{ "bind_direction", { "both", "original", "reply" }, &labengine_faults.bind_direction },
 	{ "corrupt_nat", { "off", "address", "port" }, &labengine_faults.corrupt_nat },
 	{ "stats_mode", { "ok", "frozen", "missing" }, &labengine_faults.stats_mode },
 };
@@ -181,7 +197,7 @@ static int labengine_tx_hang_show(struct seq_file *file, void *unused)
 	return 0;
 }
 
-static int labengine_tx_hang_is_named(struct labengine_port *port, void *name)
+static int labengine_port_is_named(struct labengine_port *port, void *name)
 {
 	return !strcmp(port->router->name, name);
 }
@@ -200,12 +216,51 @@ static ssize_t labengine_tx_hang_write(struct file *file, const char __user *buf
 
 	if (IS_ERR(name))
 		return PTR_ERR(name);
-	if (strcmp(name, "none") && !labengine_for_each_port(labengine_tx_hang_is_named, name))
+	if (strcmp(name, "none") && !labengine_for_each_port(labengine_port_is_named, name))
 		return -ENODEV;
 	labengine_for_each_port(labengine_tx_hang_set, name);
 	return size;
 }
 LABENGINE_SHOW_AND_WRITE(labengine_tx_hang);
+
+/* blackhole_port: remembers the port by its index, whatever it is called later. */
+
+static int labengine_blackhole_port_index(struct labengine_port *port, void *name)
+{
+	return labengine_port_is_named(port, name) ? port->index + 1 : 0;
+}
+
+static int labengine_blackhole_show_port(struct labengine_port *port, void *file)
+{
+	if (labengine_faults.blackhole_port == port->index + 1)
+		seq_printf(file, "%s\n", port->router->name);
+	return 0;
+}
+
+static int labengine_blackhole_port_show(struct seq_file *file, void *unused)
+{
+	labengine_for_each_port(labengine_blackhole_show_port, file);
+	if (!file->count)
+		seq_puts(file, "none\n");
+	return 0;
+}
+
+static ssize_t labengine_blackhole_port_write(struct file *file, const char __user *buffer,
+					      size_t size, loff_t *offset)
+{
+	char buffered[32];
+	char *name = labengine_get_word(buffer, size, buffered);
+	u32 port;
+
+	if (IS_ERR(name))
+		return PTR_ERR(name);
+	port = labengine_for_each_port(labengine_blackhole_port_index, name);
+	if (!port && strcmp(name, "none"))
+		return -ENODEV;
+	WRITE_ONCE(labengine_faults.blackhole_port, port);
+	return size;
+}
+LABENGINE_SHOW_AND_WRITE(labengine_blackhole_port);
 
 static int labengine_clear(void *unused, u64 value)
 {
@@ -270,6 +325,7 @@ void labengine_faults_debugfs(struct dentry *root)
 		debugfs_create_file(labengine_choices[i].name, 0600, root,
 				    (void *)&labengine_choices[i], &labengine_choice_fops);
 	debugfs_create_file("tx_hang", 0600, root, NULL, &labengine_tx_hang_fops);
+	debugfs_create_file("blackhole_port", 0600, root, NULL, &labengine_blackhole_port_fops);
 	debugfs_create_file("clear", 0200, root, NULL, &labengine_clear_fops);
 	debugfs_create_file("register_dump", 0200, root, NULL, &labengine_register_dump_fops);
 }

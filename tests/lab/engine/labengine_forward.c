@@ -205,7 +205,7 @@ static void labengine_account(struct labengine_flow *flow, const struct sk_buff 
 	WRITE_ONCE(flow->used, jiffies);
 }
 
-bool labengine_forward(struct sk_buff *skb)
+bool labengine_forward(struct sk_buff *skb, const struct labengine_port *from)
 {
 	struct labengine_packet packet;
 	struct labengine_flow *flow;
@@ -217,12 +217,13 @@ bool labengine_forward(struct sk_buff *skb)
 	frame = labengine_frame(skb, &packet);
 	rcu_read_lock();
 	flow = labengine_table_find(&packet.tuple);
-	if (!flow || frame > READ_ONCE(flow->out->router->mtu) + ETH_HLEN)
+	if (!flow || !flow->bound || frame > READ_ONCE(flow->out->router->mtu) + ETH_HLEN)
 		goto unlock;
 	taken = true;
 	/* Before the blackhole, as in hardware: what is lost behind the table was counted. */
 	labengine_account(flow, skb);
-	if (labengine_fault_blackholes(flow, frame) || skb_ensure_writable(skb, packet.payload)) {
+	if (labengine_fault_blackholes(flow, from, frame) ||
+	    skb_ensure_writable(skb, packet.payload)) {
 		atomic64_add(labengine_frames(skb), &labengine_counters.dropped);
 		kfree_skb(skb);
 		goto unlock;

@@ -36,15 +36,21 @@ void labengine_deliver(struct sk_buff *skb, struct net_device *to)
 {
 	unsigned int length = skb->len;
 
+	if (!netif_carrier_ok(to)) {
+		kfree_skb(skb);
+		return;
+	}
 	if (dev_forward_skb(to, skb) == NET_RX_SUCCESS)
 		dev_sw_netstats_rx_add(to, length);
 }
 
 static netdev_tx_t labengine_wire_xmit(struct sk_buff *skb, struct net_device *wire)
 {
+	struct labengine_port *port = labengine_wire_port(wire);
+
 	dev_sw_netstats_tx_add(wire, 1, skb->len);
-	if (!labengine_forward(skb))
-		labengine_deliver(skb, labengine_wire_port(wire)->router);
+	if (!labengine_forward(skb, port))
+		labengine_deliver(skb, port->router);
 	return NETDEV_TX_OK;
 }
 
@@ -120,6 +126,21 @@ static int labengine_wire_stop(struct net_device *wire)
 	return labengine_stop(wire, labengine_wire_port(wire)->router);
 }
 
+/* `ip link set dev carrier off` on the wire side pulls the cable: both ends lose the link. */
+static int labengine_wire_change_carrier(struct net_device *wire, bool carrier)
+{
+	struct net_device *router = labengine_wire_port(wire)->router;
+
+	if (!carrier) {
+		netif_carrier_off(wire);
+		netif_carrier_off(router);
+	} else if (router->flags & IFF_UP) {
+		netif_carrier_on(router);
+		netif_carrier_on(wire);
+	}
+	return 0;
+}
+
 static const struct net_device_ops labengine_router_ops = {
 	.ndo_open = labengine_router_open,
 	.ndo_stop = labengine_router_stop,
@@ -135,6 +156,7 @@ static const struct net_device_ops labengine_wire_ops = {
 	.ndo_open = labengine_wire_open,
 	.ndo_stop = labengine_wire_stop,
 	.ndo_start_xmit = labengine_wire_xmit,
+	.ndo_change_carrier = labengine_wire_change_carrier,
 	.ndo_get_stats64 = dev_get_tstats64,
 	.ndo_set_mac_address = eth_mac_addr,
 	.ndo_validate_addr = eth_validate_addr,

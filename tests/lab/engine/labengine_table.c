@@ -126,6 +126,7 @@ static int labengine_table_admit(struct labengine_flow *flow)
 	if (same)
 		labengine_table_drop(same);
 	labengine_table_pair(flow);
+	flow->bound = labengine_fault_binds(flow);
 	return labengine_table_take_slot(flow) ?: labengine_table_insert(flow);
 }
 

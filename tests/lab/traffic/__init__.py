@@ -9,8 +9,10 @@ from __future__ import annotations
 from tests.lab.traffic.patterns import (
     Datagrams,
     Downloads,
+    Ending,
     KeepAlives,
     Pattern,
+    PortScan,
     Requests,
     Uploads,
 )
@@ -20,9 +22,11 @@ __all__ = [
     "ConnectionResult",
     "Datagrams",
     "Downloads",
+    "Ending",
     "Fate",
     "KeepAlives",
     "Pattern",
+    "PortScan",
     "Report",
     "Requests",
     "Uploads",

@@ -25,6 +25,7 @@ from tests.lab.traffic.patterns import (
     Downloads,
     KeepAlives,
     Pattern,
+    PortScan,
     Requests,
     Uploads,
     decode,
@@ -43,7 +44,9 @@ def make(order: Order) -> Connection:
     """The connection that the order's pattern is made of."""
     match order.pattern:
         case Requests() as p:
-            return streams.exchange(order, p.request, p.response, rate=0)
+            return streams.request(order, p.request, p.response, p.ending)
+        case PortScan():
+            return streams.exchange(order, 0, 1, rate=0)
         case Downloads() as p:
             return streams.exchange(order, 0, p.size or ENDLESS, p.rate)
         case Uploads() as p:
@@ -58,8 +61,10 @@ def make(order: Order) -> Connection:
 async def starts(pattern: Pattern) -> AsyncIterator[None]:
     """Yields when the pattern's next connection is to be started."""
     spacing, total = _START_SPACING, getattr(pattern, "count", 1)
-    if isinstance(pattern, Requests):
+    if isinstance(pattern, Requests | PortScan):
         spacing = 1 / pattern.per_second
+    if isinstance(pattern, Datagrams):
+        spacing = pattern.spacing
     begin = monotonic()
     for number in count() if total is None else range(total):
         await asyncio.sleep(begin + number * spacing - monotonic())
@@ -79,6 +84,8 @@ class Run:
         numbers = count(first)
         async for _ in starts(pattern):
             connection = make(Order(next(numbers), pattern, address, port))
+            if isinstance(pattern, PortScan):
+                port += 1
             self.connections.append(connection)
             self._unfinished.append(connection)
             task = asyncio.create_task(connection.run())

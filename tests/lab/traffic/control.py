@@ -26,7 +26,7 @@ from tests.lab.hosts import FORWARDED_PORT, LAN1, SERVER_PORT, WAN, Router
 from tests.lab.kernel import LabError
 from tests.lab.namespace import Namespace
 from tests.lab.traffic import patterns, report
-from tests.lab.traffic.patterns import Pattern
+from tests.lab.traffic.patterns import Pattern, PortScan
 from tests.lab.traffic.report import Report
 from tests.lab.wait import wait_for
 
@@ -96,6 +96,11 @@ class Batch:
         self._parts = parts
         self._final: Report | None = None
 
+    @property
+    def wanted(self) -> int:
+        """The connections asked for, without those of patterns that have no end."""
+        return sum(getattr(pattern, "count", 0) or 0 for _, _, pattern in self._parts)
+
     def report(self) -> Report:
         """How all connections are doing now; after `stop`, how they ended."""
         return self._final or self._ask(_ANSWER_LIMIT, do="report")
@@ -116,7 +121,7 @@ class Batch:
 
         Raises LabError with the report when that takes more than `limit` seconds.
         """
-        wanted = sum(getattr(pattern, "count", 0) or 0 for _, _, pattern in self._parts)
+        wanted = self.wanted
 
         def flowing() -> bool:
             now = self.report()
@@ -186,6 +191,8 @@ class Traffic:
 
 
 def _target(pattern: Pattern) -> tuple[str, int]:
+    if isinstance(pattern, PortScan):
+        return WAN.host_address(pattern.family), pattern.first_port
     if pattern.host != WAN.port:
         return WAN.host_address(pattern.family), SERVER_PORT
     if pattern.family == 6:

@@ -9,6 +9,7 @@ and connection unless said otherwise.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,17 @@ class Pattern:
     host: str = "lan1"
     family: int = 4
     stall_limit: float = 60.0
+
+
+class Ending(StrEnum):
+    """How a request ends; both resets come in the middle, with data on the way.
+
+    Where `impair.silent_ends` holds back the client's reset, the client has vanished.
+    """
+
+    ORDERLY = "orderly"
+    SERVER_RESETS = "server_resets"
+    CLIENT_RESETS = "client_resets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +44,19 @@ class Requests(Pattern):
     count: int | None = None
     request: int = 200
     response: int = 8_000
+    ending: Ending = Ending.ORDERLY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortScan(Pattern):
+    """TCP connections to closed ports of the WAN host, each to the next one, at `per_second`.
+
+    `count` ends the pattern after so many; None goes on until it is stopped.
+    """
+
+    per_second: float = 50.0
+    count: int | None = None
+    first_port: int = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +88,19 @@ class KeepAlives(Pattern):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Datagrams(Pattern):
-    """`count` UDP flows, each sending `per_second` numbered datagrams that are echoed."""
+    """`count` UDP flows, each sending `per_second` numbered datagrams that are echoed.
+
+    They begin `spacing` seconds after one another.
+    """
 
     count: int = 1
+    spacing: float = 0.01
     per_second: float = 10.0
     size: int = 400
 
 
 KINDS: dict[str, type[Pattern]] = {
-    kind.__name__: kind for kind in (Requests, Downloads, Uploads, KeepAlives, Datagrams)
+    kind.__name__: kind for kind in (Requests, PortScan, Downloads, Uploads, KeepAlives, Datagrams)
 }
 
 

@@ -13,6 +13,7 @@ from tests.lab.traffic.wire import (
     PacedSender,
     Payload,
     Service,
+    abort_with_reset,
     enlarge_buffer,
 )
 
@@ -55,6 +56,9 @@ class StreamServer(asyncio.Protocol):
     def _payload_received(self, header: Header, data: bytes) -> None:
         if header.service is Service.ECHO:
             self._transport.write(data)
+            return
+        if header.service is Service.RESET:
+            abort_with_reset(self._transport)
             return
         if not Payload(header.seed, upward=True).matches(self._received, data):
             self._give_up()

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import cast
 
 from tests.lab.traffic.connection import Connection, Order
+from tests.lab.traffic.patterns import Ending
 from tests.lab.traffic.report import Fate
 from tests.lab.traffic.wire import (
     CORRUPTED,
@@ -15,6 +17,7 @@ from tests.lab.traffic.wire import (
     PacedSender,
     Payload,
     Service,
+    abort_with_reset,
 )
 
 # Seconds for the other side to finish an orderly close.
@@ -68,7 +71,8 @@ class Stream(Connection, asyncio.Protocol):
         if not orderly:
             self.transport.abort()
             return
-        if self.transport.can_write_eof():
+        # The other side's reset may be here already, unread.
+        with suppress(OSError):
             self.transport.write_eof()
         asyncio.get_running_loop().call_later(_CLOSING_TIME, self.transport.abort)
 
@@ -100,6 +104,16 @@ class Exchange(Stream):
         self.progress.made(more_due=True)
         if self.received == self.header.down:
             self.finish(Fate.COMPLETED)
+
+
+class Vanishing(Exchange):
+    """An exchange whose client is gone once the answer begins to come."""
+
+    def payload_received(self, data: bytes) -> None:
+        super().payload_received(data)
+        if self.unfinished and self.received and self.transport:
+            abort_with_reset(self.transport)
+            self.finish(Fate.COMPLETED, "gone on purpose")
 
 
 class Upload(Stream):
@@ -190,6 +204,12 @@ class KeepAlive(Stream):
 
 def exchange(order: Order, request: int, response: int, rate: int) -> Exchange:
     return Exchange(order, Header(Service.EXCHANGE, order.number, rate, request, response))
+
+
+def request(order: Order, size: int, response: int, ending: Ending) -> Exchange:
+    service = Service.RESET if ending == Ending.SERVER_RESETS else Service.EXCHANGE
+    kind = Vanishing if ending == Ending.CLIENT_RESETS else Exchange
+    return kind(order, Header(service, order.number, 0, size, response))
 
 
 def upload(order: Order, size: int, rate: int) -> Upload:

@@ -45,12 +45,23 @@ def enlarge_buffer(transport: asyncio.BaseTransport) -> None:
     endpoint.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
 
 
+def abort_with_reset(transport: asyncio.Transport) -> None:
+    """Close so that the other side gets RST, never FIN (socket(7), SO_LINGER)."""
+    endpoint: socket.socket = transport.get_extra_info("socket")
+    endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
 class Service(IntEnum):
-    """EXCHANGE: take `up` bytes, then send `down`. UPLOAD: receipts. ECHO: everything back."""
+    """EXCHANGE: take `up` bytes, then send `down`. UPLOAD: receipts. ECHO: everything back.
+
+    RESET: as EXCHANGE, but the payload that arrives is answered with a reset.
+    """
 
     EXCHANGE = 1
     UPLOAD = 2
     ECHO = 3
+    RESET = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the scenarios of dropped connections are made of, seen without flowguard."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab.capture import Engine, entries_per_flow, flowtable, hardware_flows, load_ruleset
+from tests.lab.cases import ENDS, RATE
+from tests.lab.hosts import Router
+from tests.lab.impair import flapping, outage, small_conntrack_table, unplugged
+from tests.lab.traffic import Datagrams, Downloads, Requests, Uploads
+from tests.lab.traffic.control import Batch, Traffic
+from tests.lab.wait import wait_for
+
+
+def offloaded(traffic: Traffic, *patterns: Downloads | Uploads | Datagrams) -> Batch:
+    before = hardware_flows()
+    batch = traffic.start(*patterns)
+    batch.wait_until_flowing()
+    wait_for(lambda: hardware_flows() == before + batch.wanted, "flows in hardware")
+    return batch
+
+
+def lan(host: str, family: int) -> tuple[Downloads, Uploads, Datagrams]:
+    return (
+        Downloads(host=host, family=family),
+        Uploads(host=host, family=family),
+        Datagrams(host=host, family=family),
+    )
+
+
+def test_blackhole_of_one_port_spares_the_pair_beside_it(engine: Engine, traffic: Traffic) -> None:
+    load_ruleset(flowtable())
+    struck = offloaded(traffic, *lan("lan1", 4), *lan("lan1", 6))
+    spared = offloaded(traffic, *lan("lan2", 4), *lan("lan2", 6))
+    with engine.fault(blackhole_packets=100, blackhole_port="lan1"):
+        wait_for(lambda: len(struck.report().silent(5)) == 6, "stalls", state=struck.report)
+        assert spared.report().silent(3) == ()
+    assert len(struck.stop().alive) == 6
+    assert len(spared.stop().alive) == 6
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_blackhole_of_the_port_that_all_share_strikes_all(
+    engine: Engine, traffic: Traffic, family: int
+) -> None:
+    load_ruleset(flowtable())
+    batch = offloaded(traffic, *lan("lan1", family), *lan("lan2", family))
+    with engine.fault(blackhole_packets=100, blackhole_port="wan"):
+        wait_for(lambda: len(batch.report().silent(5)) == 6, "stalls", state=batch.report)
+
+
+def test_half_bound_flows_are_known_and_leave_one_way_to_the_stack(
+    engine: Engine, traffic: Traffic
+) -> None:
+    if entries_per_flow() == 1:
+        pytest.skip("this kernel offers the driver one direction only")
+    load_ruleset(flowtable())
+    with engine.fault(bind_direction="original"):
+        batch = offloaded(traffic, *lan("lan1", 4), *lan("lan2", 6))
+        # The last scenario's connections may still be closing, and are offloaded as well.
+        states = [line.split()[1] for line in engine.entries()]
+        assert states.count("UNB") == states.count("BND") >= 6
+        assert all(line.split()[1] == "BND" for line in engine.bound())
+        hits = engine.counter("hits")
+        wait_for(lambda: engine.counter("hits") > hits + 50, "hits", state=batch.report)
+    assert len(batch.stop().alive) == 6
+
+
+def test_large_frames_only(engine: Engine, traffic: Traffic) -> None:
+    load_ruleset(flowtable())
+    small, large = offloaded(traffic, Datagrams(size=64)), offloaded(traffic, Downloads())
+    with engine.fault(blackhole_packets=100, blackhole_min_frame=1000):
+        wait_for(lambda: len(large.report().silent(5)) == 1, "a stall", state=large.report)
+        assert small.report().silent(3) == ()
+    assert len(large.stop().alive) == 1
+    assert small.stop().lost_datagrams == 0
+
+
+def test_outage_stalls_what_hardware_forwards_too(
+    router: Router, engine: Engine, traffic: Traffic
+) -> None:
+    load_ruleset(flowtable())
+    batch = offloaded(traffic, *lan("lan1", 4), *lan("lan2", 6))
+    with outage(router.hosts["wan"]):
+        wait_for(lambda: len(batch.report().silent(5)) == 6, "stalls", state=batch.report)
+    assert len(batch.stop().alive) == 6
+
+
+def test_pulled_cable_stops_the_engine_as_well(
+    router: Router, engine: Engine, traffic: Traffic
+) -> None:
+    load_ruleset(flowtable())
+    pulled, other = offloaded(traffic, *lan("lan1", 4)), offloaded(traffic, *lan("lan2", 6))
+    with unplugged(router.hosts["lan1"]):
+        assert "NO-CARRIER" in router.namespace.links()["lan1"]["flags"]
+        wait_for(lambda: len(pulled.report().silent(5)) == 3, "stalls", state=pulled.report)
+        assert other.report().silent(3) == ()
+    assert len(pulled.stop().alive) == 3
+    assert len(other.stop().alive) == 3
+
+
+def test_flaps_come_again_and_again(router: Router, engine: Engine, traffic: Traffic) -> None:
+    load_ruleset(flowtable())
+    batch = offloaded(traffic, *lan("wan", 6))
+
+    def carrier_changes() -> int:
+        return int(Path("/sys/class/net/wan/carrier_changes").read_text())
+
+    before = carrier_changes()
+    with flapping(router.hosts["wan"], down=0.5, up=1.0):
+        wait_for(lambda: carrier_changes() >= before + 6, "three flaps")
+    assert len(batch.stop().alive) == 3
+
+
+def test_full_conntrack_table_keeps_new_connections_out(
+    router: Router, engine: Engine, traffic: Traffic
+) -> None:
+    load_ruleset(flowtable())
+    old = offloaded(traffic, *lan("lan1", 4))
+    with small_conntrack_table(router, 4):
+        filling = traffic.start(Requests(count=30, per_second=10.0, stall_limit=3.0))
+        wait_for(lambda: len(filling.report().unreachable) > 5, "refusals", state=filling.report)
+        assert old.report().silent(3) == ()
+    assert len(old.stop().alive) == 3
+
+
+def test_the_router_sustains_the_rate_of_the_scenarios(engine: Engine, traffic: Traffic) -> None:
+    """At twice their rate, because flowguard works beside them."""
+    load_ruleset(flowtable())
+    rate, seconds = 2 * RATE / len(ENDS), 20.0
+    patterns = [
+        Requests(host=host, family=family, per_second=rate, count=int(rate * seconds))
+        for host, family in ENDS
+    ]
+    begin = time.monotonic()
+    batch = traffic.start(*patterns)
+    wait_for(
+        lambda: len(batch.report().completed) == batch.wanted, "all", limit=90, state=batch.report
+    )
+    assert time.monotonic() - begin < 1.5 * seconds
