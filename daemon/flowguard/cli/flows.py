@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit",
         type=int,
         default=SHOWN,
-        help="stalled ones first, then the largest (%(default)s)",
+        help="stalled first, then the largest (%(default)s)",
     )
     add_socket(parser)
 
