@@ -6,24 +6,32 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowguard.core.evidence import Counts
 from flowguard.core.model import (
     Attribution,
+    Births,
     Configured,
     Converge,
     Converged,
     ConvergeFailed,
+    CrossoverSeen,
     Decided,
     Device,
     DevicesChanged,
     DrainProgress,
     Event,
+    Family,
     Fault,
     FaultClass,
     FaultSeen,
+    FlowsJudged,
     FlowsSeen,
     Level,
     Notify,
+    OutcomeKind,
+    Outcomes,
     PolicySettings,
+    Protocol,
     Severity,
     Started,
     TablesLost,
@@ -61,6 +69,18 @@ settings = st.builds(
     hold_off=st.floats(1, 500),
     hold_off_limit=st.floats(1, 2000),
 )
+counts = st.integers(0, 30)
+# Mostly treated failures, or no history would ever reach a step.
+outcomes = st.builds(
+    Outcomes,
+    kind=st.sampled_from(OutcomeKind),
+    checkpoint=st.sampled_from((15, 60, 240)),
+    family=st.sampled_from(Family),
+    protocol=st.sampled_from(Protocol),
+    pair=st.sampled_from((("lan1", "wan"), ("lan2", "wan"), None)),
+    epoch=st.integers(0, 9),
+    counts=st.builds(Counts, st.integers(0, 60), st.just(0), st.just(0), counts),
+)
 times = st.just(0.0)
 later_events = st.one_of(
     st.builds(DevicesChanged, times, device_lists),
@@ -72,6 +92,24 @@ later_events = st.one_of(
     st.builds(ConvergeFailed, times, st.just("error"), st.sampled_from((*NAMES, None))),
     st.builds(TablesLost, times),
     st.builds(FlowsSeen, times, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)),
+    st.builds(
+        FlowsJudged,
+        times,
+        st.lists(outcomes, max_size=4).map(tuple),
+        st.lists(
+            st.builds(Births, st.integers(0, 9), st.sampled_from((2, 16)), counts, counts),
+            max_size=1,
+        ).map(tuple),
+        st.integers(0, 9000),
+    ),
+    st.builds(
+        CrossoverSeen,
+        times,
+        st.integers(0, 9),
+        st.integers(0, 9),
+        st.integers(0, 9),
+        st.booleans(),
+    ),
     st.builds(Tick, times),
 )
 
@@ -166,3 +204,25 @@ def test_the_event_log_replays_to_the_same_decisions(history: list[Event]) -> No
     recorded = [decode_event(encode_event(event)) for event in history]
     assert recorded == history
     assert list(replay(recorded)) == list(replay(history))
+
+
+@given(histories())
+def test_every_trial_ends(history: list[Event]) -> None:
+    state = State()
+    for event in history:
+        state, _ = decide(state, event)
+    while state.trial:
+        deadline = state.next_deadline()
+        assert deadline is not None
+        state, _ = decide(state, Tick(deadline))
+
+
+@given(histories())
+def test_the_evidence_never_lifts_a_device(history: list[Event]) -> None:
+    state = State()
+    for event in history:
+        before = state
+        state, _ = decide(state, event)
+        if isinstance(event, FlowsJudged) and state.time == before.time:
+            for name, level in state.levels:
+                assert level.rank <= before.level_of(name).rank
