@@ -81,6 +81,7 @@ outcomes = st.builds(
     epoch=st.integers(0, 9),
     counts=st.builds(Counts, st.integers(0, 60), st.just(0), st.just(0), counts),
 )
+births = st.builds(Births, st.integers(0, 9), st.sampled_from((2, 16)), counts, counts)
 times = st.just(0.0)
 later_events = st.one_of(
     st.builds(DevicesChanged, times, device_lists),
