@@ -72,7 +72,8 @@ class Process:
     """One sequential test; times in seconds of the monotonic clock.
 
     `values` is the evidence per alternative of EXCESS. `block` is the open block, counted
-    since `block_since`, when the last one closed or was dropped. `restarted` is the last
+    since `block_since`, when the last one closed or was dropped; `block_rate` is the base rate
+    of then, since a bet must be made before its outcomes are known. `restarted` is the last
     time a new beginning of the fault was admitted. `base_failed` and `base_good` are the
     decayed outcomes of the control arm, as of `updated`. `seen` is everything counted since
     the process began, for people.
@@ -81,6 +82,7 @@ class Process:
     values: _Values = (0.0, 0.0, 0.0, 0.0)
     block: Counts = field(default_factory=Counts)
     block_since: float = 0.0
+    block_rate: float = PRIOR_FAILED / (PRIOR_FAILED + PRIOR_GOOD)
     restarted: float | None = None
     base_failed: float = PRIOR_FAILED
     base_good: float = PRIOR_GOOD
@@ -96,8 +98,7 @@ class Process:
     @property
     def base_rate(self) -> float:
         """The control arm's rate of failure, within the bounds that the test can use."""
-        rate = self.base_failed / (self.base_failed + self.base_good)
-        return min(_RATE_HIGHEST, max(_RATE_LOWEST, rate))
+        return _rate(self.base_failed, self.base_good)
 
 
 def update(process: Process, time: float, counts: Counts, epoch: int = 0) -> Process:
@@ -114,25 +115,17 @@ def update(process: Process, time: float, counts: Counts, epoch: int = 0) -> Pro
     block, since, seen = process.block, process.block_since, process.seen
     if counts.total:
         block, seen = block + counts, seen + counts
-    due = time - since >= BLOCK_SECONDS
-    if due or block.total >= BLOCK_OUTCOMES:
+    keep = 0.5 ** ((time - process.updated) / HALF_LIFE)
+    failed = PRIOR_FAILED + (process.base_failed - PRIOR_FAILED) * keep + counts.control_failed
+    good = PRIOR_GOOD + (process.base_good - PRIOR_GOOD) * keep + counts.control_good
+    rate = process.block_rate
+    if time - since >= BLOCK_SECONDS or block.total >= BLOCK_OUTCOMES:
         if block.total:
             restart = restarted is None or time - restarted >= RESTART_SECONDS
             restarted = time if restart else restarted
-            values = _multiplied(values, float(restart), block, process.base_rate)
-        block, since = Counts(), time
-    keep = 0.5 ** ((time - process.updated) / HALF_LIFE)
-    return Process(
-        values,
-        block,
-        since,
-        restarted,
-        PRIOR_FAILED + (process.base_failed - PRIOR_FAILED) * keep + counts.control_failed,
-        PRIOR_GOOD + (process.base_good - PRIOR_GOOD) * keep + counts.control_good,
-        time,
-        epoch,
-        seen,
-    )
+            values = _multiplied(values, float(restart), block, rate)
+        block, since, rate = Counts(), time, _rate(failed, good)
+    return Process(values, block, since, rate, restarted, failed, good, time, epoch, seen)
 
 
 def combined(processes: Iterable[tuple[float, Process]]) -> float:
@@ -208,13 +201,18 @@ def update_share(check: ShareCheck, treated: int, control: int, control_share: f
     return ShareCheck(treated, control, control_share, log_e, broken)
 
 
+def _rate(failed: float, good: float) -> float:
+    return min(_RATE_HIGHEST, max(_RATE_LOWEST, failed / (failed + good)))
+
+
 def _without_block(process: Process, time: float, epoch: int) -> Process:
-    if time >= process.updated:
-        return replace(process, block=Counts(), block_since=time, epoch=epoch)
-    restarted = None if process.restarted is None else time
-    return replace(
-        process, block=Counts(), block_since=time, restarted=restarted, updated=time, epoch=epoch
+    process = replace(
+        process, block=Counts(), block_since=time, block_rate=process.base_rate, epoch=epoch
     )
+    if time >= process.updated:
+        return process
+    restarted = None if process.restarted is None else time
+    return replace(process, restarted=restarted, updated=time)
 
 
 def _multiplied(values: _Values, restart: float, block: Counts, rate: float) -> _Values:
