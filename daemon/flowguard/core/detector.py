@@ -9,8 +9,9 @@ their weights sum to 1, and what is compared with `evidence.ACT` is the weighted
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeVar
 
 from flowguard.core.evidence import (
@@ -65,6 +66,7 @@ class Scope:
 
 
 EVERYTHING = Scope()
+_Group = dict[Scope, list[int]]  # numbers in the order of Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,40 +118,45 @@ class Detector:
 def judge(detector: Detector, event: FlowsJudged) -> Detector:
     """The detector after more flows came of age."""
     tests = {(t.kind, t.checkpoint, t.scope): t.process for t in detector.tests}
-    for (kind, checkpoint, scope, epoch), counts in _by_test(event.outcomes).items():
-        key = (kind, checkpoint, scope)
-        if key not in tests and not _is_affordable(scope, tests):
-            continue
-        tests[key] = update(
-            tests.get(key, Process(block_since=event.time)), event.time, counts, epoch
-        )
+    groups = _by_test(event.outcomes)
+    # Older epochs first, because a test never goes back to one.
+    for (epoch, kind, checkpoint), group in sorted(groups.items()):
+        for scope, numbers in group.items():
+            key = (kind, checkpoint, scope)
+            former = tests.get(key)
+            if former or _is_affordable(scope, tests):
+                former = former or Process(block_since=event.time)
+                tests[key] = update(former, event.time, Counts(*numbers), epoch)
     for key, process in tests.items():
         if process.updated < event.time and process.block.total:
             tests[key] = update(process, event.time, Counts(), process.epoch)
     return Detector(
         tests=tuple(ScopedTest(*key, process) for key, process in tests.items()),
-        recents=_recents(detector.recents, event),
+        recents=_recents(detector.recents, event.time, groups.values()),
         share=_share(detector.share, event.births),
     )
 
 
-def _by_test(
-    outcomes: Iterable[Outcomes],
-) -> dict[tuple[OutcomeKind, int, Scope, int], Counts]:
-    """Counts per test; older epochs first, because a test never goes back to one."""
-    found: defaultdict[tuple[OutcomeKind, int, Scope, int], Counts] = defaultdict(Counts)
-    for row in sorted(outcomes, key=lambda row: row.epoch):
-        for scope in _scopes(row):
-            found[row.kind, row.checkpoint, scope, row.epoch] += row.counts
-    return found
+def _by_test(outcomes: Iterable[Outcomes]) -> dict[tuple[int, OutcomeKind, int], _Group]:
+    """Counts by epoch, kind and checkpoint, and then by scope."""
+    groups: defaultdict[tuple[int, OutcomeKind, int], _Group] = defaultdict(dict)
+    for row in outcomes:
+        group, counts = groups[row.epoch, row.kind, row.checkpoint], row.counts
+        for scope in _scopes(row.family, row.protocol, row.pair):
+            numbers = group.get(scope)
+            if numbers is None:
+                numbers = group[scope] = [0, 0, 0, 0]
+            numbers[0] += counts.treated_failed
+            numbers[1] += counts.treated_good
+            numbers[2] += counts.control_failed
+            numbers[3] += counts.control_good
+    return groups
 
 
-def _scopes(row: Outcomes) -> Iterator[Scope]:
-    yield EVERYTHING
-    yield Scope(family=row.family)
-    yield Scope(protocol=row.protocol)
-    if row.pair:
-        yield Scope(pair=row.pair)
+@lru_cache(maxsize=64)
+def _scopes(family: Family, protocol: Protocol, pair: Pair | None) -> tuple[Scope, ...]:
+    scopes = (EVERYTHING, Scope(family=family), Scope(protocol=protocol))
+    return (*scopes, Scope(pair=pair)) if pair else scopes
 
 
 def _is_affordable(scope: Scope, tests: Iterable[tuple[OutcomeKind, int, Scope]]) -> bool:
@@ -157,22 +164,22 @@ def _is_affordable(scope: Scope, tests: Iterable[tuple[OutcomeKind, int, Scope]]
     return scope.pair is None or scope.pair in pairs or len(pairs) < PAIRS_TESTED
 
 
-def _recents(before: tuple[Recent, ...], event: FlowsJudged) -> tuple[Recent, ...]:
-    found = {}
+def _recents(
+    before: tuple[Recent, ...], time: float, groups: Iterable[_Group]
+) -> tuple[Recent, ...]:
+    added: dict[Scope, tuple[int, int]] = {}
+    for group in groups:
+        for scope, numbers in group.items():
+            failed, good = added.get(scope, (0, 0))
+            added[scope] = failed + numbers[0], good + numbers[1]
+    found = []
     for recent in before:
-        keep = 0.5 ** (max(0.0, event.time - recent.time) / RECENT_HALF_LIFE)
-        found[recent.scope] = Recent(
-            recent.scope, event.time, recent.failed * keep, recent.good * keep
+        keep = 0.5 ** (max(0.0, time - recent.time) / RECENT_HALF_LIFE)
+        failed, good = added.pop(recent.scope, (0, 0))
+        found.append(
+            Recent(recent.scope, time, recent.failed * keep + failed, recent.good * keep + good)
         )
-    for row in event.outcomes:
-        for scope in _scopes(row):
-            former = found.get(scope) or Recent(scope, event.time, 0.0, 0.0)
-            found[scope] = replace(
-                former,
-                failed=former.failed + row.counts.treated_failed,
-                good=former.good + row.counts.treated_good,
-            )
-    return tuple(found.values())
+    return (*found, *(Recent(scope, time, *numbers) for scope, numbers in added.items()))
 
 
 def _share(check: ShareCheck, births: Iterable[Births]) -> ShareCheck:

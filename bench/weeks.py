@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whole weeks without a fault through the real policy, and how soon it finds one.
+
+Run: python -m bench.weeks --weeks 100 --first-seed 0
+     python -m bench.weeks delays --runs 50
+
+Simulated traffic of homes and offices: eight cells (family, protocol, pair) that fail at
+rates of their own, judged at all ages, drawn as the policy asks. Outcomes come with the age
+of their checkpoint, under the epoch in which their flows were born. The weeks have days and
+nights, base rates that jump, servers that die, and outages of everything, of IPv6 and of
+one pair; both arms suffer alike, so every step down is false.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import time as clock
+from bisect import bisect
+from collections import deque
+from dataclasses import dataclass, field, replace
+from functools import cache
+from statistics import median
+
+from bench.evidence import EXPECTED, cumulative, numbers, poisson
+from bench.virtual import LAN1, LAN2, UPTIME, WAN, Router, quantile
+from flowguard.core.evidence import Counts
+from flowguard.core.model import Births, Family, FlowsJudged, OutcomeKind, Outcomes, Protocol
+
+WEEK = 7 * 86400.0
+HEALTHY_SECONDS = 6 * 3600.0
+GIVE_UP = 86400.0
+FAST_TICK = 5.0
+LONGEST_AGE = 240
+RATE_STEPS = 48  # a day
+PEAK_RATES = (0.05, 0.3, 1.0, 5.0, 20.0)  # connections a second, in the evening
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Its share of all connections, and how many of them fail at fifteen seconds."""
+
+    family: Family
+    protocol: Protocol
+    pair: tuple[str, str]
+    share: float
+    failing: float
+
+
+CELLS = (
+    Cell(Family.IPV4, Protocol.TCP, (LAN1, WAN), 0.30, 0.010),
+    Cell(Family.IPV4, Protocol.TCP, (LAN2, WAN), 0.15, 0.004),
+    Cell(Family.IPV4, Protocol.UDP, (LAN1, WAN), 0.10, 0.030),
+    Cell(Family.IPV4, Protocol.UDP, (LAN2, WAN), 0.05, 0.060),
+    Cell(Family.IPV6, Protocol.TCP, (LAN1, WAN), 0.20, 0.006),
+    Cell(Family.IPV6, Protocol.TCP, (LAN2, WAN), 0.10, 0.012),
+    Cell(Family.IPV6, Protocol.UDP, (LAN1, WAN), 0.07, 0.020),
+    Cell(Family.IPV6, Protocol.UDP, (LAN2, WAN), 0.03, 0.002),
+)
+# How many flows show an outcome of the kind at the age, and how their rate of failing
+# compares with that of the first age: most connections have ended by the later ones.
+AGES = {
+    (OutcomeKind.ANSWERED, 15): (0.9, 1.0),
+    (OutcomeKind.ANSWERED, 60): (0.25, 1.5),
+    (OutcomeKind.ANSWERED, 240): (0.12, 1.5),
+    (OutcomeKind.ENDED, 60): (0.6, 4.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What both arms suffer: `factor` more failures, and `least` of all flows that it hits."""
+
+    factor: float = 1.0
+    least: float = 0.0
+    family: Family | None = None
+    pair: tuple[str, str] | None = None
+
+    def failing(self, cell: Cell, factor: float) -> float:
+        hit = self.family in (None, cell.family) and self.pair in (None, cell.pair)
+        rate = cell.failing * factor * (self.factor if hit else 1.0)
+        return min(1.0, max(rate, self.least if hit else 0.0))
+
+
+CALM = Trouble()
+# Trouble, how often a week, and the shortest and longest time it lasts (seconds).
+TROUBLES = (
+    (Trouble(least=1.0), 4, (60, 900)),
+    (Trouble(least=0.6), 3, (60, 1800)),
+    (Trouble(factor=5.0), 6, (300, 7200)),
+    (Trouble(factor=20.0), 6, (300, 3600)),
+    (Trouble(least=0.9, family=Family.IPV6), 3, (300, 14400)),
+    (Trouble(least=1.0, pair=(LAN2, WAN)), 3, (60, 3600)),
+)
+BURST_EVERY = 1800.0  # seconds between servers that die under 30 to 200 connections
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """Under which draw, and at which rate, flows were born from a time on."""
+
+    since: float
+    rate: float
+    epoch: int
+    control_share: int
+    observe_share: int
+
+
+@cache
+def means(
+    kind: OutcomeKind, age: int, born: Born, trouble: Trouble, fault: float, seconds: float
+) -> tuple[tuple[Cell, tuple[tuple[float, ...], ...]], ...]:
+    """Distributions of a tick's counts, in the order of Counts; `born` is without its time."""
+    judged, factor = AGES[kind, age]
+    control = 1 / born.control_share
+    rows = []
+    for cell in CELLS:
+        if kind is OutcomeKind.ENDED and cell.protocol is Protocol.UDP:
+            continue
+        flows = born.rate * cell.share * judged * seconds / born.observe_share
+        natural = trouble.failing(cell, factor)
+        treated = 1 - (1 - natural) * (1 - (fault if kind is OutcomeKind.ANSWERED else 0.0))
+        parts = (
+            (1 - control) * treated,
+            (1 - control) * (1 - treated),
+            control * natural,
+            control * (1 - natural),
+        )
+        tables = tuple(cumulative(flows * part) if flows * part else (1.0,) for part in parts)
+        rows.append((cell, tables))
+    return tuple(rows)
+
+
+@dataclass
+class World:
+    """Traffic that the policy judges; `tick` lets some seconds pass."""
+
+    rng: random.Random
+    rate: float
+    router: Router = field(default_factory=lambda: Router().start())
+    time: float = UPTIME
+    history: deque[Born] = field(default_factory=deque)
+    harmed: int = 0  # treated flows that failed at the first age
+
+    def tick(
+        self, seconds: float, trouble: Trouble = CALM, fault: float = 0.0, burst: int = 0
+    ) -> bool:
+        """Whether the policy stepped down at the end of these seconds."""
+        state = self.router.state
+        rate, observe = self.rate, self.router.observe_share
+        self.history.append(
+            Born(self.time, rate, state.epoch, self.router.control_share, observe)
+        )
+        self.time += seconds
+        while len(self.history) > 1 and self.history[1].since <= self.time - LONGEST_AGE - seconds:
+            self.history.popleft()
+        rows: list[Outcomes] = []
+        for kind, age in AGES:
+            rows += self._outcomes(kind, age, seconds, trouble, fault)
+        if burst:
+            rows.append(self._burst(burst))
+        observed = sum(
+            b.rate / b.observe_share * (later - b.since) for b, later in self._spans()
+        )
+        event = FlowsJudged(self.time, tuple(rows), self._births(seconds), int(observed))
+        return self.router.judge(event)
+
+    def _spans(self) -> list[tuple[Born, float]]:
+        ends = [b.since for b in self.history][1:] + [self.time]
+        spans = zip(self.history, ends, strict=True)
+        oldest = self.time - LONGEST_AGE
+        return [(replace(b, since=max(b.since, oldest)), e) for b, e in spans if e > oldest]
+
+    def _born(self, age: float) -> Born | None:
+        """The draw under which those were born that are of this age now."""
+        at = self.time - age
+        found = [b for b in self.history if b.since < at]
+        return found[-1] if found else None
+
+    def _outcomes(
+        self, kind: OutcomeKind, age: int, seconds: float, trouble: Trouble, fault: float
+    ) -> list[Outcomes]:
+        born, rows = self._born(age), []
+        if born is None:
+            return []
+        alike = replace(born, since=0.0, epoch=0)
+        random = self.rng.random
+        for cell, tables in means(kind, age, alike, trouble, fault, seconds):
+            drawn = [bisect(table, random()) for table in tables]
+            if any(drawn):
+                counts = Counts(*drawn)
+                place = (cell.family, cell.protocol, cell.pair)
+                rows.append(Outcomes(kind, age, *place, born.epoch, counts))
+                if age == 15:
+                    self.harmed += drawn[0]
+        return rows
+
+    def _births(self, seconds: float) -> tuple[Births, ...]:
+        born = self._born(15)
+        if born is None or born.epoch != self.router.state.epoch:
+            return ()
+        flows, control = born.rate * seconds / born.observe_share, 1 / born.control_share
+        drawn = [poisson(self.rng, flows * part) for part in (1 - control, control)]
+        return (Births(born.epoch, born.control_share, *drawn),)
+
+    def _burst(self, flows: int) -> Outcomes:
+        """A server dies: these connections of one cell fail together."""
+        born = self._born(15) or self.history[-1]
+        cell = self.rng.choice(CELLS)
+        drawn = sum(self.rng.random() < 1 / born.observe_share for _ in range(flows))
+        control = sum(self.rng.random() < 1 / born.control_share for _ in range(drawn))
+        counts = Counts(treated_failed=drawn - control, control_failed=control)
+        place = (cell.family, cell.protocol, cell.pair)
+        return Outcomes(OutcomeKind.ANSWERED, 15, *place, born.epoch, counts)
+
+
+# --- weeks without a fault ------------------------------------------------------------------
+
+
+def calendar(rng: random.Random) -> list[tuple[float, float, Trouble]]:
+    """When which trouble begins and ends in a week."""
+    found = []
+    for trouble, often, (shortest, longest) in TROUBLES:
+        for _ in range(often):
+            begin = rng.uniform(0, WEEK)
+            found.append((begin, begin + rng.uniform(shortest, longest), trouble))
+    return found
+
+
+def diurnal(step: int, peak: float) -> float:
+    """Nights have a fiftieth of the evening's connections."""
+    return peak * 50 ** (-0.5 - 0.5 * math.cos(2 * math.pi * (step - 16) / RATE_STEPS))
+
+
+def week(seed: int, tick: float) -> World:
+    rng = random.Random(seed)
+    peak = PEAK_RATES[seed % len(PEAK_RATES)]
+    world, troubles = World(rng, peak), calendar(rng)
+    for number in range(int(WEEK / tick)):
+        passed = number * tick
+        world.rate = diurnal(int(passed / 86400 * RATE_STEPS) % RATE_STEPS, peak)
+        now = [t for begin, end, t in troubles if begin <= passed < end]
+        burst = rng.randint(30, 200) if rng.random() < tick / BURST_EVERY else 0
+        world.tick(tick, now[0] if now else CALM, burst=burst)
+    return world
+
+
+def show_weeks(weeks: int, first: int, tick: float) -> None:
+    print(f"weeks without a fault, ticks of {tick:g} s; seeds {first} to {first + weeks - 1}")
+    print("   weeks  steps down  highest evidence  suspicious  share check broken  seconds a week")
+    began, steps, peak, suspicious, broken = clock.perf_counter(), 0, 0.0, 0.0, 0
+    for done, seed in enumerate(range(first, first + weeks), 1):
+        router = week(seed, tick).router
+        steps += len(router.steps)
+        peak = max(peak, router.peak)
+        suspicious += router.suspicious / router.looks
+        broken += router.state.detector.share.broken
+        if router.steps:
+            print(f"    seed {seed}: {router.steps[0]}", flush=True)
+        if done % 10 == 0 or done == weeks:
+            seconds = (clock.perf_counter() - began) / done
+            print(
+                f"{done:8}  {steps:10}  {peak:16.3g}  {suspicious / done:10.3%}"
+                f"  {broken:18}  {seconds:14.1f}",
+                flush=True,
+            )
+
+
+# --- how soon a fault is found --------------------------------------------------------------
+
+
+def delay(rate: float, fault: float, seed: int) -> tuple[float, int]:
+    """Seconds until the step, the outcomes' age left out, and treated failures until then."""
+    world = World(random.Random(seed), rate)
+    for _ in range(int(HEALTHY_SECONDS / 60)):
+        world.tick(60)
+    for _ in range(60 + seed % 12):
+        world.tick(FAST_TICK)
+    world.router.steps.clear()
+    began, world.harmed = world.time, 0
+    while world.time - began < GIVE_UP:
+        if world.tick(FAST_TICK, fault=fault):
+            return world.time - began, world.harmed
+    return math.inf, world.harmed
+
+
+def show_delays(runs: int, rates: list[float], faults: list[float]) -> None:
+    print("seconds until the step; 15 s, the age of the youngest outcomes, come on top")
+    print(" rate  failing   median    90 %  with age  failures     expected by the bare test")
+    for rate in rates:
+        for fault in faults:
+            found = [delay(rate, fault, seed) for seed in range(runs)]
+            delays, harmed = [d for d, _ in found], [h for _, h in found]
+            middle = median(delays)
+            expected = EXPECTED.get((int(rate), fault))
+            print(
+                f"{rate:3g}/s  {fault:7.0%}  {middle:5.0f} s {quantile(delays, 0.9):5.0f} s"
+                f"  {middle + 15:6.0f} s  {median(harmed):8.0f}     "
+                + ("{} s / {} s, {}".format(*expected) if expected else "-"),
+                flush=True,
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The policy on simulated weeks.")
+    parser.add_argument("what", nargs="?", default="weeks", choices=("weeks", "delays"))
+    parser.add_argument("--weeks", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--tick", type=float, default=60.0, help="seconds")
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--rates", type=numbers, default=[1.0, 10.0, 100.0])
+    parser.add_argument("--failures", type=numbers, default=[0.05, 0.2, 0.5, 1.0])
+    options = parser.parse_args()
+    if options.what == "delays":
+        show_delays(options.runs, options.rates, options.failures)
+    else:
+        show_weeks(options.weeks, options.first_seed, options.tick)
+
+
+if __name__ == "__main__":
+    main()
