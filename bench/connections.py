@@ -65,7 +65,7 @@ class Trouble:
 
 
 class Connection:
-    """Its packets as (time, original, reply), and when and how it ends."""
+    """Its packets as (time, (original, reply)), and when and how it ends."""
 
     __slots__ = (
         "control", "counted", "ended", "family", "gone", "number", "packets", "pair",
@@ -78,7 +78,7 @@ class Connection:
         self.family = Family.IPV6 if rng.random() < 0.4 else Family.IPV4
         self.protocol = Protocol.UDP if rng.random() < 0.25 else Protocol.TCP
         self.pair = PAIRS[rng.random() < 0.33]
-        self.packets: list[tuple[float, int, int]] = []
+        self.packets: list[tuple[float, tuple[int, int]]] = []
         self.ended = math.inf
         self.reset = False
         self.gone = math.inf  # when it leaves the table
@@ -90,7 +90,7 @@ class Connection:
         for way in (0, 1):
             index, until = self.passed[way], time - lags[way]
             while index < len(self.packets) and self.packets[index][0] <= until:
-                self.counted[way] += self.packets[index][1 + way]
+                self.counted[way] += self.packets[index][1][way]
                 index += 1
             self.passed[way] = index
         over = time >= self.ended
@@ -209,7 +209,7 @@ class Life:
         return None
 
     def _add(self, time: float, original: int, reply: int) -> None:
-        self.c.packets.append((time, original, reply))
+        self.c.packets.append((time, (original, reply)))
 
     def _eaten(self, side: Side, time: float) -> bool:
         return any(

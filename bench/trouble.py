@@ -209,10 +209,10 @@ def show_quiet(runs: int, only: str) -> None:
         if only not in case.name:
             continue
         routers = [endure(case, seed) for seed in range(runs)]
-        looks = sum(r.looks for r in routers)
+        suspicious = sum(r.suspicious for r in routers) / sum(r.looks for r in routers)
         print(
             f"{case.name:<30}{runs:4}{sum(bool(r.steps) for r in routers):13}"
-            f"{max(r.peak for r in routers):18.3g}{sum(r.suspicious for r in routers) / looks:12.2%}"
+            f"{max(r.peak for r in routers):18.3g}{suspicious:12.2%}"
             f"{max(r.state.epoch for r in routers):8}",
             flush=True,
         )

@@ -149,9 +149,7 @@ class World:
         """Whether the policy stepped down at the end of these seconds."""
         state = self.router.state
         rate, observe = self.rate, self.router.observe_share
-        self.history.append(
-            Born(self.time, rate, state.epoch, self.router.control_share, observe)
-        )
+        self.history.append(Born(self.time, rate, state.epoch, self.router.control_share, observe))
         self.time += seconds
         while len(self.history) > 1 and self.history[1].since <= self.time - LONGEST_AGE - seconds:
             self.history.popleft()
@@ -160,14 +158,12 @@ class World:
             rows += self._outcomes(kind, age, seconds, trouble, fault)
         if burst:
             rows.append(self._burst(burst))
-        observed = sum(
-            b.rate / b.observe_share * (later - b.since) for b, later in self._spans()
-        )
+        observed = sum(b.rate / b.observe_share * (later - b.since) for b, later in self._spans())
         event = FlowsJudged(self.time, tuple(rows), self._births(seconds), int(observed))
         return self.router.judge(event)
 
     def _spans(self) -> list[tuple[Born, float]]:
-        ends = [b.since for b in self.history][1:] + [self.time]
+        ends = [*[b.since for b in self.history][1:], self.time]
         spans = zip(self.history, ends, strict=True)
         oldest = self.time - LONGEST_AGE
         return [(replace(b, since=max(b.since, oldest)), e) for b, e in spans if e > oldest]
@@ -230,7 +226,7 @@ def calendar(rng: random.Random) -> list[tuple[float, float, Trouble]]:
 
 def diurnal(step: int, peak: float) -> float:
     """Nights have a fiftieth of the evening's connections."""
-    return peak * 50 ** (-0.5 - 0.5 * math.cos(2 * math.pi * (step - 16) / RATE_STEPS))
+    return peak * 50.0 ** (-0.5 - 0.5 * math.cos(2 * math.pi * (step - 16) / RATE_STEPS))
 
 
 def week(seed: int, tick: float) -> World:

@@ -118,27 +118,26 @@ class Observation:
         return self._observer.counters_proven
 
     def stalled(self) -> tuple[Stalled, ...]:
-        return tuple(self._observer.stalled(monotonic()))
+        return tuple(self._observer.stalled())
 
     async def flows(self, limit: int) -> tuple[FlowSeen, ...]:
         """Up to `limit` connections, stalled ones first and then the largest; raises OSError."""
-        now = monotonic()
         best: list[tuple[tuple[bool, int], int, Entry]] = []
         number = 0
         async with aclosing(conntrack.sweep(Filter())) as batches:
             async for batch in batches:
                 for entry in batch:
                     number += 1
-                    stalled = self._observer.stalled_since(entry.id, now) is not None
+                    stalled = self._observer.stalled_since(entry.id) is not None
                     rank = (stalled, entry.original_bytes + entry.reply_bytes)
                     item = (rank, number, entry)
                     if len(best) < limit:
                         heapq.heappush(best, item)
                     elif best and item > best[0]:
                         heapq.heapreplace(best, item)
-        return tuple(self._seen(entry, now) for _, _, entry in sorted(best, reverse=True))
+        return tuple(self._seen(entry) for _, _, entry in sorted(best, reverse=True))
 
-    def _seen(self, entry: Entry, now: float) -> FlowSeen:
+    def _seen(self, entry: Entry) -> FlowSeen:
         level = Level.NONE
         if entry.status & OFFLOAD:
             level = Level.HARDWARE if entry.status & HW_OFFLOAD else Level.SOFTWARE
@@ -150,7 +149,7 @@ class Observation:
             level,
             arm,
             self._observer.born(entry.id),
-            self._observer.stalled_since(entry.id, now),
+            self._observer.stalled_since(entry.id),
             (entry.original_bytes, entry.reply_bytes),
         )
 

@@ -24,7 +24,8 @@ CHECKPOINTS = (15, 60, 240)
 ENDED_CHECKPOINT = 60
 # One packet may be on its way, two may be the last acknowledgement and the end.
 UNANSWERED_PACKETS = 3
-# So long must the silence have lasted (seconds): longer than counters may lag behind.
+# For so long (seconds) must the other direction have gone on, and not in one look alone:
+# what is counted late, after a transfer has ended, looks as if it were never answered.
 UNANSWERED_SECONDS = 4.0
 # More flows are never followed; those beyond are left out of both arms alike.
 LIMIT = 12_000
@@ -72,6 +73,7 @@ class _Observed:
         "progressed",
         "silent_since",
         "unanswered",
+        "went_on",
     )
 
     def __init__(self, entry: Entry, cell: Cell, control: bool, time: float) -> None:
@@ -85,7 +87,7 @@ class _Observed:
         self.progressed = entry.reply_packets > handshake
         self.forth = True  # the direction that goes on: the original one
         self.unanswered = 0 if self.progressed else max(0, entry.original_packets - 2)
-        self.silent_since = time
+        self.silent_since = self.went_on = time
 
     def look(self, entry: Entry, time: float) -> bool:
         """Take the next look in; whether both directions moved since the last one."""
@@ -101,15 +103,16 @@ class _Observed:
             if not self.unanswered or forth != self.forth:
                 self.forth, self.unanswered, self.silent_since = forth, 0, time
             self.unanswered += max(original, reply)
+            self.went_on = time
         return False
 
-    def is_stalled(self, time: float) -> bool:
-        lasting = time - self.silent_since >= UNANSWERED_SECONDS
+    def is_stalled(self) -> bool:
+        lasting = self.went_on - self.silent_since >= UNANSWERED_SECONDS
         return self.unanswered >= UNANSWERED_PACKETS and lasting
 
-    def answered(self, time: float) -> bool | None:
+    def answered(self) -> bool | None:
         """The outcome since the checkpoint before; None for a flow without traffic."""
-        if self.is_stalled(time):
+        if self.is_stalled():
             return False
         return True if self.progressed else None
 
@@ -198,16 +201,16 @@ class Observer:
         self._known, self._destroyed, self._newcomers_count = present, {}, True
         return self._judge(time)
 
-    def stalled(self, time: float) -> Iterator[Stalled]:
+    def stalled(self) -> Iterator[Stalled]:
         """The observed flows that are stalled now."""
         for flow in self._known.values():
-            if flow and flow.is_stalled(time):
+            if flow and flow.is_stalled():
                 yield Stalled(flow.entry.flow(), flow.silent_since)
 
-    def stalled_since(self, number: int, time: float) -> float | None:
+    def stalled_since(self, number: int) -> float | None:
         """Since when the observed flow of this conntrack id is stalled."""
         flow = self._known.get(number)
-        return flow.silent_since if flow and flow.is_stalled(time) else None
+        return flow.silent_since if flow and flow.is_stalled() else None
 
     def born(self, number: int) -> float | None:
         """When the observed flow of this conntrack id was first seen."""
@@ -234,7 +237,7 @@ class Observer:
             age = CHECKPOINTS[flow.done]
             if not flow.done:
                 births[flow.cell.epoch][flow.control] += 1
-            answered = flow.answered(time)
+            answered = flow.answered()
             if answered is not None and self._answers_count():
                 counts[OutcomeKind.ANSWERED, age, flow.cell][2 * flow.control + answered] += 1
             if age == ENDED_CHECKPOINT and self._ends_are_visible:
