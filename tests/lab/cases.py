@@ -25,8 +25,8 @@ from tests.lab.traffic import (
 from tests.lab.traffic.control import Traffic
 from tests.lab.wait import wait_for
 
-# New TCP connections a second, all families and hosts together; the emulated router
-# sustains several times as many.
+# New TCP connections a second, all families and hosts together. An emulated router with
+# two processors to itself sustains several times as many; on a busy machine it may not.
 RATE = 20.0
 ENDS = tuple((host, family) for host in ("lan1", "lan2") for family in (4, 6))
 # Longer than any step takes, so that a connection that resumes after it can prove it.
