@@ -2,8 +2,6 @@
 """The connection-table reader beside `conntrack -L`, over the same table, and its pauses.
 
 Run: python -m bench.conntrack_reader [--kernel 6.12]
-In the machine itself, in a network namespace of its own: unshare --net env LAB_ROUTER=1
-PYTHONPATH=daemon python -m bench.conntrack_reader
 """
 
 from __future__ import annotations
@@ -117,6 +115,8 @@ def inside() -> None:
     load_modules()
     run("sysctl", "-q", "net.netfilter.nf_conntrack_acct=1")
     run("sysctl", "-q", "net.netfilter.nf_conntrack_max=300000")
+    # The kernel refuses connections where too many share a bucket.
+    run("sysctl", "-q", "net.netfilter.nf_conntrack_buckets=65536")
     fill(0, SMALL)
     own = cpu(resource.RUSAGE_SELF, lambda: asyncio.run(classify(Filter())))
     marked = cpu(resource.RUSAGE_SELF, lambda: asyncio.run(classify(MARKED)))
