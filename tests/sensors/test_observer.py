@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ HARDWARE = ASSURED | OFFLOAD | HW_OFFLOAD
 STEP = 5.0
 
 
-def entry(number: int, *, control: bool = False, protocol: int = 6, **changes: object) -> Entry:
+def entry(number: int, *, control: bool = False, protocol: int = 6, **changes: Any) -> Entry:
     tuples = [
         FlowTuple("tcp", "192.168.1.2", "203.0.113.1", 1000 + number % 60000, 443),
         FlowTuple("tcp", "203.0.113.1", "203.0.113.2", 443, 1000 + number % 60000),
@@ -156,7 +157,7 @@ def test_a_flow_that_recovers_is_good() -> None:
     ],
 )
 def test_how_a_connection_ended_is_judged_at_sixty_seconds(
-    changes: dict[str, int], good: bool
+    changes: dict[str, Any], good: bool
 ) -> None:
     watch, flow = Watch(), entry(1)
     watch.look([flow])
