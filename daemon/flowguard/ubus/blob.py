@@ -232,7 +232,7 @@ class _Decoder:
             return None
         return self._number(kind, start, end)
 
-    def _number(self, kind: int, start: int, end: int) -> bool | int | float | None:
+    def _number(self, kind: int, start: int, end: int) -> Any:
         number = _NUMBERS.get(kind)  # type: ignore[call-overload]
         if number is None:
             raise BlobError(f"unknown type {kind}")
@@ -243,7 +243,7 @@ class _Decoder:
             return bool(value)
         if kind == Type.DOUBLE and not isfinite(value):
             return None
-        return value  # type: ignore[no-any-return]
+        return value
 
     def _text(self, start: int, end: int) -> str:
         data = self._data[start:end]

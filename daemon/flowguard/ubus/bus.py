@@ -28,6 +28,7 @@ class _Registration:
         self.register = register
         self.id: int | None = None
         self.error = ""
+        self.ended = False
 
 
 class Bus:
@@ -77,6 +78,7 @@ class Bus:
 
         def ended() -> None:
             registration.id = None
+            registration.ended = True
             self._wake.set()
 
         registration = self._add(
@@ -147,8 +149,11 @@ class Bus:
 
     async def _register(self, registration: _Registration, connection: Connection) -> None:
         error = ""
+        registration.ended = False
         try:
-            registration.id = await registration.register(connection)
+            given = await registration.register(connection)
+            # It may have ended before the answer got here.
+            registration.id = None if registration.ended else given
         except UbusError as refused:
             error = str(refused)
             # The reason for all of them alike is said once, when the connection is given up.

@@ -96,7 +96,7 @@ class Connection:
     async def lookup(
         self, pattern: str | None = None, timeout: float | None = DEFAULT_TIMEOUT
     ) -> list[ObjectInfo]:
-        """The objects of a path, or of a beginning followed by `*`; all that may be seen if None."""
+        """The objects of a path, or of a beginning followed by `*`; all when None."""
         body = text_attribute(Attribute.OBJECT_PATH, pattern) if pattern is not None else b""
         replies = await self._request(MessageType.LOOKUP, 0, body, timeout)
         return [_object_info(reply) for reply in replies]
@@ -290,8 +290,14 @@ class Connection:
         except BlobError:
             return
         served = self._served.get(asked.object_id or 0)
-        if served is not None:
-            served.asked(message, asked, self._link.send)
+        if served is None or asked.object_id is None:
+            return
+        served.asked(message, asked, self._link.send)
+        if message.kind == MessageType.UNSUBSCRIBE:
+            # A subscriber is there for one object and ends with it.
+            del self._served[asked.object_id]
+            body = id_attribute(Attribute.OBJECT_ID, asked.object_id)
+            self._link.send(Message(MessageType.REMOVE_OBJECT, self._next_sequence(), 0, body))
 
     def _ended(self, reason: str) -> None:
         self.lost.set_result(reason)

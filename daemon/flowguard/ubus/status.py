@@ -13,7 +13,7 @@ class UbusError(Exception):
     """
 
     def __init__(self, status: int, text: str = "") -> None:
-        name = str(status)
+        name = f"status {status}"
         if status in Status.__members__.values():
             status = Status(status)
             name = status.name.lower().replace("_", " ")
