@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from flowguard.ubus.blob import attribute, decode, encode
@@ -59,7 +59,7 @@ class RealUbusd:
             self._process.kill()
             await self._process.wait()
             self._process = None
-            os.unlink(self.path)
+            Path(self.path).unlink(missing_ok=True)
 
 
 @dataclass(eq=False)
@@ -105,8 +105,7 @@ class Broker:
             for client in self._clients.values():
                 client.writer.close()
             self._server = None
-            if os.path.exists(self.path):
-                os.unlink(self.path)
+            Path(self.path).unlink(missing_ok=True)
         while self._clients:
             await asyncio.sleep(0)
 
@@ -135,7 +134,7 @@ class Broker:
         if message.kind in (MessageType.DATA, MessageType.STATUS):
             self._answer(client, message)
             return
-        status = HANDLERS[message.kind](self, client, message, parse(message.body))
+        status = HANDLERS[MessageType(message.kind)](self, client, message, parse(message.body))
         if status is not None:
             client.send(
                 MessageType.STATUS, message.sequence, message.peer, id_attribute(A.STATUS, status)

@@ -18,7 +18,7 @@ from flowguard.ubus.wire import Status
 from tests.ubus.broker import Ubusd
 
 Use = Callable[[Connection, Connection], Awaitable[None]]
-ids = {"hour": Type.INT32, "name": Type.STRING}
+TIME = {"hour": Type.INT32, "name": Type.STRING}
 
 
 class Clock:
@@ -28,7 +28,7 @@ class Clock:
         self.callers: list[Caller] = []
         self.go = asyncio.Event()
         self.methods = {
-            "echo": Method(self._echo, ids),
+            "echo": Method(self._echo, TIME),
             "wait": Method(self._wait),
             "refuse": Method(self._refuse),
             "crash": Method(self._crash),
@@ -187,6 +187,7 @@ def test_too_many_calls_at_once_are_refused_and_later_ones_served(ubusd: Ubusd) 
         clock = Clock()
         clock_id = await server.add_object("clock", clock.methods)
         calls = [asyncio.create_task(client.call(clock_id, "wait")) for _ in range(64)]
+        await asyncio.sleep(0)
         assert await status_of(client.call(clock_id, "wait")) == Status.NO_MEMORY
         clock.go.set()
         assert await asyncio.gather(*calls) == [{"waited": True}] * 64
@@ -271,6 +272,7 @@ def test_the_sequence_numbers_run_round(ubusd: Ubusd) -> None:
         clock_id = await server.add_object("clock", clock.methods)
         client._sequence = (1 << 16) - 3
         slow = asyncio.create_task(client.call(clock_id, "wait"))
+        await asyncio.sleep(0)
         for n in range(8):
             assert await client.call(clock_id, "echo", {"n": n}) == {"n": n}
         clock.go.set()

@@ -213,7 +213,7 @@ class _Decoder:
         """Past the name, which is checked to lie within the attribute and to be terminated."""
         if last - first < _NAME_LENGTH.size:
             raise BlobError("name cut short")
-        (length,) = _NAME_LENGTH.unpack_from(self._data, first)
+        length = int(_NAME_LENGTH.unpack_from(self._data, first)[0])
         start = first + ((_NAME_LENGTH.size + length + 1 + 3) & ~3)
         if start > last or self._data[first + _NAME_LENGTH.size + length]:
             raise BlobError("name cut short")
@@ -232,13 +232,13 @@ class _Decoder:
             return None
         return self._number(kind, start, end)
 
-    def _number(self, kind: int, start: int, end: int) -> Any:
+    def _number(self, kind: int, start: int, end: int) -> bool | int | float | None:
         number = _NUMBERS.get(kind)  # type: ignore[call-overload]
         if number is None:
             raise BlobError(f"unknown type {kind}")
         if end - start != number.size:
             raise BlobError(f"number of {end - start} bytes where {number.size} belong")
-        (value,) = number.unpack_from(self._data, start)
+        value: bool | int | float = number.unpack_from(self._data, start)[0]
         if kind == Type.INT8:
             return bool(value)
         if kind == Type.DOUBLE and not isfinite(value):
