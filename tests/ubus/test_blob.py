@@ -154,6 +154,7 @@ def test_work_is_bounded_by_the_number_of_values() -> None:
         named(Type.STRING, b"v", b"\xff\0"),
         named(Type.STRING, b"v", b"a\0b\0"),
         named(Type.STRING, b"\xff", b"\0"),
+        named(Type.INT8, b"", bytes(1)),
         named(Type.INT8, b"v", bytes(2)),
         named(Type.INT16, b"v", bytes(1)),
         named(Type.INT32, b"v", bytes(8)),
@@ -179,7 +180,8 @@ def test_what_only_other_encoders_write_is_read() -> None:
 
 def test_replies_survive_odd_text() -> None:
     odd = named(Type.STRING, b"ssid\xff", b"caf\xe9\0") + named(Type.STRING, b"v", b"a\0b\0")
-    assert decode(odd, strict=False) == {"ssid\\xff": "caf\\xe9", "v": "a"}
+    odd += named(Type.INT8, b"", bytes(1))
+    assert decode(odd, strict=False) == {"": False, "ssid\\xff": "caf\\xe9", "v": "a"}
 
 
 @given(st.binary(max_size=200), st.booleans())

@@ -99,8 +99,9 @@ def decode(data: bytes, *, strict: bool = True) -> dict[str, Any]:
     """A table's content; BlobError when it is damaged, too deep or has too many values.
 
     Of two values of one name the last counts. NaN and infinities become None. Text that is not
-    UTF-8 or holds a NUL is an error; when not `strict`, bytes that are not UTF-8 become
-    backslash escapes and text ends at the NUL, so that one odd name does not cost a whole reply.
+    UTF-8 or holds a NUL and empty names are errors; when not `strict`, bytes that are not UTF-8
+    become backslash escapes, text ends at the NUL and names may be empty, so that one odd name
+    does not cost a whole reply.
     """
     return _Decoder(data, strict).table(0, len(data), DEPTH_LIMIT)
 
@@ -190,6 +191,8 @@ class _Decoder:
                 raise BlobError("value without a name in a table")
             value = self._value_start(first, last)
             (length,) = _NAME_LENGTH.unpack_from(self._data, first)
+            if not length and self._strict:
+                raise BlobError("value without a name in a table")
             name = self._text(first + _NAME_LENGTH.size, first + _NAME_LENGTH.size + length)
             found[name] = self._value(kind, value, last, depth - 1)
         return found
