@@ -26,6 +26,7 @@ from flowguard.ubus.serving import Caller, Method
 from tests.ubus.broker import Broker, RealUbusd, Ubusd
 
 BASE = "import asyncio, json, logging, sys, dataclasses"
+ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
 IMPORT = f"{BASE}; import flowguard.ubus.bus"
 HOLD = "; print('up', flush=True); sys.stdin.read()"
 STATUS: dict[str, Any] = {
@@ -41,7 +42,10 @@ STATUS: dict[str, Any] = {
 def pss(program: str) -> int:
     """Bytes, once the program has said that it is up."""
     process = subprocess.Popen(
-        [sys.executable, "-c", program + HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", program + HOLD],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     with process:
         assert process.stdin and process.stdout
@@ -88,6 +92,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.ubus")
     parser.add_argument("--calls", type=int, default=20_000)
     options = parser.parse_args()
+    pss(IMPORT)  # Compiles what is not yet compiled.
     added = sorted(pss(IMPORT) - pss(BASE) for _ in range(5))[2]
     print(f"import   PSS {added / 1024:+.0f} KiB over asyncio, json, logging and dataclasses")
     data = encode(STATUS)
