@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.fuzz_blobmsg import SEEDS, mutations
@@ -47,6 +47,7 @@ def named(kind: int, name: bytes, payload: bytes) -> bytes:
     return bytes(blob)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=6))
 def test_what_is_encoded_decodes_to_the_same(table: dict[str, Any]) -> None:
     assert decode(encode(table)) == table
@@ -184,6 +185,7 @@ def test_replies_survive_odd_text() -> None:
     assert decode(odd, strict=False) == {"": False, "ssid\\xff": "caf\\xe9", "v": "a"}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_decode_or_raise_the_one_error(data: bytes, strict: bool) -> None:
     try:

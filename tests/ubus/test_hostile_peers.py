@@ -145,8 +145,13 @@ def test_an_over_long_message_ends_the_connection() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"\xff" * 40, encode({"n": 1})[:-1], attribute(Type.STRING, b"x\0")],
-    ids=["garbage", "cut", "nameless"],
+    [
+        b"\xff" * 40,
+        encode({"n": 1})[:-1],
+        attribute(Type.STRING, b"x\0"),
+        encode({"n": "??"}).replace(b"??", b"\xff?"),
+    ],
+    ids=["garbage", "cut", "nameless", "not UTF-8"],
 )
 def test_damaged_arguments_are_refused_and_the_next_call_served(data: bytes) -> None:
     async def use(peer: Peer, connection: Connection) -> None:
@@ -168,6 +173,24 @@ def test_who_asks_for_no_reply_gets_none() -> None:
             invoke("echo", encode({"n": 2})),
         )
         assert parse((await peer.read()).body).data == encode({"n": 2})
+
+    facing(use)
+
+
+def test_a_notifier_that_waits_for_its_subscribers_is_answered() -> None:
+    async def use(peer: Peer, connection: Connection) -> None:
+        heard: list[str] = []
+        subscribing = asyncio.create_task(connection.subscribe("x", lambda n, _: heard.append(n)))
+        for _ in range(3):
+            asked = await peer.read()
+            given = id_attribute(A.OBJECT_ID, CLOCK)
+            ok = id_attribute(A.STATUS, 0)
+            await peer.write(Message(MessageType.DATA, asked.sequence, 0, given))
+            await peer.write(Message(MessageType.STATUS, asked.sequence, 0, ok))
+        assert await subscribing == CLOCK
+        await peer.write(invoke("strike", b""))
+        assert parse((await peer.read()).body).status == Status.OK
+        assert heard == ["strike"]
 
     facing(use)
 

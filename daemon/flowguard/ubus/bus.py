@@ -128,11 +128,15 @@ class Bus:
         try:
             await self._keep_registered(connection)
         finally:
+            lost = connection.lost.done()
             connection.close()
             self._connection = None
             for registration in self._registrations:
                 registration.id = None
-            self._say(connection.lost.result())
+            if lost:
+                self._say(connection.lost.result())
+            else:
+                self._reason = "stopped"
             self._announce()
 
     async def _keep_registered(self, connection: Connection) -> None:
