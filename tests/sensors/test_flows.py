@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from flowguard import conntrack
+from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, Filter, Flow, Look
 from flowguard.core.model import Device, FlowsSeen, FlowTuple, Level
 from flowguard.core.plan import Exclusion, OffloadSettings, Plan, plan
-from flowguard.offload import conntrack
-from flowguard.offload.conntrack import HW_OFFLOAD, OFFLOAD, Filter, Flow, Look
 from flowguard.sensors.flows import FlowCounter
 
 SETTINGS = OffloadSettings()

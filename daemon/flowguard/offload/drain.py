@@ -11,9 +11,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from flowguard import conntrack
 from flowguard.core.model import DrainProgress, FlowTuple
 from flowguard.host.clock import monotonic
-from flowguard.offload import conntrack, engines
+from flowguard.offload import engines
 
 TUPLES_SHOWN = 20
 TUPLES_RETURNED = 1000

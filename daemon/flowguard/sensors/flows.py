@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+from flowguard import conntrack
+from flowguard.conntrack import HW_OFFLOAD, IN_HARDWARE, IN_SOFTWARE, OFFLOAD, Filter, Flow
 from flowguard.core.model import FlowsSeen
 from flowguard.core.plan import Leave, Plan, Rule, SetMark, Table
-from flowguard.offload import conntrack
-from flowguard.offload.conntrack import HW_OFFLOAD, IN_HARDWARE, IN_SOFTWARE, OFFLOAD, Filter, Flow
 
 # The kernel asks the driver again about once a second; what lasts longer is a refusal.
 LASTING = 2.0

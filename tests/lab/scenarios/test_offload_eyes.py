@@ -7,8 +7,9 @@ import asyncio
 
 import pytest
 
+from flowguard import conntrack
 from flowguard.core.model import Level
-from flowguard.offload import conntrack, tables
+from flowguard.offload import tables
 from flowguard.offload.converge import ConvergeError
 from flowguard.offload.probe import probe
 from flowguard.offload.watch import TableWatch

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The connection-table reader beside `conntrack -L`, over the same table, and its pauses.
+
+Run: python -m bench.conntrack_reader [--kernel 6.12]
+In the machine itself, in a network namespace of its own: unshare --net env LAB_ROUTER=1
+PYTHONPATH=daemon python -m bench.conntrack_reader
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import resource
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from flowguard.conntrack import Filter, sweep
+from flowguard.conntrack.flow import encode_tuple
+from flowguard.conntrack.wire import CTA_MARK, CTA_STATUS, CTA_TIMEOUT, NEW, open_socket, request
+from flowguard.core.model import FlowTuple
+from flowguard.offload.nfnetlink import NESTED, NLM_F_CREATE, attribute
+from tests.lab.guest_python import guest_python
+from tests.lab.hosts import load_modules
+from tests.lab.kernel import DEFAULT_KERNEL, ensure_kernel
+from tests.lab.namespace import run
+from tests.lab.vm import Machine
+
+SMALL, LARGE = 50_000, 200_000
+GOAL_RATIO, GOAL_PAUSE = 2.0, 0.050
+ROUNDS = 5
+MARK = 0x8000
+MARKED = Filter(mark=MARK, mark_mask=MARK)
+SEEN_REPLY_ASSURED_CONFIRMED = 0xE
+ESTABLISHED = 3
+
+
+def fill(first: int, last: int) -> None:
+    """TCP connections number first to last; one in a hundred is marked."""
+    with open_socket() as opened:
+        for number in range(first, last):
+            opened.send(connection(number))
+            # A refusal would be queued here; nothing else is.
+    found = int(run("conntrack", "-C"))
+    if found < last:
+        sys.exit(f"only {found} of {last} connections could be made")
+
+
+def connection(number: int) -> bytes:
+    source, port = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1024 + number % 60000
+    original = FlowTuple("tcp", source, "198.51.100.1", port, 443)
+    state = attribute(1 | NESTED, attribute(1, bytes((ESTABLISHED,))))
+    body = encode_tuple(1, original)[1]
+    body += encode_tuple(2, FlowTuple("tcp", "198.51.100.1", source, 443, port))[1]
+    body += attribute(CTA_STATUS, struct.pack("!I", SEEN_REPLY_ASSURED_CONFIRMED))
+    body += attribute(CTA_TIMEOUT, struct.pack("!I", 7440)) + attribute(4 | NESTED, state)
+    body += attribute(CTA_MARK, struct.pack("!I", 0 if number % 100 else MARK))
+    return request(NEW, NLM_F_CREATE, socket.AF_INET, body)
+
+
+async def classify(wanted: Filter) -> int:
+    """A full sweep with the simplest of judgements; the number of connections."""
+    seen = silent = 0
+    async for batch in sweep(wanted):
+        for entry in batch:
+            seen += 1
+            silent += not entry.reply_packets
+    return seen
+
+
+def cpu(who: int, action: Callable[[], object]) -> float:
+    """User and system seconds of the quickest of several rounds."""
+    seconds = []
+    for _ in range(ROUNDS):
+        before = resource.getrusage(who)
+        action()
+        after = resource.getrusage(who)
+        user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+        seconds.append(user + system)
+    return min(seconds)
+
+
+def list_with_conntrack() -> None:
+    subprocess.run(["conntrack", "-L"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+async def longest_pause(wanted: Filter) -> float:
+    """The longest time that others on the loop had to wait during a sweep, in seconds."""
+    longest, last = 0.0, time.monotonic()
+    done = False
+
+    async def beat() -> None:
+        nonlocal longest, last
+        while not done:
+            await asyncio.sleep(0)
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+
+    beating = asyncio.create_task(beat())
+    await classify(wanted)
+    done = True
+    await beating
+    return longest
+
+
+def inside() -> None:
+    load_modules()
+    run("sysctl", "-q", "net.netfilter.nf_conntrack_acct=1")
+    run("sysctl", "-q", "net.netfilter.nf_conntrack_max=300000")
+    fill(0, SMALL)
+    own = cpu(resource.RUSAGE_SELF, lambda: asyncio.run(classify(Filter())))
+    marked = cpu(resource.RUSAGE_SELF, lambda: asyncio.run(classify(MARKED)))
+    theirs = cpu(resource.RUSAGE_CHILDREN, list_with_conntrack)
+    print(f"{SMALL} connections, CPU:")
+    print(f"    conntrack -L         {theirs:.3f} s")
+    print(f"    sweep                {own:.3f} s, ratio {own / theirs:.2f} (goal {GOAL_RATIO})")
+    print(f"    sweep, 1 % marked    {marked:.3f} s, ratio {marked / theirs:.2f}", flush=True)
+    fill(SMALL, LARGE)
+    print(f"{LARGE} connections, longest pause of the loop (goal {GOAL_PAUSE * 1e3:.0f} ms):")
+    for name, wanted in (("sweep", Filter()), ("sweep, 1 % marked", MARKED)):
+        pauses = sorted(asyncio.run(longest_pause(wanted)) for _ in range(3))
+        shown = ", ".join(f"{pause * 1e3:.1f}" for pause in pauses)
+        print(f"    {name:<20} {shown} ms", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench.conntrack_reader")
+    parser.add_argument("--kernel", default=DEFAULT_KERNEL)
+    options = parser.parse_args()
+    if os.environ.get("LAB_ROUTER"):
+        inside()
+        return 0
+    command = [*guest_python(), "-m", "bench.conntrack_reader"]
+    return Machine(ensure_kernel(options.kernel), limit=1800).run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The ends of connections, as the kernel announces them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+
+from flowguard.conntrack.bpf import attach, program
+from flowguard.conntrack.entry import Entry, parse
+from flowguard.conntrack.wire import DESTROY_GROUP, Filter
+from flowguard.offload.nfnetlink import NETLINK_NETFILTER, MalformedMessage
+
+# asm-generic/socket.h; the router architectures agree on it.
+SO_RCVBUFFORCE = 33
+# The kernel doubles it and charges about 1 KiB an event: two thousand fit.
+RECEIVE_BUFFER = 1 << 20
+# So many events are read before others on the loop get their turn.
+BURST = 64
+RECEIVE = 1 << 13
+
+log = logging.getLogger(__name__)
+
+
+class DestroyEvents:
+    """Hands on the DESTROY events of the connections that match, up to BURST at a time.
+
+    `ended` gets the final counters and TCP state; see Entry for what a timeout there says.
+    A connection without a mark has the mark 0. `lost` is called when the kernel dropped
+    events or one could not be read: only a sweep then tells which connections are left.
+    A connection made while nobody listened for any event may end without one
+    (net.netfilter.nf_conntrack_events=2).
+    """
+
+    def __init__(
+        self,
+        wanted: Filter,
+        ended: Callable[[list[Entry]], None],
+        lost: Callable[[], None],
+        receive_buffer: int = RECEIVE_BUFFER,
+    ) -> None:
+        """Listens on the running loop at once; raises OSError. `receive_buffer` in bytes."""
+        self._ended = ended
+        self._lost = lost
+        self._complained = False
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        try:
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
+            # Before the first event can come, so that there is none to filter again.
+            if not wanted.accepts_all:
+                attach(self._socket, program(wanted))
+            self._socket.bind((0, 1 << (DESTROY_GROUP - 1)))
+            self._loop.add_reader(self._socket, self._read)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _read(self) -> None:
+        entries: list[Entry] = []
+        lost = False
+        for _ in range(BURST):
+            try:
+                entries += parse(self._socket.recv(RECEIVE)).entries
+            except BlockingIOError:
+                break
+            except MalformedMessage as error:
+                lost = True
+                self._complain(error)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                lost = True
+        if entries:
+            self._ended(entries)
+        if lost:
+            self._lost()
+
+    def _complain(self, error: MalformedMessage) -> None:
+        if not self._complained:
+            self._complained = True
+            log.warning("a conntrack event could not be read: %s", error)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The connection-table reader at the kernel's own table and events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import closing
+
+from flowguard.conntrack import DestroyEvents, Entry, Filter, sweep
+from tests.lab.edge import Kernel
+from tests.lab.namespace import run
+
+OBSERVED = 0x8000
+MARKED = Filter(mark=OBSERVED, mark_mask=OBSERVED)
+CLOSE = 7
+TIMEOUT = 10.0
+
+
+def insert(port: int, mark: int, state: str = "ESTABLISHED", timeout: int = 600) -> None:
+    tcp = f"-p tcp -s 192.0.2.1 -d 198.51.100.2 --sport {port} --dport 443 --state {state}"
+    flags = f"-u SEEN_REPLY,ASSURED -t {timeout} -m {mark}"
+    run("conntrack", "-I", *tcp.split(), *flags.split())
+
+
+def delete(port: int) -> None:
+    run("conntrack", "-D", "-p", "tcp", "-s", "192.0.2.1", "--sport", str(port))
+
+
+async def entries(wanted: Filter) -> list[Entry]:
+    return [entry async for batch in sweep(wanted) for entry in batch]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(TIMEOUT):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def ports_of(found: list[Entry]) -> list[int]:
+    return sorted(entry.flow().original.source_port for entry in found)
+
+
+def test_sweep_finds_the_marked(kernel: Kernel) -> None:
+    insert(1001, OBSERVED | 1)
+    insert(1002, 1)
+    found = kernel.run(entries(MARKED))
+    assert ports_of(found) == [1001]
+    assert (found[0].mark, found[0].protocol, found[0].tcp_state) == (OBSERVED | 1, 6, 3)
+    assert found[0].timeout is not None and 500 < found[0].timeout <= 600
+
+
+def test_only_marked_connections_are_announced(kernel: Kernel) -> None:
+    async def ends() -> list[Entry]:
+        seen: list[Entry] = []
+        with closing(DestroyEvents(MARKED, seen.extend, lambda: None)):
+            insert(1001, 0)
+            insert(1002, 1)
+            insert(1003, OBSERVED | 2, "CLOSE")
+            before = await entries(MARKED)
+            for port in (1001, 1002, 1003):
+                delete(port)
+            await until(lambda: bool(seen))
+            assert [entry.key for entry in before] == [entry.key for entry in seen]
+            assert [entry.id for entry in before] == [entry.id for entry in seen]
+        return seen
+
+    seen = kernel.run(ends())
+    assert ports_of(seen) == [1003]
+    assert (seen[0].mark, seen[0].tcp_state) == (OBSERVED | 2, CLOSE)
+    assert seen[0].timeout is not None, "it was killed"
+
+
+def test_expiry_is_told_from_removal(kernel: Kernel) -> None:
+    async def end() -> Entry:
+        seen: list[Entry] = []
+        with closing(DestroyEvents(MARKED, seen.extend, lambda: None)):
+            insert(1001, OBSERVED, timeout=1)
+            async with asyncio.timeout(TIMEOUT):
+                # A walk over the table ends what has expired.
+                while not seen:
+                    await entries(Filter())
+                    await asyncio.sleep(0.05)
+        return seen[0]
+
+    assert kernel.run(end()).timeout is None
+
+
+def test_lost_events_are_reported(kernel: Kernel) -> None:
+    async def losses() -> int:
+        lost: list[None] = []
+        seen: list[Entry] = []
+        events = DestroyEvents(MARKED, seen.extend, lambda: lost.append(None), receive_buffer=2048)
+        with closing(events):
+            for port in range(2000, 2040):
+                insert(port, OBSERVED)
+            # The loop does not turn meanwhile, so nobody reads.
+            run("conntrack", "-F")
+            await until(lambda: bool(lost))
+        assert len(seen) < 40
+        return len(lost)
+
+    assert kernel.run(losses()) > 0
