@@ -45,6 +45,7 @@ from flowguard.offload.converge import Converger
 from flowguard.offload.nfnetlink import MalformedMessage, Nftables
 from flowguard.offload.tables import foreign_flowtables
 from flowguard.offload.watch import TableWatch
+from flowguard.sensors.engine import EngineWatch
 from flowguard.sensors.flows import FlowCounter
 from flowguard.sensors.kmsg import KmsgSensor
 from flowguard.sensors.links import LinkWatch
@@ -98,6 +99,7 @@ class Service:
         self.convergence = Convergence(self._converger, self.feed)
         self.devices = Devices(self._nftables, self.feed)
         self._flow_counter = FlowCounter()
+        self._engine_watch = EngineWatch()
         self._kmsg: KmsgSensor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -164,6 +166,7 @@ class Service:
         while True:
             if self.convergence.plan != NOTHING:
                 await self.look_at_flows()
+                await self._look_at_engine()
             if self._kmsg:
                 self._kmsg_position.save(self._kmsg.handled)
             await asyncio.sleep(FLOWS_SECONDS)
@@ -175,6 +178,17 @@ class Service:
             self.sensors["flows"] = "ok"
         except (OSError, MalformedMessage) as error:
             self.sensors["flows"] = f"flows cannot be counted: {error}"
+
+    async def _look_at_engine(self) -> None:
+        try:
+            seen = await self._engine_watch.look(monotonic(), self.state.epoch)
+        except (OSError, MalformedMessage) as error:
+            self.sensors["engine"] = f"the engine cannot be compared: {error}"
+            return
+        available = self._engine_watch.available
+        self.sensors["engine"] = "ok" if available else "not available: no engine to look into"
+        if seen and (seen.orphan_count or seen.half_bound_count):
+            self.feed(seen)
 
     def _start_kmsg(self) -> KmsgSensor:
         self._kmsg = KmsgSensor(self._rules, self._on_fault, after=self._kmsg_position.load())

@@ -29,8 +29,8 @@ from typing import TextIO
 from flowguard.core.model import FlowTuple
 
 LINE = re.compile(
-    r"[0-9a-f]+ ([A-Z]{3}) .*?\borig=(\S+?)->(\S+)(?: new=(\S+?)->(\S+))?"
-    r"(?:.*? ib1=([0-9a-f]+))?(?:.*? packets=([0-9]+))?"
+    r"[0-9a-f]+ ([A-Z]{3})(?: +[^ ]+)*? orig=([^- ]+)->([^ ]+)(?: new=([^- ]+)->([^ ]+))?"
+    r"(?:(?: [^ ]+)*? ib1=([0-9a-f]+))?(?:(?: [^ ]+)*? packets=([0-9]+))?"
 )
 BOUND = "BND"
 UDP = 1 << 30  # MTK_FOE_IB1_UDP
