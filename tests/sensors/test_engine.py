@@ -211,7 +211,8 @@ def test_a_connection_that_was_opened_from_the_other_side_is_known(router: Route
     router.bind(1)
     router.look(0)
     known = router.connections.pop(1)
-    router.connections[2] = known._replace(key=known.reply_key, reply_key=known.key, status=0)
+    other = connection(2, 0, TCP)
+    router.connections[2] = other._replace(key=known.reply_key)
     assert [router.counts(time)[0] for time in (10, 50, 90)] == [0, 0, 0]
 
 
