@@ -20,6 +20,7 @@ from flowguard.sensors.observer import (
     CLOSE,
     ESTABLISHED,
     LIMIT,
+    SEEN_REPLY,
     TIME_WAIT,
     Observer,
     ends_are_visible_in,
@@ -249,6 +250,14 @@ def test_unanswered_handshakes_and_other_protocols_are_left_out() -> None:
         watch.look([entry(1, status=0), entry(2, protocol=47)])
     assert not watch.counts().total
     assert watch.judged[-1].observed == 0
+
+
+def test_udp_need_not_be_assured() -> None:
+    watch, flow = Watch(), entry(1, protocol=17, status=SEEN_REPLY | OFFLOAD | HW_OFFLOAD)
+    for _ in range(4):
+        watch.look([flow, entry(2, protocol=17, status=0)])
+        flow = moved(flow, 5, 0)
+    assert watch.counts() == Counts(treated_failed=1)
 
 
 def test_more_flows_than_the_limit_are_not_followed() -> None:

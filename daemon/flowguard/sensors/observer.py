@@ -29,7 +29,10 @@ UNANSWERED_SECONDS = 4.0
 # More flows are never followed; those beyond are left out of both arms alike.
 LIMIT = 12_000
 
-ASSURED = 1 << 2  # IPS_ASSURED
+# The status that makes a flow one to be judged. UDP is assured only after two seconds in
+# the slow path (nf_conntrack_proto_udp.c), where no offloaded flow stays so long.
+SEEN_REPLY, ASSURED = 1 << 1, 1 << 2
+ANSWERED_ONCE = {socket.IPPROTO_TCP: ASSURED, socket.IPPROTO_UDP: SEEN_REPLY}
 # enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h
 ESTABLISHED, LAST_ACK, TIME_WAIT, CLOSE = 3, 6, 7, 8
 # nf_flow_table leaves a connection that was reset so many seconds, in state ESTABLISHED.
@@ -185,7 +188,7 @@ class Observer:
                     self._follow(flow, entry, time)
             elif not self._newcomers_count or len(present) >= LIMIT:
                 flow = None
-            elif entry.status & ASSURED and entry.protocol in PROTOCOLS:
+            elif entry.status & ANSWERED_ONCE.get(entry.protocol, 0):
                 flow = self._newborn(entry, time)
             else:
                 continue
