@@ -149,6 +149,14 @@ def test_a_flow_that_recovers_is_good() -> None:
     assert watch.counts() == Counts(treated_good=1)
 
 
+def test_packets_that_are_just_on_their_way_are_no_failure() -> None:
+    watch, flow = Watch(), entry(1)
+    for moves in ((1, 1), (1, 1), (9, 0), (0, 0)):
+        watch.look([flow])
+        flow = moved(flow, *moves)
+    assert watch.counts() == Counts(treated_good=1)
+
+
 @pytest.mark.parametrize(
     ("changes", "good"),
     [
