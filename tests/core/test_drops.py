@@ -265,7 +265,7 @@ def test_a_hold_off_does_not_end_before_its_trial() -> None:
 
 def test_a_change_of_levels_begins_the_evidence_anew() -> None:
     told = story()
-    for _ in range(4):
+    for _ in range(2):
         judged(told, row(BAD, told.state.epoch))
     assert told.state.detector.value > 0
     before = told.state.epoch
