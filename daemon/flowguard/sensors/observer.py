@@ -173,7 +173,7 @@ class Observer:
     def destroyed(self, entries: Iterable[Entry]) -> None:
         """Connections that ended between two looks, with their last counters and state."""
         for entry in entries:
-            if entry.id in self._known:
+            if self._known.get(entry.id):
                 if entry.tcp_state == ESTABLISHED and entry.timeout is None:
                     entry = entry._replace(timeout=0)  # It expired in the time after a reset.
                 self._destroyed[entry.id] = entry
