@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import re
+
 from flowguard.core.model import FlowTuple
-from tests.lab.capture import Engine, tracked_connections
+from flowguard.service import FLOWS_SECONDS
+from tests.lab.capture import Engine, entries_per_flow, hardware_flows, tracked_connections
 from tests.lab.daemon import Daemon, all_on
+from tests.lab.hosts import LAN2
 from tests.lab.namespace import run
 from tests.lab.traffic import Datagrams, Downloads, KeepAlives, Requests
 from tests.lab.traffic.control import Traffic
@@ -20,21 +24,17 @@ def on_hardware(daemon: Daemon) -> None:
     daemon.start().wait_for_levels(all_on("hardware"))
 
 
-def wait_until_looked(daemon: Daemon, traffic: Traffic, flows: int) -> None:
-    """Wait until these flows, which are in hardware, and the engine were looked at."""
-    wait_for_count(daemon, flows)
-    # The engine is looked at after the flows are counted: the next count shows that it was.
-    traffic.start(KeepAlives(host="lan2")).wait_until_flowing()
-    wait_for_count(daemon, flows + 1)
+def wait_until_looked(daemon: Daemon, flows: int) -> None:
+    """Wait until the engine was compared with these flows, which are on their way to it."""
+    wait_for(lambda: hardware_flows() >= flows, f"{flows} flows in hardware")
+    wait_for_a_look(daemon)
     assert daemon.status()["sensors"]["engine"] == "ok"
 
 
-def wait_for_count(daemon: Daemon, flows: int) -> None:
-    wait_for(
-        lambda: (daemon.status()["flows"]["hardware"] or 0) >= flows,
-        f"a count of {flows} flows in hardware",
-        state=daemon.status,
-    )
+def wait_for_a_look(daemon: Daemon) -> None:
+    """A look that finds nothing leaves no trace, but within two turns there is a whole one."""
+    since = daemon.status()["time"]
+    wait_for(lambda: daemon.status()["time"] > since + 2 * FLOWS_SECONDS, "two turns", 60, 1.0)
 
 
 def delete_connection(flow: FlowTuple) -> None:
@@ -51,14 +51,15 @@ def test_an_engine_that_keeps_what_the_kernel_forgot_is_stepped_down(
     kept = traffic.start(Downloads(count=3, host="lan2"))
     lost.wait_until_flowing()
     kept.wait_until_flowing()
-    wait_until_looked(daemon, traffic, FLOWS + 3)
+    wait_until_looked(daemon, FLOWS + 3)
     lost.stop(prove=False)
     doomed = [c.original for c in tracked_connections() if c.original.protocol == "udp"]
+    entries = FLOWS * entries_per_flow()
     with engine.fault(forget_destroy=1):
         before = engine.counter("destroy")
         for flow in doomed:
             delete_connection(flow)
-        wait_for(lambda: engine.counter("destroy") >= before + FLOWS, "the kernel to forget")
+        wait_for(lambda: engine.counter("destroy") >= before + entries, "the kernel to forget")
     assert not [c for c in tracked_connections() if c.original in doomed]
     seconds = wait_for(
         lambda: daemon.levels() == all_on("software"), "the step", 90, 0.5, daemon.status
@@ -68,11 +69,13 @@ def test_an_engine_that_keeps_what_the_kernel_forgot_is_stepped_down(
     decisions = [d for d in status["decisions"] if d["to"] == "software"]
     assert len(decisions) == 3
     for decision in decisions:
-        assert f"engine-orphans: {FLOWS} flows in the engine" in decision["reason"]
+        # A look may come between the deletions, and then knows the first ones for longer.
+        assert re.search("engine-orphans: [3-6] flows in the engine", decision["reason"])
         assert any(str(flow) in decision["evidence"] for flow in doomed)
     # Nobody removes them, and they are not held against anybody twice.
-    assert len(engine.bound()) >= FLOWS
-    assert {device["strikes"] for device in status["devices"]} == {1}
+    wait_for_a_look(daemon)
+    assert len(engine.bound()) == entries
+    assert {device["strikes"] for device in daemon.status()["devices"]} == {1}
     assert not kept.stop().lost
 
 
@@ -88,12 +91,13 @@ def test_busy_and_ending_flows_are_no_evidence(
     vanishing = traffic.start(Datagrams(count=5, host="lan2"))
     steady.wait_until_flowing()
     vanishing.wait_until_flowing()
-    wait_until_looked(daemon, traffic, 20)
+    wait_until_looked(daemon, 20)
     many = traffic.start(Requests(per_second=8, count=600))
     vanishing.stop(prove=False)
-    # Deleted and rightly forgotten by the engine too; the next packet makes a new one.
-    for connection in tracked_connections():
-        delete_connection(connection.original)
+    # Deleted, and rightly forgotten by the engine too.
+    for flow in (c.original for c in tracked_connections()):
+        if flow.protocol == "udp" and flow.source == LAN2.host4:
+            delete_connection(flow)
     wait_for(lambda: len(many.report().completed) >= 600, "600 requests", 180, 1.0, many.report)
     status = daemon.status()
     assert status["sensors"]["engine"] == "ok"
