@@ -177,6 +177,23 @@ def test_how_a_connection_ended_is_judged_at_sixty_seconds(
     assert watch.counts(OutcomeKind.ENDED, 60) == wanted
 
 
+def test_who_gives_up_after_a_minute_is_judged_later_and_only_once() -> None:
+    watch, flow = Watch(), entry(1)
+    for _ in range(20):
+        watch.look([flow])
+        flow = moved(flow, 1, 1)  # Both ends repeat what the other does not hear.
+    closed = flow._replace(status=ASSURED, tcp_state=CLOSE)
+    for number in range(40):
+        watch.look([closed] if number < 2 else [])
+    assert not watch.counts(OutcomeKind.ENDED, 60).total
+    assert watch.counts(OutcomeKind.ENDED, 240) == Counts(treated_failed=1)
+    watch = Watch()
+    for _ in range(60):
+        watch.look([closed])
+    assert watch.counts(OutcomeKind.ENDED, 60) == Counts(treated_failed=1)
+    assert not watch.counts(OutcomeKind.ENDED, 240).total
+
+
 def test_a_reset_that_only_the_destroy_event_shows() -> None:
     watch, flow = Watch(), entry(1)
     watch.look([flow])

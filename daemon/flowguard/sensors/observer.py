@@ -20,8 +20,8 @@ from flowguard.core.evidence import Counts
 from flowguard.core.model import Births, Family, FlowsJudged, OutcomeKind, Outcomes, Protocol
 
 CHECKPOINTS = (15, 60, 240)
-# The age at which it is asked how a connection ended: late enough for people to give up.
-ENDED_CHECKPOINT = 60
+# The ages at which it is asked how a connection ended: late enough for programs to give up.
+ENDED_CHECKPOINTS = (60, 240)
 # One packet may be on its way, two may be the last acknowledgement and the end.
 UNANSWERED_PACKETS = 3
 # So long must the silence have lasted (seconds): longer than counters may lag behind.
@@ -69,6 +69,7 @@ class _Observed:
         "cell",
         "control",
         "done",
+        "end_told",
         "entry",
         "forth",
         "offloaded",
@@ -83,6 +84,7 @@ class _Observed:
         self.control = control
         self.born = time
         self.done = 0  # checkpoints passed
+        self.end_told = False
         # The handshake alone proves no way through: it never meets the engine.
         handshake = 1 if cell.protocol is Protocol.TCP else 0
         self.progressed = entry.reply_packets > handshake
@@ -240,9 +242,10 @@ class Observer:
             answered = flow.answered(time)
             if answered is not None and self._answers_count():
                 counts[OutcomeKind.ANSWERED, age, flow.cell][2 * flow.control + answered] += 1
-            if age == ENDED_CHECKPOINT and self._ends_are_visible:
+            if self._ends_are_visible and age in ENDED_CHECKPOINTS and not flow.end_told:
                 ended = flow.ended()
                 if ended is not None:
+                    flow.end_told = True
                     counts[OutcomeKind.ENDED, age, flow.cell][2 * flow.control + ended] += 1
             flow.done += 1
             flow.progressed = False
