@@ -50,6 +50,7 @@ from flowguard.offload.nfnetlink import MalformedMessage, Nftables
 from flowguard.offload.sysctls import min_packets_problem
 from flowguard.offload.tables import foreign_flowtables
 from flowguard.offload.watch import TableWatch
+from flowguard.sensors.engine import EngineWatch
 from flowguard.sensors.flows import FlowCounter
 from flowguard.sensors.kmsg import KmsgSensor
 from flowguard.sensors.links import LinkWatch
@@ -108,6 +109,7 @@ class Service:
             self.feed, lambda: self.state.trial is not None, self._takes_none
         )
         self._asked = Converge(())
+        self._engine_watch = EngineWatch()
         self._kmsg: KmsgSensor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -186,6 +188,7 @@ class Service:
         while True:
             if self.convergence.plan != NOTHING:
                 await self.look_at_flows()
+                await self._look_at_engine()
             if self._kmsg:
                 self._kmsg_position.save(self._kmsg.handled)
             await asyncio.sleep(FLOWS_SECONDS)
@@ -205,6 +208,17 @@ class Service:
         if problem and self.sensors.get("counters") != problem:
             log.error("%s", problem)
         self.sensors["counters"] = problem or "ok"
+
+    async def _look_at_engine(self) -> None:
+        try:
+            seen = await self._engine_watch.look(monotonic(), self.state.epoch)
+        except (OSError, MalformedMessage) as error:
+            self.sensors["engine"] = f"the engine cannot be compared: {error}"
+            return
+        available = self._engine_watch.available
+        self.sensors["engine"] = "ok" if available else "not available: no engine to look into"
+        if seen and (seen.orphan_count or seen.half_bound_count):
+            self.feed(seen)
 
     def _start_kmsg(self) -> KmsgSensor:
         self._kmsg = KmsgSensor(self._rules, self._on_fault, after=self._kmsg_position.load())

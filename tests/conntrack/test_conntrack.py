@@ -201,9 +201,14 @@ def shown(draw: st.DrawFn) -> tuple[Entry, Flow, bytes]:
     wide, counted = draw(st.booleans()), draw(st.booleans())
     counter = st.integers(0, (1 << (64 if wide else 32)) - 1) if counted else st.just(0)
     entry = Entry(
-        *(draw(numbers) for _ in range(3)),
+        draw(numbers),
+        draw(numbers),
+        draw(numbers),
         PROTOCOLS[flow.original.protocol],
-        *(draw(counter) for _ in range(4)),
+        draw(counter),
+        draw(counter),
+        draw(counter),
+        draw(counter),
         counted,
         draw(st.none() | st.integers(0, 255)),
         draw(st.none() | numbers),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from flowguard.core.evidence import ACT, Counts
@@ -27,6 +29,7 @@ from flowguard.core.model import (
     Severity,
     Started,
     Tick,
+    WantedChanged,
 )
 from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS
 from tests.core.test_policy import Story
@@ -238,6 +241,7 @@ def test_an_exoneration_puts_an_older_verdict_back() -> None:
     "seen",
     [
         CrossoverSeen(0, stalled=0, revived=0, trying=0, ended=True),
+        CrossoverSeen(0, stalled=9, revived=0, trying=3, ended=True),
         CrossoverSeen(0, stalled=9, revived=1, trying=2, ended=True),
         CrossoverSeen(0, stalled=9, revived=3, trying=5, ended=True),
     ],
@@ -248,6 +252,28 @@ def test_too_few_or_mixed_flows_leave_the_conviction(seen: CrossoverSeen) -> Non
     told.on(CrossoverSeen(at, seen.stalled, seen.revived, seen.trying, ended=True))
     assert last(told).reason.startswith("convicted by the arms alone")
     assert told.levels()["wan"] is Level.SOFTWARE
+
+
+def test_a_hold_off_does_not_end_before_its_trial() -> None:
+    told = drained(until_the_step(story(replace(SETTINGS, hold_off=20)), row(BAD, 0)))
+    told.on(Tick(told.state.time + 60))
+    assert told.state.trial and told.levels()["wan"] is Level.SOFTWARE
+    told.on(CrossoverSeen(told.state.time + 1, stalled=4, revived=4, trying=0))
+    told.on(Tick(told.state.time + 1))
+    assert told.levels()["wan"] is Level.HARDWARE
+
+
+def test_a_change_of_levels_begins_the_evidence_anew() -> None:
+    told = story()
+    for _ in range(2):
+        judged(told, row(BAD, told.state.epoch))
+    assert told.state.detector.value > 0
+    before = told.state.epoch
+    told.on(WantedChanged(told.state.time, Level.SOFTWARE)).on(Converged(told.state.time))
+    assert told.state.detector.value == 0
+    for _ in range(60):
+        judged(told, row(BAD, before))
+    assert told.state.detector.value == 0
 
 
 def test_a_trial_that_nobody_watches_ends_by_itself() -> None:

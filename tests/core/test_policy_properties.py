@@ -19,6 +19,7 @@ from flowguard.core.model import (
     Device,
     DevicesChanged,
     DrainProgress,
+    EngineSeen,
     Event,
     Family,
     Fault,
@@ -111,6 +112,14 @@ later_events = st.one_of(
         st.integers(0, 9),
         st.booleans(),
     ),
+    st.builds(
+        EngineSeen,
+        times,
+        st.just(("tcp a -> b",)),
+        st.integers(0, 9),
+        st.just(("tcp c -> d",)),
+        st.integers(0, 9),
+    ),
     st.builds(Tick, times),
 )
 
@@ -161,7 +170,9 @@ def test_every_change_of_level_is_decided_with_a_reason(history: list[Event]) ->
             if level is not before.level_of(name):
                 assert decided[name].after is level
                 assert decided[name].reason
-                if level.rank < before.level_of(name).rank and isinstance(event, FaultSeen):
+                if level.rank < before.level_of(name).rank and isinstance(
+                    event, FaultSeen | EngineSeen
+                ):
                     assert decided[name].evidence
 
 

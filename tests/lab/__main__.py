@@ -18,7 +18,7 @@ from tests.lab.kernel import DEFAULT_KERNEL, SUITES, LabError, ensure_kernel
 from tests.lab.vm import Machine
 
 SCENARIOS = Path(__file__).with_name("scenarios")
-LIMIT_SECONDS = 40 * 60
+LIMIT_SECONDS = 70 * 60
 NO_TESTS_COLLECTED = 5
 MARKS = ("not breaks_kernel", "breaks_kernel")
 QUICK = " and not slow"

@@ -25,14 +25,14 @@ from tests.lab.traffic import (
 from tests.lab.traffic.control import Traffic
 from tests.lab.wait import wait_for
 
-# New TCP connections a second, all families and hosts together; the emulated router
-# sustains several times as many.
+# New TCP connections a second, all families and hosts together. An emulated router with
+# two processors to itself sustains several times as many; on a busy machine it may not.
 RATE = 20.0
 ENDS = tuple((host, family) for host in ("lan1", "lan2") for family in (4, 6))
 # Longer than any step takes, so that a connection that resumes after it can prove it.
 PATIENCE = 600.0
 # As long as it takes for those that were struck at its start to be judged twice.
-TROUBLE_SECONDS = 65.0
+TROUBLE_SECONDS = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,16 @@ class Fault:
 
 
 FAULTS = (
-    Fault("all flows", {"blackhole_flows": 100}),
+    Fault("all flows", {"blackhole_flows": 100}, slow=True),
     Fault("half of the flows", {"blackhole_flows": 50}),
     Fault("a fifth of the flows", {"blackhole_flows": 20}, slow=True),
     Fault("one flow in twenty", {"blackhole_flows": 5}, slow=True),
-    Fault("replies only", {"blackhole_packets": 100, "blackhole_direction": "reply"}),
+    Fault("replies only", {"blackhole_packets": 100, "blackhole_direction": "reply"}, slow=True),
     Fault("IPv6 only", {"blackhole_packets": 100, "blackhole_family": 6}, named=("ipv6",)),
     Fault("UDP only", {"blackhole_packets": 100, "blackhole_protocol": 17}, named=("udp",)),
-    Fault("large frames only", {"blackhole_packets": 100, "blackhole_min_frame": 1000}),
+    Fault("large frames only", {"blackhole_packets": 100, "blackhole_min_frame": 1000}, slow=True),
     Fault("after 4000 bytes", {"blackhole_packets": 100, "blackhole_after_bytes": 4000}),
-    Fault("wrong address", {"corrupt_nat": "address"}),
+    Fault("wrong address", {"corrupt_nat": "address"}, slow=True),
     Fault(
         "one pair of two",
         {"blackhole_packets": 100, "blackhole_port": "lan1"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from flowguard.sensors.observer import (
     CLOSE,
     ESTABLISHED,
     LIMIT,
+    SEEN_REPLY,
     TIME_WAIT,
     Observer,
     ends_are_visible_in,
@@ -29,7 +31,7 @@ HARDWARE = ASSURED | OFFLOAD | HW_OFFLOAD
 STEP = 5.0
 
 
-def entry(number: int, *, control: bool = False, protocol: int = 6, **changes: object) -> Entry:
+def entry(number: int, *, control: bool = False, protocol: int = 6, **changes: Any) -> Entry:
     tuples = [
         FlowTuple("tcp", "192.168.1.2", "203.0.113.1", 1000 + number % 60000, 443),
         FlowTuple("tcp", "203.0.113.1", "203.0.113.2", 443, 1000 + number % 60000),
@@ -166,6 +168,14 @@ def test_a_flow_that_recovers_is_good() -> None:
     assert watch.counts() == Counts(treated_good=1)
 
 
+def test_packets_that_are_just_on_their_way_are_no_failure() -> None:
+    watch, flow = Watch(), entry(1)
+    for moves in ((1, 1), (1, 1), (9, 0), (0, 0)):
+        watch.look([flow])
+        flow = moved(flow, *moves)
+    assert watch.counts() == Counts(treated_good=1)
+
+
 @pytest.mark.parametrize(
     ("changes", "good"),
     [
@@ -175,7 +185,7 @@ def test_a_flow_that_recovers_is_good() -> None:
     ],
 )
 def test_how_a_connection_ended_is_judged_at_sixty_seconds(
-    changes: dict[str, int], good: bool
+    changes: dict[str, Any], good: bool
 ) -> None:
     watch, flow = Watch(), entry(1)
     watch.look([flow])
@@ -184,6 +194,23 @@ def test_how_a_connection_ended_is_judged_at_sixty_seconds(
         watch.look()
     wanted = Counts(treated_good=1) if good else Counts(treated_failed=1)
     assert watch.counts(OutcomeKind.ENDED, 60) == wanted
+
+
+def test_who_gives_up_after_a_minute_is_judged_later_and_only_once() -> None:
+    watch, flow = Watch(), entry(1)
+    for _ in range(20):
+        watch.look([flow])
+        flow = moved(flow, 1, 1)  # Both ends repeat what the other does not hear.
+    closed = flow._replace(status=ASSURED, tcp_state=CLOSE)
+    for number in range(40):
+        watch.look([closed] if number < 2 else [])
+    assert not watch.counts(OutcomeKind.ENDED, 60).total
+    assert watch.counts(OutcomeKind.ENDED, 240) == Counts(treated_failed=1)
+    watch = Watch()
+    for _ in range(60):
+        watch.look([closed])
+    assert watch.counts(OutcomeKind.ENDED, 60) == Counts(treated_failed=1)
+    assert not watch.counts(OutcomeKind.ENDED, 240).total
 
 
 def test_a_reset_that_only_the_destroy_event_shows() -> None:
@@ -267,6 +294,14 @@ def test_unanswered_handshakes_and_other_protocols_are_left_out() -> None:
         watch.look([entry(1, status=0), entry(2, protocol=47)])
     assert not watch.counts().total
     assert watch.judged[-1].observed == 0
+
+
+def test_udp_need_not_be_assured() -> None:
+    watch, flow = Watch(), entry(1, protocol=17, status=SEEN_REPLY | OFFLOAD | HW_OFFLOAD)
+    for _ in range(4):
+        watch.look([flow, entry(2, protocol=17, status=0)])
+        flow = moved(flow, 5, 0)
+    assert watch.counts() == Counts(treated_failed=1)
 
 
 def test_more_flows_than_the_limit_are_not_followed() -> None:

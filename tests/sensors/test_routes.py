@@ -127,7 +127,7 @@ def test_whatever_comes_is_an_index_none_or_a_plain_error(kind: int, body: bytes
 
 def test_answers_are_kept_for_a_minute(routes: Routes, clock: Clock) -> None:
     assert routes.device_of("127.0.0.1") == "lo"
-    routes._socket.close()  # From now on nothing can be asked.
+    routes.close()  # From now on nothing can be asked.
     assert routes.device_of("127.0.0.1") == "lo"
     clock.time += 59
     assert routes.device_of("127.0.0.1") == "lo"
@@ -137,7 +137,7 @@ def test_answers_are_kept_for_a_minute(routes: Routes, clock: Clock) -> None:
 
 def test_forgetting_asks_again(routes: Routes) -> None:
     assert routes.device_of("127.0.0.1") == "lo"
-    routes._socket.close()
+    routes.close()
     routes.forget()
     assert routes.device_of("127.0.0.1") is None
 
@@ -145,7 +145,7 @@ def test_forgetting_asks_again(routes: Routes) -> None:
 def test_the_oldest_answer_makes_room(routes: Routes) -> None:
     for number in range(ENTRIES + 1):
         assert routes.device_of(f"127.1.{number >> 8}.{number & 255}") == "lo"
-    routes._socket.close()
+    routes.close()
     assert routes.device_of("127.1.0.1") == "lo"
     assert routes.device_of("127.1.0.0") is None
 

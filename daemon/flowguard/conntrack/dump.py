@@ -23,7 +23,7 @@ from flowguard.offload.nfnetlink import (
 )
 
 ATTEMPTS = 5
-# The kernel fills at most 32 KiB of it, some 150 connections.
+# The kernel fills at most 32 KiB of it, some 110 connections.
 RECEIVE = 1 << 15
 
 
@@ -65,7 +65,7 @@ async def _look_once(wanted: Filter, limit: int) -> Look:
 
 
 async def sweep(wanted: Filter) -> AsyncGenerator[list[Entry], None]:
-    """The connections that match, some 150 at a time so that the loop gets its turns.
+    """The connections that match, some 110 at a time so that the loop gets its turns.
 
     Raises OSError, MalformedMessage, and DumpInterrupted when the rest is not to be
     trusted; what came before then is right as far as it goes.

@@ -11,6 +11,7 @@ from flowguard.core.model import (
     Decided,
     Decision,
     Device,
+    EngineSeen,
     Fault,
     FaultClass,
     Level,
@@ -27,6 +28,10 @@ _IN_THE_KERNEL = {
     FaultClass.LOCKUP_OR_STALL,
 }
 REFUSED = "refused"
+# Two could be a race with the kernel's workers; three flows that lie on for long are not.
+ENGINE_ORPHANS = 3
+ENGINE_HALF_BOUND = 3
+ENGINE_SHOWN = 3
 
 
 def on_fault(state: State, fault: Fault) -> tuple[State, list[Command]]:
@@ -45,6 +50,43 @@ def on_refusal(state: State, name: str, error: str) -> tuple[State, list[Command
     """The kernel or the driver would not take this device at its level."""
     level = state.level_of(name)
     return convict(state, name, level.below, f"{level} offload was refused", REFUSED, error)
+
+
+def on_engine(state: State, event: EngineSeen) -> tuple[State, list[Command]]:
+    """The engine's table contradicts connection tracking: a fault of its driver.
+
+    Entries name no device, so all that are on hardware are concerned. During a drain
+    entries are leaving, and what they look like then says nothing.
+    """
+    if event.orphan_count >= ENGINE_ORPHANS:
+        rule, flows = "engine-orphans", event.orphans
+        what = f"{event.orphan_count} flows in the engine without a connection"
+    elif event.half_bound_count >= ENGINE_HALF_BOUND:
+        rule, flows = "engine-half-bound", event.half_bound
+        what = f"{event.half_bound_count} flows that the engine forwards one way only"
+    else:
+        return state, []
+    commands: list[Command] = []
+    evidence = "; ".join(flows[:ENGINE_SHOWN])
+    for name, level in state.levels:
+        if level is Level.HARDWARE and not state.drain and not _is_known(state, name, rule):
+            reason = f"{rule}: {what}"
+            state, more = convict(state, name, Level.SOFTWARE, reason, rule, evidence)
+            commands += more
+    return state, commands
+
+
+def _is_known(state: State, name: str, rule: str) -> bool:
+    """Whether this belongs to the incident of the last step, or is what it was held for.
+
+    The second matters where nothing steps down (detect-only): the same entries are there
+    at every look.
+    """
+    verdict = state.verdict_on(name)
+    if verdict is None:
+        return False
+    repeated = verdict.rule == rule and verdict.highest is not Level.HARDWARE
+    return repeated or state.time - verdict.stepped < state.settings.settle
 
 
 def affected(state: State, fault: Fault) -> tuple[Device, ...]:

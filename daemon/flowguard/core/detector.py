@@ -27,9 +27,10 @@ from flowguard.core.model import Births, Family, FlowsJudged, OutcomeKind, Outco
 # The youngest age decides soonest, so it gets the most of the budget.
 AGE_WEIGHTS = {
     (OutcomeKind.ANSWERED, 15): 0.6,
-    (OutcomeKind.ANSWERED, 60): 0.15,
-    (OutcomeKind.ANSWERED, 240): 0.1,
-    (OutcomeKind.ENDED, 60): 0.15,
+    (OutcomeKind.ANSWERED, 60): 0.12,
+    (OutcomeKind.ANSWERED, 240): 0.08,
+    (OutcomeKind.ENDED, 60): 0.12,
+    (OutcomeKind.ENDED, 240): 0.08,
 }
 EVERYTHING_WEIGHT = 0.6
 FAMILY_OR_PROTOCOL_WEIGHT = 0.05

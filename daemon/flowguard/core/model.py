@@ -365,6 +365,22 @@ class CrossoverSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineSeen:
+    """Where the packet engine's table contradicts connection tracking.
+
+    Orphans are forwarded by the engine although their connection is gone. Half-bound flows
+    go on in the one direction that is in the engine and are silent in the other. Some of
+    both are shown as people write them.
+    """
+
+    time: float
+    orphans: tuple[str, ...]
+    orphan_count: int
+    half_bound: tuple[str, ...]
+    half_bound_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The deadline asked for by the state has come."""
 
@@ -384,6 +400,7 @@ Event = (
     | FlowsSeen
     | FlowsJudged
     | CrossoverSeen
+    | EngineSeen
     | Tick
 )
 

@@ -18,6 +18,7 @@ from flowguard.core.model import (
     Decision,
     DevicesChanged,
     DrainProgress,
+    EngineSeen,
     Event,
     FaultSeen,
     FlowsJudged,
@@ -81,6 +82,8 @@ def _handle(state: State, event: Event) -> Step:
             return drops.on_judged(state, event)
         case CrossoverSeen():
             return drops.on_crossover(state, event)
+        case EngineSeen():
+            return convict.on_engine(state, event)
         case Tick():
             return state, []
 

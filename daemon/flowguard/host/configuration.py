@@ -44,7 +44,7 @@ class Configuration:
     control_share: int = 16
     # The two bits that are left when all of these run: mwan3 has 0x3f00, pbr 0xff0000 (and
     # Tailscale 0x40000 and 0x80000 within it), and DSCP kept for tc-ctinfo either the low
-    # byte (qosify, dscpclassify, cake-qos-simple) or 0xfc000000 with 0x01000000 to say that
+    # byte (dscpclassify, cake-qos-simple) or 0xfc000000 with 0x01000000 to say that
     # it is there. mwan4 wants 0xff00; with it, observe_mark has to move. Kubernetes' 0x8000
     # is of the packet mark, not of conntrack's.
     control_mark: int = 0x02000000

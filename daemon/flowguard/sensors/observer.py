@@ -20,8 +20,8 @@ from flowguard.core.evidence import Counts
 from flowguard.core.model import Births, Family, FlowsJudged, OutcomeKind, Outcomes, Protocol
 
 CHECKPOINTS = (15, 60, 240)
-# The age at which it is asked how a connection ended: late enough for people to give up.
-ENDED_CHECKPOINT = 60
+# The ages at which it is asked how a connection ended: late enough for programs to give up.
+ENDED_CHECKPOINTS = (60, 240)
 # One packet may be on its way, two may be the last acknowledgement and the end.
 UNANSWERED_PACKETS = 3
 # For so long (seconds) must the other direction have gone on, and not in one look alone:
@@ -30,7 +30,10 @@ UNANSWERED_SECONDS = 4.0
 # More flows are never followed; those beyond are left out of both arms alike.
 LIMIT = 12_000
 
-ASSURED = 1 << 2  # IPS_ASSURED
+# The status that makes a flow one to be judged. UDP is assured only after two seconds in
+# the slow path (nf_conntrack_proto_udp.c), where no offloaded flow stays so long.
+SEEN_REPLY, ASSURED = 1 << 1, 1 << 2
+ANSWERED_ONCE = {socket.IPPROTO_TCP: ASSURED, socket.IPPROTO_UDP: SEEN_REPLY}
 # enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h
 ESTABLISHED, LAST_ACK, TIME_WAIT, CLOSE = 3, 6, 7, 8
 # nf_flow_table leaves a connection that was reset so many seconds, in state ESTABLISHED.
@@ -67,6 +70,7 @@ class _Observed:
         "cell",
         "control",
         "done",
+        "end_told",
         "entry",
         "forth",
         "offloaded",
@@ -82,6 +86,7 @@ class _Observed:
         self.control = control
         self.born = time
         self.done = 0  # checkpoints passed
+        self.end_told = False
         # The handshake alone proves no way through: it never meets the engine.
         handshake = 1 if cell.protocol is Protocol.TCP else 0
         self.progressed = entry.reply_packets > handshake
@@ -173,7 +178,7 @@ class Observer:
     def destroyed(self, entries: Iterable[Entry]) -> None:
         """Connections that ended between two looks, with their last counters and state."""
         for entry in entries:
-            if entry.id in self._known:
+            if self._known.get(entry.id):
                 if entry.tcp_state == ESTABLISHED and entry.timeout is None:
                     entry = entry._replace(timeout=0)  # It expired in the time after a reset.
                 self._destroyed[entry.id] = entry
@@ -188,7 +193,7 @@ class Observer:
                     self._follow(flow, entry, time)
             elif not self._newcomers_count or len(present) >= LIMIT:
                 flow = None
-            elif entry.status & ASSURED and entry.protocol in PROTOCOLS:
+            elif entry.status & ANSWERED_ONCE.get(entry.protocol, 0):
                 flow = self._newborn(entry, time)
             else:
                 continue
@@ -240,9 +245,10 @@ class Observer:
             answered = flow.answered()
             if answered is not None and self._answers_count():
                 counts[OutcomeKind.ANSWERED, age, flow.cell][2 * flow.control + answered] += 1
-            if age == ENDED_CHECKPOINT and self._ends_are_visible:
+            if self._ends_are_visible and age in ENDED_CHECKPOINTS and not flow.end_told:
                 ended = flow.ended()
                 if ended is not None:
+                    flow.end_told = True
                     counts[OutcomeKind.ENDED, age, flow.cell][2 * flow.control + ended] += 1
             flow.done += 1
             flow.progressed = False

@@ -13,7 +13,7 @@ from tests.lab.namespace import run
 
 OBSERVED = 0x8000
 MARKED = Filter(mark=OBSERVED, mark_mask=OBSERVED)
-CLOSE = 7
+CLOSE = 8
 TIMEOUT = 10.0
 
 

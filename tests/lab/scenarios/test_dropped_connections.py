@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.capture import Engine, hardware_flows
+from tests.lab.capture import Engine, hardware_flows, load_ruleset
 from tests.lab.cases import FAULTS, Fault, arriving, configure, lasting, steps_down
-from tests.lab.daemon import Daemon
+from tests.lab.daemon import Daemon, all_on
+from tests.lab.hosts import Router
 from tests.lab.traffic.control import Traffic
 from tests.lab.wait import wait_for
 
@@ -38,3 +39,45 @@ def test_fault_is_found_and_connections_resume(
         report = transfers.stop()
     assert len(report.alive) == transfers.wanted, report
     assert fault.levels.items() <= daemon.levels().items()
+
+
+# A box in the WAN that drops what comes from some ports, and a NAT that gives these ports to
+# the treated arm: as like the engine's fault as can be, but it is not left by a step down.
+TREATED_PORTS = "20000-29999"
+NAT = f"""
+table inet labports {{
+    chain srcnat {{
+        type nat hook postrouting priority srcnat - 1
+        meta nfproto ipv4 meta l4proto tcp meta oifname wan ct mark & 0x02008000 == 0x8000 \\
+            masquerade to :{TREATED_PORTS}
+    }}
+}}
+"""
+DROP = f"""
+table inet labbox {{
+    chain input {{
+        type filter hook input priority filter
+        tcp sport {TREATED_PORTS} ct original packets > 2 drop
+    }}
+}}
+"""
+
+
+@pytest.mark.slow
+def test_a_fault_that_goes_on_below_leads_back_up_and_no_further(
+    daemon: Daemon, router: Router, traffic: Traffic
+) -> None:
+    configure(daemon)
+    load_ruleset(NAT)
+    wan = router.hosts["wan"]
+    wan.run("nft", "-f", "-", stdin=DROP)
+    try:
+        traffic.start(*arriving())
+        daemon.wait_for_levels({"lan1": "software", "wan": "software"}, SLOW_LIMIT)
+        status = daemon.wait_for_levels(all_on("hardware"), SLOW_LIMIT)
+    finally:
+        wan.run("nft", "delete table inet labbox")
+    reasons = [d["reason"] for d in status["decisions"]]
+    assert any(reason.startswith("exonerated") for reason in reasons), reasons
+    assert status["control"]["muted_until"]
+    assert "none" not in {d["to"] for d in status["decisions"]}

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ubus in pure Python for asyncio: knows nothing of flowguard and needs no libubus."""

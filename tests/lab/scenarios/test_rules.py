@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which flows the rules let into hardware, and what is drawn for them."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from flowguard.core.model import Device, Draw, Level
+from flowguard.core.plan import OffloadSettings, plan
+from tests.lab.capture import (
+    Engine,
+    TrackedConnection,
+    hardware_flows,
+    load_ruleset,
+    software_flows,
+    tracked_connections,
+)
+from tests.lab.daemon import PORTS, Daemon, all_on
+from tests.lab.edge import Kernel
+from tests.lab.hosts import LAN1, SERVER_PORT, Router
+from tests.lab.namespace import run
+from tests.lab.traffic import Datagrams, Downloads, Pattern, Requests
+from tests.lab.traffic.control import Traffic
+from tests.lab.wait import wait_for
+
+CONTROL, OBSERVE = 0x02000000, 0x00008000
+
+
+def from_lan1() -> list[TrackedConnection]:
+    return [
+        c
+        for c in tracked_connections()
+        if c.original.source == LAN1.host4 and c.original.destination_port == SERVER_PORT
+    ]
+
+
+def request_and_complete(traffic: Traffic, count: int) -> list[TrackedConnection]:
+    batch = traffic.start(Requests(count=count, per_second=25, response=2_000))
+    wait_for(lambda: len(batch.report().completed) == count, f"{count} requests", 90)
+    found = from_lan1()
+    assert len(found) == count
+    return found
+
+
+def test_every_flow_is_observed_and_the_control_arm_stays_below(
+    daemon: Daemon, traffic: Traffic
+) -> None:
+    daemon.configure("boot_delay '0'\ncontrol_share '4'")
+    daemon.start().wait_for_levels(all_on("hardware"))
+    short = request_and_complete(traffic, 200)
+    assert all(c.mark & OBSERVE for c in short)
+    # Binomial: 50 expected, five standard deviations of 6.1 either way.
+    assert 20 < sum(bool(c.mark & CONTROL) for c in short) < 80
+
+    batch = traffic.start(Downloads(count=40, rate=4_000, host="lan2"))
+    batch.wait_until_flowing()
+    wait_for(lambda: hardware_flows() + software_flows() >= 40, "40 flows offloaded")
+    lasting = [c for c in tracked_connections() if c.in_hardware or c.in_software]
+    treated = [c for c in lasting if not c.mark & CONTROL]
+    wait_for(lambda: hardware_flows() == len(treated), "the treated flows in hardware")
+    for connection in tracked_connections():
+        assert not (connection.in_hardware and connection.mark & CONTROL)
+        assert not (connection.in_software and not connection.mark & CONTROL)
+    assert 0 < len(treated) < 40
+    assert not batch.stop().lost
+
+
+def test_fewer_flows_are_observed_in_both_arms_alike(kernel: Kernel, traffic: Traffic) -> None:
+    devices = [Device(name, 0) for name in PORTS]
+    levels = dict.fromkeys(PORTS, Level.HARDWARE)
+    kernel.converge(plan(devices, levels, OffloadSettings(), Draw(2, observe_share=4)))
+    found = request_and_complete(traffic, 200)
+    observed = [c for c in found if c.mark & OBSERVE]
+    # Binomial: 50 of 200 expected, and half of those; five standard deviations.
+    assert 20 < len(observed) < 80
+    control = sum(bool(c.mark & CONTROL) for c in observed)
+    assert abs(control - len(observed) / 2) < 2.5 * len(observed) ** 0.5
+    # Those that are not observed are put lower just as often.
+    assert 60 < sum(bool(c.mark & CONTROL) for c in found) < 140
+
+
+def test_short_flows_are_spared_and_long_ones_climb(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    daemon.configure("boot_delay '0'\ncontrol_share '0'\nmin_packets '60'")
+    daemon.start().wait_for_levels(all_on("hardware"))
+    before = engine.counter("replace")
+    request_and_complete(traffic, 40)
+    assert engine.counter("replace") == before
+    batch = traffic.start(Downloads(count=4, rate=30_000), Downloads(count=4, family=6))
+    batch.wait_until_flowing()
+    wait_for(lambda: hardware_flows() == 8, "8 flows in hardware", 60, state=tracked_connections)
+    assert engine.counter("replace") > before
+    assert not batch.stop().lost
+
+
+def test_min_packets_without_counters_is_told(daemon: Daemon, router: Router) -> None:
+    daemon.configure("boot_delay '0'\nmin_packets '60'")
+    daemon.start().wait_for_levels(all_on("hardware"))
+    router.namespace.sysctl({"net.netfilter.nf_conntrack_acct": 0})
+    try:
+        wait_for(
+            lambda: "nf_conntrack_acct=1" in daemon.status()["sensors"].get("counters", ""),
+            "the missing counters in the status",
+            state=daemon.status,
+        )
+        assert "no new flow is ever offloaded" in daemon.log.read_text()
+    finally:
+        router.namespace.sysctl({"net.netfilter.nf_conntrack_acct": 1})
+
+
+# Marks and DSCP of both directions of what lan2 has to do with.
+MARKING = """
+table inet labmark {
+    chain forward {
+        type filter hook forward priority mangle
+        meta iifname lan2 ct mark set ct mark | 0x100
+        meta iifname lan2 ip dscp set ef
+        meta oifname lan2 ip dscp set ef
+    }
+}
+"""
+EXCLUSIONS: list[tuple[str, Pattern]] = [
+    ("list device 'lan2'", Downloads(count=2, host="lan2")),
+    ("list src_ip '203.0.113.0/24'", Downloads(count=2, host="wan")),
+    ("list dest_ip '2001:db8:ff::/64'", Downloads(count=2, family=6)),
+    ("option family 'ipv6'", Downloads(count=2, family=6, host="wan")),
+    ("list proto 'udp'", Datagrams(count=2)),
+    ("list dest_port '7990-8010'", Downloads(count=2, host="wan")),
+    ("list mark '0x100/0x3f00'", Downloads(count=2, host="lan2")),
+    ("list dscp 'ef'", Downloads(count=2, host="lan2")),
+]
+
+
+@pytest.fixture
+def marking(engine: Engine) -> None:
+    """Ends with the scenario: the next one begins without tables."""
+    load_ruleset(MARKING)
+
+
+@pytest.mark.usefixtures("marking")
+def test_each_kind_of_exclusion_keeps_its_flows_in_software_and_no_others(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    def rules() -> str:
+        return run("nft", "list", "table", "inet", "flowguard")
+
+    options = "boot_delay '0'\ncontrol_share '0'"
+    daemon.configure(options)
+    daemon.start().wait_for_levels(all_on("hardware"))
+    for match, pattern in EXCLUSIONS:
+        former = rules()
+        daemon.configure(options, f"config exclude\n\toption level 'software'\n\t{match}\n")
+        daemon.signal(signal.SIGHUP)
+        wait_for(lambda former=former: rules() != former, f"the rules of {match}")  # type: ignore[misc]
+        batch = traffic.start(pattern, Downloads(count=2))
+        batch.wait_until_flowing()
+        wait_for(
+            lambda: (hardware_flows(), software_flows()) == (2, 2),
+            f"two flows in hardware and two in software with {match}",
+            state=tracked_connections,
+        )
+        above = [c.original for c in tracked_connections() if c.in_hardware]
+        assert {(f.protocol, f.source) for f in above} == {("tcp", LAN1.host4)}, match
+        assert not batch.stop().lost, match
+        run("conntrack", "-F")
+        wait_for(lambda: hardware_flows() + software_flows() == 0, "the flows to be gone")
