@@ -226,7 +226,7 @@ def calendar(rng: random.Random) -> list[tuple[float, float, Trouble]]:
 
 def diurnal(step: int, peak: float) -> float:
     """Nights have a fiftieth of the evening's connections."""
-    return peak * 50.0 ** (-0.5 - 0.5 * math.cos(2 * math.pi * (step - 16) / RATE_STEPS))
+    return float(peak * 50.0 ** (-0.5 - 0.5 * math.cos(2 * math.pi * (step - 16) / RATE_STEPS)))
 
 
 def week(seed: int, tick: float) -> World:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from flowguard.core.drops import OBSERVED_MOST, THINNING_SHOWS
 from flowguard.core.evidence import ACT, Counts
 from flowguard.core.model import (
     Births,
@@ -135,9 +136,13 @@ def test_suspicion_widens_the_control_arm_and_calm_narrows_it() -> None:
 
 
 def test_very_many_flows_are_thinned_out_and_few_are_not() -> None:
-    told = judged(story(), observed=3001)
+    told = judged(story(), observed=OBSERVED_MOST + 1)
     assert told.state.draw.observe_share == 4
-    judged(told, observed=1000)
+    for _ in range(20):
+        judged(told, observed=OBSERVED_MOST + 1)
+    assert told.state.draw.observe_share == 4  # Those of before have not come of age yet.
+    told.on(Tick(told.state.time + THINNING_SHOWS))
+    judged(told, observed=OBSERVED_MOST // 3)
     assert told.state.draw.observe_share == 4
     judged(told, observed=100)
     assert told.state.draw.observe_share == 1

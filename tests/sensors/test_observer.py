@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,9 +80,9 @@ class Watch:
         self.observer.begin(epoch, 16, in_hardware=in_hardware, anew=anew)
         self.look()
 
-    def look(self, entries: Iterable[Entry] = ()) -> FlowsJudged:
+    def look(self, entries: Sequence[Entry] = ()) -> FlowsJudged:
         self.time += STEP
-        self.judged.append(self.observer.look(self.time, entries))
+        self.judged.append(self.observer.look(self.time, list(entries)))
         return self.judged[-1]
 
     def counts(self, kind: OutcomeKind = OutcomeKind.ANSWERED, age: int = 15) -> Counts:
@@ -271,12 +271,17 @@ def test_hardware_that_was_never_seen_to_count_is_not_judged_by_its_silence() ->
         watch.look([frozen])
         frozen = moved(frozen, 3, 0)
     assert not watch.counts().total
-    counting = entry(2)
-    for _ in range(5):
-        watch.look([counting])
-        counting = moved(counting, 3, 3)
+    assert not watch.observer.counters_proven
+
+
+def test_a_flow_that_is_too_old_to_be_judged_proves_the_counters_as_well() -> None:
+    watch, old = Watch(), entry(1)
+    watch.observer.counters_proven = False
+    watch.observer.begin(2, 16, in_hardware=True, anew=True)
+    for _ in range(2):
+        watch.look([old])
+        old = moved(old, 3, 3)
     assert watch.observer.counters_proven
-    assert watch.counts() == Counts(treated_good=1)
 
 
 def test_in_software_counters_need_no_proof() -> None:

@@ -30,9 +30,11 @@ from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS, Mute, State, Trial
 RULE = "dropped-connections"
 WIDE_SHARE = 2
 # So many observed flows are enough; a look at more of them would only cost more.
-OBSERVED_MOST = 3000
+OBSERVED_MOST = 6000
 OBSERVE_SHARE_MOST = 1024
 THINNING = 4
+# Seconds until what was observed before has come of age and a change of the share shows.
+THINNING_SHOWS = 300.0
 # The evidence of the crossover: too few flows, or a mixed picture, leave the conviction.
 REVIVED_ENOUGH = 3
 TRYING_ENOUGH = 4
@@ -57,7 +59,10 @@ def on_judged(state: State, event: FlowsJudged) -> Step:
     if state.detector.share.broken and not broken:
         text = "the arms are not drawn in their share: another program changes our mark's bits"
         commands.append(Notify(Severity.ERROR, f"{text}; dropped connections are not judged"))
-    state = replace(state, draw=_next_draw(state))
+    draw = _next_draw(state)
+    if draw.observe_share != state.draw.observe_share:
+        state = replace(state, thinned=state.time)
+    state = replace(state, draw=draw)
     if state.detector.value >= ACT and _may_act(state):
         state, more = _act(state)
         commands += more
@@ -74,13 +79,19 @@ def _next_draw(state: State) -> Draw:
         wide = True
     elif value < RELAX:
         wide = False
-    share = draw.observe_share
-    if state.observed > OBSERVED_MOST and share < OBSERVE_SHARE_MOST:
-        share *= THINNING
-    elif share > 1 and state.observed < OBSERVED_MOST / THINNING**2:
-        share //= THINNING
     widened = min(WIDE_SHARE, state.settings.control_share) if wide else None
-    return Draw(widened, share)
+    return Draw(widened, _next_observe_share(state))
+
+
+def _next_observe_share(state: State) -> int:
+    share = state.draw.observe_share
+    if state.time < state.thinned + THINNING_SHOWS:
+        return share
+    if state.observed > OBSERVED_MOST and share < OBSERVE_SHARE_MOST:
+        return share * THINNING
+    if share > 1 and state.observed < OBSERVED_MOST / THINNING**2:
+        return share // THINNING
+    return share
 
 
 def _is_silent(state: State) -> bool:

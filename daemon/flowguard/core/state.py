@@ -91,6 +91,7 @@ class State:
 
     `levels` is where each device stands: what the last `Converge` asked for. `epoch` is the
     number of that request; only flows born since `compared_since` can be compared.
+    `thinned` is the last time that `draw.observe_share` changed.
     """
 
     time: float = 0
@@ -113,6 +114,7 @@ class State:
     trial: Trial | None = None
     mute: Mute = field(default_factory=Mute)
     observed: int = 0
+    thinned: float = -1e9
     decisions: tuple[Decision, ...] = ()
 
     def level_of(self, device: str) -> Level:

@@ -29,6 +29,7 @@ UNANSWERED_PACKETS = 3
 UNANSWERED_SECONDS = 4.0
 # More flows are never followed; those beyond are left out of both arms alike.
 LIMIT = 12_000
+WITNESSES = 1000
 
 # The status that makes a flow one to be judged. UDP is assured only after two seconds in
 # the slow path (nf_conntrack_proto_udp.c), where no offloaded flow stays so long.
@@ -94,22 +95,20 @@ class _Observed:
         self.unanswered = 0 if self.progressed else max(0, entry.original_packets - 2)
         self.silent_since = self.went_on = time
 
-    def look(self, entry: Entry, time: float) -> bool:
-        """Take the next look in; whether both directions moved since the last one."""
+    def look(self, entry: Entry, time: float) -> None:
+        """Take the next look in."""
         former, self.entry = self.entry, entry
         original = entry.original_packets - former.original_packets
         reply = entry.reply_packets - former.reply_packets
         if original > 0 and reply > 0:
             self.progressed = True
             self.unanswered = 0
-            return True
-        if original > 0 or reply > 0:
+        elif original > 0 or reply > 0:
             forth = original > 0
             if not self.unanswered or forth != self.forth:
                 self.forth, self.unanswered, self.silent_since = forth, 0, time
             self.unanswered += max(original, reply)
             self.went_on = time
-        return False
 
     def is_stalled(self) -> bool:
         lasting = self.went_on - self.silent_since >= UNANSWERED_SECONDS
@@ -162,6 +161,7 @@ class Observer:
         self._known: dict[int, _Observed | None] = {}
         self._newcomers_count = False
         self._destroyed: dict[int, Entry] = {}
+        self._witnesses: dict[int, Entry] = {}
 
     def begin(self, epoch: int, control_share: int, *, in_hardware: bool, anew: bool) -> None:
         """New flows are drawn differently from now on.
@@ -183,14 +183,16 @@ class Observer:
                     entry = entry._replace(timeout=0)  # It expired in the time after a reset.
                 self._destroyed[entry.id] = entry
 
-    def look(self, time: float, entries: Iterable[Entry]) -> FlowsJudged:
+    def look(self, time: float, entries: list[Entry]) -> FlowsJudged:
         """One whole look at the observed flows, at this monotonic time."""
+        if not self.counters_proven:
+            self._look_for_proof(entries)
         present: dict[int, _Observed | None] = {}
         for entry in entries:
             if entry.id in self._known:
                 flow = self._known.pop(entry.id)
                 if flow:
-                    self._follow(flow, entry, time)
+                    flow.look(entry, time)
             elif not self._newcomers_count or len(present) >= LIMIT:
                 flow = None
             elif entry.status & ANSWERED_ONCE.get(entry.protocol, 0):
@@ -201,7 +203,7 @@ class Observer:
         for number, gone in self._known.items():
             # Its fate is known, but it is told at its age, as for all others.
             if gone:
-                self._follow(gone, self._destroyed.get(number, gone.entry), time)
+                gone.look(self._destroyed.get(number, gone.entry), time)
                 present[number] = gone
         self._known, self._destroyed, self._newcomers_count = present, {}, True
         return self._judge(time)
@@ -228,10 +230,18 @@ class Observer:
         cell = Cell(family, PROTOCOLS[entry.protocol], self._pair_of(flow), self._epoch)
         return _Observed(entry, cell, bool(entry.mark & self._control_mark), time)
 
-    def _follow(self, flow: _Observed, entry: Entry, time: float) -> None:
-        was_in_hardware = flow.entry.status & entry.status & HW_OFFLOAD
-        if flow.look(entry, time) and was_in_hardware:
-            self.counters_proven = True
+    def _look_for_proof(self, entries: list[Entry]) -> None:
+        """Of all flows, also those that are too old to be judged: any will do as a witness."""
+        before = self._witnesses
+        self._witnesses = {e.id: e for e in entries[:WITNESSES] if e.status & HW_OFFLOAD}
+        self.counters_proven = any(
+            number in before
+            and entry.original_packets > before[number].original_packets
+            and entry.reply_packets > before[number].reply_packets
+            for number, entry in self._witnesses.items()
+        )
+        if self.counters_proven:
+            self._witnesses = {}
 
     def _judge(self, time: float) -> FlowsJudged:
         counts: defaultdict[tuple[OutcomeKind, int, Cell], list[int]] = defaultdict(lambda: [0] * 4)
