@@ -49,6 +49,7 @@ class Observation:
         self._levels: tuple[tuple[str, Level], ...] = ()
         self._ended: DestroyEvents | None = None
         self._drawing = False
+        self._observed = 0
         self.configure(settings)
 
     def configure(self, settings: OffloadSettings) -> None:
@@ -104,7 +105,9 @@ class Observation:
             self._tell(observer.look(monotonic(), entries))
 
     def _tell(self, judged: FlowsJudged) -> None:
-        if judged.outcomes or judged.births or judged.observed:
+        news = judged.outcomes or judged.births or judged.observed or self._observed
+        self._observed = judged.observed
+        if news:
             self._feed(judged)
 
     def _complain(self, problem: str) -> None:
