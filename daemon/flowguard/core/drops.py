@@ -31,6 +31,8 @@ RULE = "dropped-connections"
 WIDE_SHARE = 2
 # So many observed flows are enough; a look at more of them would only cost more.
 OBSERVED_MOST = 3000
+# A flow is watched for so long (seconds), so it takes that long until another share shows.
+WATCHED_SECONDS = 240.0
 OBSERVE_SHARE_MOST = 1024
 THINNING = 4
 # The evidence of the crossover: too few flows, or a mixed picture, leave the conviction.
@@ -57,7 +59,9 @@ def on_judged(state: State, event: FlowsJudged) -> Step:
     if state.detector.share.broken and not broken:
         text = "the arms are not drawn in their share: another program changes our mark's bits"
         commands.append(Notify(Severity.ERROR, f"{text}; dropped connections are not judged"))
-    state = replace(state, draw=_next_draw(state))
+    draw = _next_draw(state)
+    thinned = state.thinned if draw.observe_share == state.draw.observe_share else state.time
+    state = replace(state, draw=draw, thinned=thinned)
     if state.detector.value >= ACT and _may_act(state):
         state, more = _act(state)
         commands += more
@@ -74,13 +78,19 @@ def _next_draw(state: State) -> Draw:
         wide = True
     elif value < RELAX:
         wide = False
-    share = draw.observe_share
-    if state.observed > OBSERVED_MOST and share < OBSERVE_SHARE_MOST:
-        share *= THINNING
-    elif share > 1 and state.observed < OBSERVED_MOST / THINNING**2:
-        share //= THINNING
     widened = min(WIDE_SHARE, state.settings.control_share) if wide else None
-    return Draw(widened, share)
+    return Draw(widened, _next_observe_share(state))
+
+
+def _next_observe_share(state: State) -> int:
+    share = state.draw.observe_share
+    fits = OBSERVED_MOST / THINNING**2 <= state.observed <= OBSERVED_MOST
+    if fits or state.time < state.thinned + WATCHED_SECONDS:
+        return share
+    next_share, unthinned = 1, state.observed * share
+    while unthinned > OBSERVED_MOST * next_share and next_share < OBSERVE_SHARE_MOST:
+        next_share *= THINNING
+    return next_share
 
 
 def _is_silent(state: State) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -90,7 +91,8 @@ class State:
     """Immutable; `policy.decide` returns the next one.
 
     `levels` is where each device stands: what the last `Converge` asked for. `epoch` is the
-    number of that request; only flows born since `compared_since` can be compared.
+    number of that request; only flows born since `compared_since` can be compared. `thinned` is
+    when the share of observed flows last changed.
     """
 
     time: float = 0
@@ -107,6 +109,7 @@ class State:
     rebuild_held_until: float = 0
     flows: FlowsSeen | None = None
     draw: Draw = field(default_factory=Draw)
+    thinned: float = -math.inf
     epoch: int = 0
     compared_since: int = 0
     detector: Detector = field(default_factory=Detector)
