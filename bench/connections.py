@@ -140,7 +140,10 @@ class Life:
         time: float | None = start
         for pause, asks, answers in self._plan(behaviour):
             assert time is not None
-            time = self._exchange(time + pause, asks, answers)
+            asked = time + pause
+            time = self._exchange(asked, asks, answers)
+            if time is None:
+                self._give_up(asked)
             if time is None or time > self.c.ended:
                 break
         else:
@@ -155,6 +158,16 @@ class Life:
         stays = RESET_TIMEOUT if self.c.reset else TIME_WAIT_SECONDS if ended else IDLE_SECONDS
         self.c.gone = last + stays
         return True
+
+    def _give_up(self, asked: float) -> None:
+        """The client waits no longer for what it asked at this time; if it is still there."""
+        at = asked + self.rng.uniform(20, 90)
+        if self._eaten(Side.GONE, at):
+            return
+        self.c.packets = [packet for packet in self.c.packets if packet[0] < at]
+        self._add(at, 1, 0)
+        if self.c.protocol is Protocol.TCP:
+            self.c.ended, self.c.reset = at, True
 
     def _plan(self, behaviour: str) -> Iterator[tuple[float, int, int]]:
         """Seconds of pause, packets that the client sends, and those of the answer."""

@@ -75,7 +75,7 @@ OUTAGE = Trouble(Side.FAR, 0, 120)
 QUIET = (
     Case("nothing"),
     Case("wan is away for 2 minutes", (OUTAGE,)),
-    Case("the same at 20/s", (OUTAGE,), rate=20.0),
+    Case("the same at 10/s", (OUTAGE,), rate=10.0),
     Case("wan is away one way", (Trouble(Side.NEAR, 0, 120),)),
     Case("a server resets everything", (Trouble(Side.RESET, 0, 120, flows=0.5),)),
     Case("30 % loss on wan", (Trouble(Side.FAR, 0, 120, 0.15), Trouble(Side.NEAR, 0, 120, 0.15))),

@@ -65,6 +65,7 @@ AGES = {
     (OutcomeKind.ANSWERED, 60): (0.25, 1.5),
     (OutcomeKind.ANSWERED, 240): (0.12, 1.5),
     (OutcomeKind.ENDED, 60): (0.6, 4.0),
+    (OutcomeKind.ENDED, 240): (0.1, 4.0),
 }
 
 
@@ -226,7 +227,8 @@ def calendar(rng: random.Random) -> list[tuple[float, float, Trouble]]:
 
 def diurnal(step: int, peak: float) -> float:
     """Nights have a fiftieth of the evening's connections."""
-    return float(peak * 50.0 ** (-0.5 - 0.5 * math.cos(2 * math.pi * (step - 16) / RATE_STEPS)))
+    down = 0.5 + 0.5 * math.cos(2 * math.pi * (step - 16) / RATE_STEPS)
+    return peak * math.pow(50, -down)
 
 
 def week(seed: int, tick: float) -> World:

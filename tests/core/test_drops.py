@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from flowguard.core.drops import OBSERVED_MOST, THINNING_SHOWS
+from flowguard.core.drops import OBSERVED_MOST, WATCHED_SECONDS
 from flowguard.core.evidence import ACT, Counts
 from flowguard.core.model import (
     Births,
@@ -138,14 +138,25 @@ def test_suspicion_widens_the_control_arm_and_calm_narrows_it() -> None:
 def test_very_many_flows_are_thinned_out_and_few_are_not() -> None:
     told = judged(story(), observed=OBSERVED_MOST + 1)
     assert told.state.draw.observe_share == 4
-    for _ in range(20):
-        judged(told, observed=OBSERVED_MOST + 1)
-    assert told.state.draw.observe_share == 4  # Those of before have not come of age yet.
-    told.on(Tick(told.state.time + THINNING_SHOWS))
-    judged(told, observed=OBSERVED_MOST // 3)
+    after_a_while(told, observed=1000)
     assert told.state.draw.observe_share == 4
-    judged(told, observed=100)
+    after_a_while(told, observed=12000)
+    assert told.state.draw.observe_share == 16
+    after_a_while(told, observed=100)
     assert told.state.draw.observe_share == 1
+
+
+def test_a_share_of_observed_flows_is_kept_until_its_effect_shows() -> None:
+    told = story()
+    for _ in range(20):
+        judged(told, observed=12000)
+    assert told.state.draw.observe_share == 4
+    assert told.state.epoch == story().state.epoch + 1
+
+
+def after_a_while(told: Story, observed: int) -> None:
+    told.on(Tick(told.state.time + WATCHED_SECONDS))
+    judged(told, observed=observed)
 
 
 def test_outcomes_of_an_earlier_comparison_do_not_count() -> None:

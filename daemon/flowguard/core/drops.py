@@ -31,10 +31,10 @@ RULE = "dropped-connections"
 WIDE_SHARE = 2
 # So many observed flows are enough; a look at more of them would only cost more.
 OBSERVED_MOST = 6000
+# A flow is watched for so long (seconds), so it takes that long until another share shows.
+WATCHED_SECONDS = 240.0
 OBSERVE_SHARE_MOST = 1024
 THINNING = 4
-# Seconds until what was observed before has come of age and a change of the share shows.
-THINNING_SHOWS = 300.0
 # The evidence of the crossover: too few flows, or a mixed picture, leave the conviction.
 REVIVED_ENOUGH = 3
 TRYING_ENOUGH = 4
@@ -60,9 +60,8 @@ def on_judged(state: State, event: FlowsJudged) -> Step:
         text = "the arms are not drawn in their share: another program changes our mark's bits"
         commands.append(Notify(Severity.ERROR, f"{text}; dropped connections are not judged"))
     draw = _next_draw(state)
-    if draw.observe_share != state.draw.observe_share:
-        state = replace(state, thinned=state.time)
-    state = replace(state, draw=draw)
+    thinned = state.thinned if draw.observe_share == state.draw.observe_share else state.time
+    state = replace(state, draw=draw, thinned=thinned)
     if state.detector.value >= ACT and _may_act(state):
         state, more = _act(state)
         commands += more
@@ -85,13 +84,13 @@ def _next_draw(state: State) -> Draw:
 
 def _next_observe_share(state: State) -> int:
     share = state.draw.observe_share
-    if state.time < state.thinned + THINNING_SHOWS:
+    fits = OBSERVED_MOST / THINNING**2 <= state.observed <= OBSERVED_MOST
+    if fits or state.time < state.thinned + WATCHED_SECONDS:
         return share
-    if state.observed > OBSERVED_MOST and share < OBSERVE_SHARE_MOST:
-        return share * THINNING
-    if share > 1 and state.observed < OBSERVED_MOST / THINNING**2:
-        return share // THINNING
-    return share
+    next_share, unthinned = 1, state.observed * share
+    while unthinned > OBSERVED_MOST * next_share and next_share < OBSERVE_SHARE_MOST:
+        next_share *= THINNING
+    return next_share
 
 
 def _is_silent(state: State) -> bool:

@@ -25,8 +25,9 @@ RESTART_SECONDS = 60.0
 PRIOR_FAILED, PRIOR_GOOD = 1.0, 99.0  # outcomes the base rate begins with: 1 %
 HALF_LIFE = 1800.0  # seconds until an outcome counts half in the base rate
 ACT = 1e6
-SUSPECT = 100.0
-RELAX = 10.0
+# Without a fault the evidence of all tests hovers up to a hundred: each minute adds one.
+SUSPECT = 200.0
+RELAX = 50.0
 SHARE_LIMIT = 1e4
 
 _RATE_LOWEST, _RATE_HIGHEST = 0.002, 0.5
@@ -121,7 +122,9 @@ def update(process: Process, time: float, counts: Counts, epoch: int = 0) -> Pro
     rate = process.block_rate
     if time - since >= BLOCK_SECONDS or block.total >= BLOCK_OUTCOMES:
         if block.total:
-            restart = restarted is None or time - restarted >= RESTART_SECONDS
+            # A block of one arm compares nothing: no evidence, and so no beginning either.
+            compares = block.treated > 0 and block.control > 0
+            restart = compares and (restarted is None or time - restarted >= RESTART_SECONDS)
             restarted = time if restart else restarted
             values = _multiplied(values, float(restart), block, rate)
         block, since, rate = Counts(), time, _rate(failed, good)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -90,8 +91,8 @@ class State:
     """Immutable; `policy.decide` returns the next one.
 
     `levels` is where each device stands: what the last `Converge` asked for. `epoch` is the
-    number of that request; only flows born since `compared_since` can be compared.
-    `thinned` is the last time that `draw.observe_share` changed.
+    number of that request; only flows born since `compared_since` can be compared. `thinned` is
+    when the share of observed flows last changed.
     """
 
     time: float = 0
@@ -108,13 +109,13 @@ class State:
     rebuild_held_until: float = 0
     flows: FlowsSeen | None = None
     draw: Draw = field(default_factory=Draw)
+    thinned: float = -math.inf
     epoch: int = 0
     compared_since: int = 0
     detector: Detector = field(default_factory=Detector)
     trial: Trial | None = None
     mute: Mute = field(default_factory=Mute)
     observed: int = 0
-    thinned: float = -1e9
     decisions: tuple[Decision, ...] = ()
 
     def level_of(self, device: str) -> Level:
