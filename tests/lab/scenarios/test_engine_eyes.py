@@ -8,7 +8,7 @@ import re
 from flowguard.core.model import FlowTuple
 from flowguard.service import FLOWS_SECONDS
 from tests.lab.capture import Engine, entries_per_flow, hardware_flows, tracked_connections
-from tests.lab.daemon import Daemon, all_on
+from tests.lab.daemon import PORTS, Daemon, all_on
 from tests.lab.hosts import LAN2
 from tests.lab.namespace import run
 from tests.lab.traffic import Datagrams, Downloads, KeepAlives, Requests
@@ -59,7 +59,9 @@ def test_an_engine_that_keeps_what_the_kernel_forgot_is_stepped_down(
         before = engine.counter("destroy")
         for flow in doomed:
             delete_connection(flow)
-        wait_for(lambda: engine.counter("destroy") >= before + entries, "the kernel to forget")
+        # Each port is told of each entry.
+        told = before + entries * len(PORTS)
+        wait_for(lambda: engine.counter("destroy") >= told, "the engine to be told")
     assert not [c for c in tracked_connections() if c.original in doomed]
     seconds = wait_for(
         lambda: daemon.levels() == all_on("software"), "the step", 90, 0.5, daemon.status
