@@ -27,6 +27,7 @@ READY_SECONDS = 0.1
 SEARCH_SECONDS = 15.0
 # Within one look: fewer packets may just be on their way.
 ONE_SIDED_PACKETS = 2
+TCP_CLOSE = 8  # enum tcp_conntrack: ended by a reset
 # More flows prove nothing more; all that are stalled are pulled.
 WATCHED = 200
 
@@ -51,10 +52,11 @@ class Crossover:
         self._takes_none = takes_none
         self._pulled: dict[Flow, Entry] = {}
         self._revived: set[Flow] = set()
+        self._tried: set[Flow] = set()
 
     async def run(self, stalled: Iterable[Flow], seconds: float) -> None:
         """Pull the stalled flows, those given and others found in hardware; then watch."""
-        self._pulled, self._revived = {}, set()
+        self._pulled, self._revived, self._tried = {}, set(), set()
         while self._is_open() and not self._takes_none():
             await asyncio.sleep(READY_SECONDS)
         started = monotonic()
@@ -65,9 +67,10 @@ class Crossover:
             now = monotonic()
             if now - started < SEARCH_SECONDS:
                 before = await self._search(before)
-            trying = self._look()
+            self._look()
             ended = now - started >= seconds
             count = len(self._pulled)
+            trying = len(self._tried - self._revived)
             self._feed(CrossoverSeen(now, count, len(self._revived), trying, ended))
             if ended:
                 return
@@ -106,9 +109,8 @@ class Crossover:
             return
         self._pulled[flow] = entry
 
-    def _look(self) -> int:
-        """Note who revived; the number of those that go on trying in vain."""
-        trying = 0
+    def _look(self) -> None:
+        """Note who revived, and who went on trying: he may give up before the last look."""
         watched = [flow for flow in self._pulled if flow not in self._revived]
         for flow in watched[:WATCHED]:
             try:
@@ -116,14 +118,14 @@ class Crossover:
             except (OSError, MalformedMessage) as error:
                 log.warning("a stalled flow cannot be watched: %s", error)
                 continue
-            if entry is None:
+            # A reset answers too, but it revives nothing.
+            if entry is None or entry.tcp_state == TCP_CLOSE:
                 continue
             original, reply = _moved(self._pulled[flow], entry)
             if original > 0 and reply > 0:
                 self._revived.add(flow)
             elif original > 0 or reply > 0:
-                trying += 1
-        return trying
+                self._tried.add(flow)
 
 
 def _moved(before: Entry, entry: Entry) -> tuple[int, int]:

@@ -270,6 +270,29 @@ def test_too_few_or_mixed_flows_leave_the_conviction(seen: CrossoverSeen) -> Non
     assert told.levels()["wan"] is Level.SOFTWARE
 
 
+def unproven(told: Story) -> Story:
+    drained(until_the_step(told, row(BAD, 0)))
+    at = told.state.time + TRIAL_SECONDS
+    return told.on(CrossoverSeen(at, stalled=9, revived=1, trying=2, ended=True))
+
+
+def test_the_same_trouble_one_level_down_exonerates_what_was_not_proven() -> None:
+    told = unproven(story(devices=(LAN1, WAN)))
+    assert set(told.levels().values()) == {Level.SOFTWARE}
+    for _ in range(10):
+        judged(told, row(BAD, told.state.epoch))
+    assert set(told.levels().values()) == {Level.HARDWARE}
+    assert any("dropped on software as well" in r for r in reasons(told))
+    assert Level.NONE not in {d.after for d in told.state.decisions}
+
+
+def test_a_proven_fault_of_hardware_does_not_excuse_software() -> None:
+    told = drained(until_the_step(story(devices=(LAN1, WAN)), row(BAD, 0)))
+    told.on(CrossoverSeen(told.state.time + 3, stalled=4, revived=4, trying=0))
+    until_the_step(told, row(BAD, 0))
+    assert set(told.levels().values()) == {Level.NONE}
+
+
 def test_a_hold_off_does_not_end_before_its_trial() -> None:
     told = drained(until_the_step(story(replace(SETTINGS, hold_off=20)), row(BAD, 0)))
     told.on(Tick(told.state.time + 60))

@@ -111,6 +111,9 @@ def _act(state: State) -> Step:
     devices = devices or standing
     if not devices:
         return state, []
+    if state.unproven and _is_held(state, state.unproven):
+        # One level down it is the same: what was not proven then was not the level above's.
+        return _exonerate(state, state.unproven, f"connections are dropped on {level} as well")
     reason, evidence = f"connections are dropped on {level}", _in_words(state, blame)
     if str(blame):
         reason += f" ({blame})"
@@ -168,11 +171,14 @@ def on_crossover(state: State, event: CrossoverSeen) -> Step:
     trial = replace(state.trial, stalled=event.stalled, revived=event.revived, trying=event.trying)
     state = replace(state, trial=trial)
     if event.revived >= max(REVIVED_ENOUGH, event.stalled / 2):
+        state = replace(state, unproven=None)
         return _end(state, f"convicted: {_count(trial)} are answered again")
     if not event.ended:
         return state, []
     if event.trying >= TRYING_ENOUGH and event.revived < (event.trying + event.revived) / 4:
-        return _exonerate(state, trial)
+        why = f"{_count(trial)} are answered again, {trial.trying} go on trying in vain"
+        return _exonerate(state, trial, why)
+    state = replace(state, unproven=trial)
     return _end(state, f"convicted by the arms alone: {_count(trial)} are answered again")
 
 
@@ -180,6 +186,7 @@ def overdue(state: State) -> Step:
     """Nobody said what became of the stalled flows: the arms' evidence stands."""
     if state.trial is None or state.time < state.trial.since + TRIAL_LIMIT:
         return state, []
+    state = replace(state, unproven=state.trial)
     return _end(state, "convicted by the arms alone: the stalled connections were not watched")
 
 
@@ -193,14 +200,19 @@ def _end(state: State, reason: str) -> Step:
     return _note_for_all(replace(state, trial=None), trial, reason)
 
 
-def _exonerate(state: State, trial: Trial) -> Step:
+def _is_held(state: State, trial: Trial) -> bool:
+    """Whether a device of the trial is still down because of it."""
+    verdicts = [state.verdict_on(name) for name in trial.devices]
+    return any(v is not None and v.rule == RULE and state.holds(v) for v in verdicts)
+
+
+def _exonerate(state: State, trial: Trial, why: str) -> Step:
     """The trouble went on below: put the verdicts back as they were, do not use this again."""
     kept = tuple(v for v in state.verdicts if v.device not in trial.devices)
-    state = silence(replace(state, verdicts=(*kept, *trial.former), trial=None))
-    reason = (
-        f"exonerated: {_count(trial)} are answered again, {trial.trying} go on trying in vain;"
-        f" connections are not judged for {state.mute.until - state.time:g} s"
-    )
+    verdicts = (*kept, *trial.former)
+    state = silence(replace(state, verdicts=verdicts, trial=None, unproven=None))
+    wait = state.mute.until - state.time
+    reason = f"exonerated: {why}; connections are not judged for {wait:g} s"
     state, commands = _note_for_all(state, trial, reason)
     return state, [Save(), *commands]
 

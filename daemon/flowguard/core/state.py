@@ -92,7 +92,8 @@ class State:
 
     `levels` is where each device stands: what the last `Converge` asked for. `epoch` is the
     number of that request; only flows born since `compared_since` can be compared. `thinned` is
-    when the share of observed flows last changed.
+    when the share of observed flows last changed. `unproven` is the last trial that ended
+    without proof either way.
     """
 
     time: float = 0
@@ -114,6 +115,7 @@ class State:
     compared_since: int = 0
     detector: Detector = field(default_factory=Detector)
     trial: Trial | None = None
+    unproven: Trial | None = None
     mute: Mute = field(default_factory=Mute)
     observed: int = 0
     decisions: tuple[Decision, ...] = ()
