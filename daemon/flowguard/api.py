@@ -21,6 +21,16 @@ from flowguard.service import Service
 
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
 FLOWS_SHOWN, FLOWS_MOST = 100, 1000
+DECISIONS_MOST = 1000
+PUBLIC: dict[str, dict[str, type]] = {
+    "status": {},
+    "flows": {"limit": int},
+    "decisions": {"limit": int},
+    "check": {},
+    "level": {"level": str},
+    "reload": {},
+}
+"""What ubus offers, with its arguments; `stop` is for the control socket, root's alone."""
 TRACKED_FLOWS = "/proc/sys/net/netfilter/nf_conntrack_count"
 
 
@@ -33,6 +43,7 @@ class Api:
             "status": self._status,
             "decisions": self._decisions,
             "flows": self._flows,
+            "check": self._check,
             "level": self._level,
             "reload": self._reload,
             "stop": self._stop,
@@ -50,12 +61,17 @@ class Api:
         return status(self._service)
 
     async def _decisions(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        return _decisions(self._service.state)
+        limit = _limit(params, DECISIONS_MOST, DECISIONS_MOST)
+        return _decisions(self._service.state)[-limit:]
+
+    async def _check(self, params: dict[str, Any]) -> Any:
+        # Seldom asked for, so not worth its memory until then.
+        from flowguard import checks
+
+        return to_json(await checks.findings(self._service.paths.configuration))
 
     async def _flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        limit = params.get("limit", FLOWS_SHOWN)
-        if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= FLOWS_MOST:
-            raise ApiError(f"limit: expected a number from 1 to {FLOWS_MOST}")
+        limit = _limit(params, FLOWS_SHOWN, FLOWS_MOST)
         try:
             flows = await self._service.observation.flows(limit)
         except (OSError, MalformedMessage, DumpInterrupted) as error:
@@ -84,6 +100,13 @@ class Api:
         return {"left_in_hardware": left}
 
 
+def _limit(params: dict[str, Any], default: int, most: int) -> int:
+    limit = params.get("limit", default)
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= most:
+        raise ApiError(f"limit: expected a number from 1 to {most}")
+    return limit
+
+
 def status(service: Service) -> dict[str, Any]:
     """The status object; its keys are listed in the README."""
     state = service.state
@@ -100,11 +123,16 @@ def status(service: Service) -> dict[str, Any]:
         "failure": to_json(state.failure),
         "decisions": _decisions(state),
         "boot": {"id": service.boot_id, "count": None, "unplanned": None},
-        "sensors": {**service.sensors, "observation": service.observation.health},
+        "sensors": _sensors(service),
         "problems": list(service.problems),
         "time": monotonic(),
         "version": __version__,
     }
+
+
+def _sensors(service: Service) -> dict[str, str]:
+    ubus = service.ubus.health if service.ubus else "not available: no ubus socket"
+    return {**service.sensors, "observation": service.observation.health, "ubus": ubus}
 
 
 def _decisions(state: State) -> list[dict[str, Any]]:

@@ -37,6 +37,23 @@ class Finding:
     remedy: str = ""
 
 
+async def findings(path: str) -> list[Finding]:
+    """Everything that is looked at, for the configuration in a file."""
+    loaded = configuration.load(path)
+    found = [
+        *check_configuration(loaded, path),
+        *check_sysctls(),
+        *check_firewall(),
+        *check_evidence(),
+    ]
+    try:
+        found += [f async for f in check_kernel(loaded.configuration)]
+    except OSError as error:
+        sentence = f"the kernel's flowtables cannot be examined: {error.strerror or error}"
+        found.append(Finding(Grade.ERROR, "tables", sentence, "run as root"))
+    return found
+
+
 def check_configuration(loaded: configuration.Loaded, path: str) -> Iterator[Finding]:
     grade = Grade.WARNING if loaded.readable else Grade.ERROR
     for problem in loaded.problems:

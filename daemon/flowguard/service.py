@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowguard.convergence import Convergence
 from flowguard.core.faults import FaultRules
@@ -55,6 +55,9 @@ from flowguard.sensors.flows import FlowCounter
 from flowguard.sensors.kmsg import KmsgSensor
 from flowguard.sensors.links import LinkWatch
 
+if TYPE_CHECKING:  # Where there is no ubus, it costs no memory.
+    from flowguard.host.ubus import UbusObject
+
 log = logging.getLogger(__name__)
 
 FLOWS_SECONDS = 10
@@ -90,6 +93,7 @@ class Service:
         self.sensors: dict[str, str] = {}
         self.boot_id = boot_id()
         self.stopping = False
+        self.ubus: UbusObject | None = None
         self._store = StateStore(paths.state_directory, self.boot_id)
         self._recorder = EventRecorder(paths.runtime_directory)
         self._rules = fault_rules
@@ -142,6 +146,8 @@ class Service:
             case Decided(decision):
                 falls = decision.after.rank < decision.before.rank
                 log.log(logging.WARNING if falls else logging.INFO, "%s", decision)
+                if self.ubus:
+                    self.ubus.decided(decision)
 
     def _arm_timer(self) -> None:
         if self._timer:
@@ -226,6 +232,8 @@ class Service:
 
     def _on_fault(self, sequence: int, fault: Fault) -> None:
         log.warning("%s fault %s: %s", fault.attribution, fault.rule, fault.line)
+        if self.ubus:
+            self.ubus.fault_seen(fault)
         self.feed(FaultSeen(monotonic(), fault))
         self._kmsg_position.save(sequence)
 
@@ -277,6 +285,8 @@ class Service:
         self._warn_of_competitors()
         control = ControlServer(self.paths.socket, call)
         await control.start()
+        if self.ubus:
+            self._spawn(self.ubus.run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)

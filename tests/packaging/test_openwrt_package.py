@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
 import flowguard
+from flowguard.api import PUBLIC
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "openwrt-package" / "flowguard" / "Makefile").read_text()
@@ -37,3 +39,15 @@ def test_recipes_are_indented_with_tabs_and_defines_are_closed() -> None:
 def test_the_version_placeholder_of_the_init_script_is_filled_in() -> None:
     assert "@VERSION@" in (ROOT / "init.d" / "flowguard").read_text()
     assert "s/@VERSION@/$(PKG_VERSION)-r$(PKG_RELEASE)/" in MAKEFILE
+
+
+def test_access_lists_name_only_methods_that_exist_and_changes_need_write_access() -> None:
+    files = ROOT / "openwrt-package" / "flowguard" / "files"
+    system = json.loads((files / "acl.json").read_text())
+    rpcd = json.loads((files / "rpcd-acl.json").read_text())["flowguard"]
+    read, write = (set(rpcd[kind]["ubus"]["flowguard"]) for kind in ("read", "write"))
+    assert write == {"level", "reload"}
+    assert read | write == set(PUBLIC)
+    assert not read & write
+    assert set(system["access"]["flowguard"]["methods"]) == read
+    assert all(f"./files/{file.name} " in MAKEFILE for file in files.iterdir())

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 
 from flowguard import checks
 from flowguard.checks import Finding, Grade
@@ -21,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    findings = asyncio.run(_findings(options.config or configuration.default_path()))
+    findings = asyncio.run(checks.findings(options.config or configuration.default_path()))
     if options.json:
         print(json.dumps(to_json(findings), indent=1))
     else:
@@ -29,23 +28,6 @@ def run(options: argparse.Namespace) -> ExitCode:
             print(_line(finding))
     trouble = any(finding.grade is not Grade.FINE for finding in findings)
     return ExitCode.TROUBLE if trouble else ExitCode.FINE
-
-
-async def _findings(path: str) -> list[Finding]:
-    loaded = configuration.load(path)
-    findings = [
-        *checks.check_configuration(loaded, path),
-        *checks.check_sysctls(),
-        *checks.check_firewall(),
-        *checks.check_evidence(),
-    ]
-    try:
-        findings += [f async for f in checks.check_kernel(loaded.configuration)]
-    except OSError as error:
-        print(f"flowguard: check: {error}", file=sys.stderr)
-        sentence = f"the kernel's flowtables cannot be examined: {error.strerror or error}"
-        findings.append(Finding(Grade.ERROR, "tables", sentence, "run as root"))
-    return findings
 
 
 def _line(finding: Finding) -> str:

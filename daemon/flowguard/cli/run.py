@@ -15,6 +15,9 @@ from flowguard.cli.common import (
     add_socket,
 )
 
+UBUS_SOCKETS = ("/var/run/ubus/ubus.sock", "/var/run/ubus.sock")
+"""Where ubusd listens, since OpenWrt 21.02 and before."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_configuration(parser)
@@ -22,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--state-dir", default=DEFAULT_STATE_DIRECTORY, help="what survives (%(default)s)"
     )
     add_socket(parser)
+    parser.add_argument("--ubus", metavar="SOCKET", help="ubusd's socket (found by itself)")
+
+
+def find_ubus() -> str | None:
+    return next((path for path in UBUS_SOCKETS if os.path.exists(path)), None)
 
 
 def run(options: argparse.Namespace) -> ExitCode:
@@ -46,7 +54,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         return ExitCode.USAGE if loaded.problems else ExitCode.FINE
     log.set_up(loaded.configuration.log_level)
     from flowguard import rules
-    from flowguard.api import Api
+    from flowguard.api import PUBLIC, Api
     from flowguard.core.faults import RuleError
     from flowguard.service import Paths, Service
 
@@ -54,7 +62,12 @@ def run(options: argparse.Namespace) -> ExitCode:
 
     async def serve() -> None:
         service = Service(paths, loaded, rules.load(loaded.configuration.rules))
-        await service.run(Api(service).call)
+        api = Api(service)
+        if path_of_ubus := options.ubus or find_ubus():
+            from flowguard.host.ubus import UbusObject
+
+            service.ubus = UbusObject(path_of_ubus, api.call, PUBLIC)
+        await service.run(api.call)
 
     try:
         lock.take(paths.runtime_directory)

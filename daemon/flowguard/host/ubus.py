@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The ubus object `flowguard` and its events; imported only where there is ubus."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from flowguard.core.model import Decision, Fault
+from flowguard.host.control import ApiError, Call
+from flowguard.ubus.blob import BlobError, Type, encode
+from flowguard.ubus.bus import FIRST_DELAY, Bus
+from flowguard.ubus.serving import Caller, Handler, Method
+from flowguard.ubus.status import UbusError
+from flowguard.ubus.wire import Status
+
+log = logging.getLogger(__name__)
+
+NAME = "flowguard"
+REPLY_LIMIT = 240 * 1024
+"""Bytes of a reply; with its frame it stays under 256 KiB."""
+EVENTS_LIMIT = 64
+"""Events on their way at a time; a stuck ubusd must not cost memory without bound."""
+_TYPES = {int: Type.INT32, str: Type.STRING}
+
+
+class UbusObject:
+    """Carries the methods of the service and tells who listens what happened."""
+
+    def __init__(
+        self,
+        path: str,
+        call: Call,
+        methods: Mapping[str, Mapping[str, type]],
+        first_delay: float = FIRST_DELAY,
+    ) -> None:
+        self._call = call
+        self._bus = Bus(path, first_delay=first_delay)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._bus.add_object(NAME, {name: self._method(name, methods[name]) for name in methods})
+
+    @property
+    def health(self) -> str:
+        status = self._bus.status
+        return "ok" if status == "connected" else f"not available: {status}"
+
+    async def run(self) -> None:
+        """Until cancelled; what is lost with ubusd comes back with it."""
+        await self._bus.run()
+
+    def decided(self, decision: Decision) -> None:
+        """Event `flowguard.level`, when the decision moves the device."""
+        if decision.before is decision.after:
+            return
+        self._send(
+            "flowguard.level",
+            {
+                "device": decision.device,
+                "from": decision.before,
+                "to": decision.after,
+                "reason": decision.reason,
+                "evidence": decision.evidence,
+            },
+        )
+
+    def fault_seen(self, fault: Fault) -> None:
+        """Event `flowguard.fault`."""
+        self._send(
+            "flowguard.fault",
+            {
+                "rule": fault.rule,
+                "attribution": fault.attribution,
+                "device": fault.device,
+                "driver": fault.driver,
+                "line": fault.line,
+            },
+        )
+
+    def _method(self, name: str, arguments: Mapping[str, type]) -> Method:
+        return Method(self._handler(name), {a: _TYPES[kind] for a, kind in arguments.items()})
+
+    def _handler(self, name: str) -> Handler:
+        async def handle(arguments: dict[str, Any], caller: Caller) -> dict[str, Any]:
+            try:
+                answer = await self._call(name, arguments)
+            except ApiError as error:
+                log.warning("ubus: %s by %s: %s", name, caller.user or "unknown", error)
+                raise UbusError(Status.INVALID_ARGUMENT, str(error)) from None
+            if isinstance(answer, list):
+                return _fitted(name, _carried(answer))
+            return {str(key): value for key, value in _carried(answer).items()}
+
+        return handle
+
+    def _send(self, event: str, data: dict[str, Any]) -> None:
+        if not self._bus.connected:
+            return
+        if len(self._sending) >= EVENTS_LIMIT:
+            log.warning("ubus: event %s is left out: ubusd does not keep up", event)
+            return
+        task = asyncio.get_running_loop().create_task(self._deliver(event, _carried(data)))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _deliver(self, event: str, data: dict[str, Any]) -> None:
+        try:
+            await self._bus.send_event(event, data)
+        except (UbusError, BlobError) as error:
+            log.warning("ubus: event %s was not sent: %s", event, error)
+
+
+def _fitted(name: str, items: list[Any]) -> dict[str, Any]:
+    """A table, as every reply is one; what would make it too large is left out at the end."""
+    shown = len(items)
+    while (size := len(encode({name: items[:shown]}))) > REPLY_LIMIT:
+        shown = min(shown - 1, shown * REPLY_LIMIT // size)
+    reply: dict[str, Any] = {name: items[:shown]}
+    if shown < len(items):
+        reply["left_out"] = len(items) - shown
+    return reply
+
+
+def _carried(value: Any) -> Any:
+    """Text of the kernel and of drivers can hold what blobmsg text cannot."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    if isinstance(value, dict):
+        return {key: _carried(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_carried(item) for item in value]
+    return value

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The ubus object as other programs see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from flowguard.api import PUBLIC
+from flowguard.core.model import Attribution, Decision, Fault, FaultClass, Level
+from flowguard.host.control import ApiError
+from flowguard.host.ubus import REPLY_LIMIT, UbusObject
+from flowguard.ubus.blob import encode
+from flowguard.ubus.connection import Connection
+from flowguard.ubus.status import UbusError
+from flowguard.ubus.wire import Status
+from tests.ubus.broker import Ubusd
+from tests.ubus.conftest import ubusd
+from tests.ubus.test_connection import until
+
+__all__ = ["ubusd"]
+
+FLOWS = [{"flow": "x" * 300, "number": n} for n in range(1000)]
+
+
+async def call(method: str, params: dict[str, Any]) -> Any:
+    if method == "flows":
+        return FLOWS
+    if method == "level" and "level" not in params:
+        raise ApiError("level: expected one of hardware, software, none")
+    return {"method": method, "text": "a\0b\udc80", "params": params}
+
+
+def with_object(ubusd: Ubusd, use: Callable[[UbusObject, Connection], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await ubusd.start()
+        published = UbusObject(ubusd.path, call, PUBLIC, first_delay=0.01)
+        running = asyncio.create_task(published.run())
+        client = await Connection.connect(ubusd.path)
+        try:
+            async with asyncio.timeout(20):
+                await until_answered(client)
+                await use(published, client)
+        finally:
+            client.close()
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            await ubusd.stop()
+
+    asyncio.run(run())
+
+
+async def until_answered(client: Connection) -> None:
+    while True:
+        with suppress(UbusError):
+            await client.call("flowguard", "status")
+            return
+        await asyncio.sleep(0.001)
+
+
+def test_every_method_is_offered_with_its_arguments_and_no_other(ubusd: Ubusd) -> None:
+    async def use(published: UbusObject, client: Connection) -> None:
+        (info,) = await client.lookup("flowguard")
+        assert set(info.methods) == set(PUBLIC)
+        assert set(info.methods["flows"]) == {"limit"}
+        with pytest.raises(UbusError) as caught:
+            await client.call("flowguard", "stop")
+        assert caught.value.status == Status.METHOD_NOT_FOUND
+        assert published.health == "ok"
+
+    with_object(ubusd, use)
+
+
+def test_extra_arguments_are_fine_and_odd_text_is_escaped(ubusd: Ubusd) -> None:
+    async def use(published: UbusObject, client: Connection) -> None:
+        reply = await client.call("flowguard", "reload", {"ubus_rpc_session": "0"})
+        assert reply["method"] == "reload"
+        assert reply["text"] == "a\\x00b\\udc80"
+
+    with_object(ubusd, use)
+
+
+def test_a_refused_request_is_an_invalid_argument_and_its_text_is_logged(
+    ubusd: Ubusd, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def use(published: UbusObject, client: Connection) -> None:
+        with pytest.raises(UbusError) as caught:
+            await client.call("flowguard", "level")
+        assert caught.value.status == Status.INVALID_ARGUMENT
+
+    with_object(ubusd, use)
+    assert "level: expected one of" in caplog.text
+
+
+def test_a_list_is_wrapped_and_cut_to_what_a_reply_may_hold(ubusd: Ubusd) -> None:
+    async def use(published: UbusObject, client: Connection) -> None:
+        reply = await client.call("flowguard", "flows")
+        shown = reply["flows"]
+        assert shown == FLOWS[: len(shown)]
+        assert len(shown) + reply["left_out"] == len(FLOWS)
+        assert REPLY_LIMIT * 0.9 < len(encode(reply)) < 256 * 1024
+
+    with_object(ubusd, use)
+
+
+def test_moves_and_faults_are_told_but_not_decisions_to_stay(ubusd: Ubusd) -> None:
+    async def use(published: UbusObject, client: Connection) -> None:
+        seen: list[tuple[str, dict[str, Any]]] = []
+        await client.listen("flowguard.*", lambda name, data: seen.append((name, data)))
+        published.decided(Decision(1.0, "wan", Level.SOFTWARE, Level.SOFTWARE, "stays"))
+        published.decided(Decision(1.0, "wan", Level.HARDWARE, Level.SOFTWARE, "fault", "line"))
+        published.fault_seen(
+            Fault("r", FaultClass.DRIVER_ERROR, Attribution.DRIVER, None, "mtk", "odd\0 \udc80")
+        )
+        await until(lambda: len(seen) == 2)
+        moved = {"device": "wan", "from": "hardware", "to": "software"}
+        assert seen[0] == ("flowguard.level", {**moved, "reason": "fault", "evidence": "line"})
+        assert seen[1][0] == "flowguard.fault"
+        assert seen[1][1]["line"] == "odd\\x00 \\udc80"
+
+    with_object(ubusd, use)
+
+
+def test_it_comes_back_with_ubusd_and_says_when_it_is_gone(ubusd: Ubusd) -> None:
+    async def use(published: UbusObject, client: Connection) -> None:
+        for _ in range(5):
+            client.close()
+            await ubusd.stop()
+            await until(lambda: published.health.startswith("not available: not connected"))
+            published.decided(Decision(1.0, "wan", Level.HARDWARE, Level.NONE, "nobody hears"))
+            await ubusd.start()
+            client = await Connection.connect(ubusd.path)
+            await until_answered(client)
+        client.close()
+
+    with_object(ubusd, use)
