@@ -29,7 +29,8 @@ from bench.connections import (
 from bench.evidence import numbers, poisson
 from bench.virtual import UPTIME, Router, quantile
 from flowguard.conntrack import Entry
-from flowguard.core.model import Converge, Family, Level, Protocol
+from flowguard.core.events import Converge
+from flowguard.core.model import Family, Level, Protocol
 from flowguard.sensors.observer import Observer
 
 LOOK = 5.0

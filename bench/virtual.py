@@ -7,19 +7,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from flowguard.core.evidence import SUSPECT
-from flowguard.core.model import (
+from flowguard.core.events import (
     Converge,
     Converged,
     Decided,
-    Decision,
-    Device,
     DevicesChanged,
     Event,
     FlowsJudged,
-    Level,
     Started,
 )
+from flowguard.core.evidence import SUSPECT
+from flowguard.core.model import Decision, Device, Level
 from flowguard.core.policy import decide
 from flowguard.core.state import State
 

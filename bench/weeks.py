@@ -25,8 +25,9 @@ from statistics import median
 
 from bench.evidence import EXPECTED, cumulative, numbers, poisson
 from bench.virtual import LAN1, LAN2, UPTIME, WAN, Router, quantile
+from flowguard.core.events import Births, FlowsJudged, OutcomeKind, Outcomes
 from flowguard.core.evidence import Counts
-from flowguard.core.model import Births, Family, FlowsJudged, OutcomeKind, Outcomes, Protocol
+from flowguard.core.model import Family, Protocol
 
 WEEK = 7 * 86400.0
 HEALTHY_SECONDS = 6 * 3600.0

@@ -7,7 +7,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from flowguard.core.model import Converged, ConvergeFailed, Event, FlowTuple, TablesLost
+from flowguard.core.events import Converged, ConvergeFailed, Event, TablesLost
+from flowguard.core.model import FlowTuple
 from flowguard.core.plan import Plan
 from flowguard.host.clock import monotonic
 from flowguard.offload.converge import ConvergeError, Converger

@@ -17,7 +17,7 @@ from socket import IPPROTO_TCP
 
 from flowguard import conntrack
 from flowguard.conntrack import HW_OFFLOAD, IN_HARDWARE, DumpInterrupted, Entry, Flow
-from flowguard.core.model import CrossoverSeen, Event
+from flowguard.core.events import CrossoverSeen, Event
 from flowguard.host.clock import monotonic
 from flowguard.offload.nfnetlink import MalformedMessage
 

@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from flowguard.core.model import Device, DevicesChanged, Event
+from flowguard.core.events import DevicesChanged, Event
+from flowguard.core.model import Device
 from flowguard.host.clock import monotonic
 from flowguard.offload.nfnetlink import Nftables
 from flowguard.offload.probe import Capability, probe

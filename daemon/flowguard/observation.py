@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from flowguard import conntrack
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, DestroyEvents, DumpInterrupted, Entry, Filter
-from flowguard.core.model import Converge, Event, FlowsJudged, Level
+from flowguard.core.events import Converge, Event, FlowsJudged
+from flowguard.core.model import Level
 from flowguard.core.plan import OffloadSettings
 from flowguard.host.clock import monotonic
 from flowguard.offload.nfnetlink import MalformedMessage

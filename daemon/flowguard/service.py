@@ -12,18 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowguard.convergence import Convergence
-from flowguard.core.faults import FaultRules
-from flowguard.core.model import (
+from flowguard.core.events import (
     Command,
     Configured,
     Converge,
     Converged,
     Decided,
     Event,
-    Fault,
     FaultSeen,
-    FlowTuple,
-    Level,
     Notify,
     Rescue,
     Save,
@@ -32,6 +28,8 @@ from flowguard.core.model import (
     Tick,
     WantedChanged,
 )
+from flowguard.core.faults import FaultRules
+from flowguard.core.model import Fault, FlowTuple, Level
 from flowguard.core.plan import Plan, plan
 from flowguard.core.policy import decide
 from flowguard.core.state import State

@@ -12,17 +12,8 @@ from pathlib import Path
 import pytest
 
 from flowguard import __version__
-from flowguard.core.model import (
-    Attribution,
-    Device,
-    DevicesChanged,
-    Event,
-    Fault,
-    FaultClass,
-    FaultSeen,
-    Level,
-    Started,
-)
+from flowguard.core.events import DevicesChanged, Event, FaultSeen, Started
+from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
 from flowguard.core.replay import encode_event
 from flowguard.host.lock import take
 

@@ -8,23 +8,16 @@ from dataclasses import replace
 import pytest
 
 from flowguard.core.drops import OBSERVED_MOST, WATCHED_SECONDS
-from flowguard.core.evidence import ACT, Counts
-from flowguard.core.model import (
+from flowguard.core.events import (
     Births,
     Converge,
     Converged,
     CrossoverSeen,
-    Decision,
-    Device,
     DevicesChanged,
     DrainProgress,
-    Family,
     FlowsJudged,
-    Level,
     OutcomeKind,
     Outcomes,
-    PolicySettings,
-    Protocol,
     Rescue,
     Save,
     Severity,
@@ -32,6 +25,8 @@ from flowguard.core.model import (
     Tick,
     WantedChanged,
 )
+from flowguard.core.evidence import ACT, Counts
+from flowguard.core.model import Decision, Device, Family, Level, PolicySettings, Protocol
 from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS
 from tests.core.test_policy import Story
 

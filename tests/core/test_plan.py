@@ -8,7 +8,8 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.model import Device, Draw, Family, Level, Protocol
+from flowguard.core.events import Draw
+from flowguard.core.model import Device, Family, Level, Protocol
 from flowguard.core.plan import (
     AddressIn,
     DevicesOutside,

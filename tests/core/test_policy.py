@@ -5,32 +5,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from flowguard.core.model import (
-    Attribution,
+from flowguard.core.events import (
     Command,
     Converge,
     Converged,
     ConvergeFailed,
     Decided,
-    Decision,
-    Device,
     DevicesChanged,
     DrainProgress,
     Event,
-    Fault,
-    FaultClass,
     FaultSeen,
     FlowsSeen,
-    Level,
     Notify,
-    PolicySettings,
     Save,
     Severity,
     Started,
     TablesLost,
     Tick,
-    Verdict,
     WantedChanged,
+)
+from flowguard.core.model import (
+    Attribution,
+    Decision,
+    Device,
+    Fault,
+    FaultClass,
+    Level,
+    PolicySettings,
+    Verdict,
 )
 from flowguard.core.policy import decide
 from flowguard.core.state import Phase, State

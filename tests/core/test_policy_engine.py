@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from flowguard.core.model import (
+from flowguard.core.events import (
     Configured,
     Converged,
     DrainProgress,
     EngineSeen,
     FaultSeen,
-    Level,
     Notify,
     Save,
     Tick,
     WantedChanged,
 )
+from flowguard.core.model import Level
 from flowguard.core.state import Phase
 from tests.core.test_policy import ALL, LAN1, SETTINGS, WAN, fault, started
 

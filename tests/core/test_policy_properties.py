@@ -6,9 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.evidence import Counts
-from flowguard.core.model import (
-    Attribution,
+from flowguard.core.events import (
     Births,
     Configured,
     Converge,
@@ -16,28 +14,32 @@ from flowguard.core.model import (
     ConvergeFailed,
     CrossoverSeen,
     Decided,
-    Device,
     DevicesChanged,
     DrainProgress,
     EngineSeen,
     Event,
-    Family,
-    Fault,
-    FaultClass,
     FaultSeen,
     FlowsJudged,
     FlowsSeen,
-    Level,
     Notify,
     OutcomeKind,
     Outcomes,
-    PolicySettings,
-    Protocol,
     Severity,
     Started,
     TablesLost,
     Tick,
     WantedChanged,
+)
+from flowguard.core.evidence import Counts
+from flowguard.core.model import (
+    Attribution,
+    Device,
+    Family,
+    Fault,
+    FaultClass,
+    Level,
+    PolicySettings,
+    Protocol,
 )
 from flowguard.core.policy import decide
 from flowguard.core.replay import decode_event, encode_event, replay

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.model import Fault, FaultSeen, Level, Verdict
+from flowguard.core.events import FaultSeen
+from flowguard.core.model import Fault, Level, Verdict
 from flowguard.core.replay import decode_event
 from flowguard.core.serial import from_json, to_json
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowguard.core.model import (
-    Attribution,
+from flowguard.core.events import (
     Decided,
-    Device,
     DevicesChanged,
     DrainProgress,
     Event,
-    Fault,
-    FaultClass,
     FaultSeen,
     FlowsSeen,
-    Level,
     Started,
 )
+from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
 from flowguard.core.policy import decide
 from flowguard.core.replay import decode_event, replay
 from flowguard.core.state import State

@@ -8,7 +8,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flowguard.core.model import Device, DrainProgress, Level
+from flowguard.core.events import DrainProgress
+from flowguard.core.model import Device, Level
 from flowguard.core.plan import OffloadSettings, Plan, plan
 from flowguard.offload.converge import Converger
 from flowguard.offload.nfnetlink import Nftables

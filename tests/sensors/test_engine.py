@@ -13,7 +13,8 @@ from flowguard import conntrack
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, DumpInterrupted, Entry, Filter
 from flowguard.conntrack.entry import matching
 from flowguard.conntrack.flow import encode_tuple
-from flowguard.core.model import EngineSeen, FlowTuple
+from flowguard.core.events import EngineSeen
+from flowguard.core.model import FlowTuple
 from flowguard.sensors import engine
 from flowguard.sensors.engine import EngineWatch
 

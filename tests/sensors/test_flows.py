@@ -10,7 +10,8 @@ import pytest
 
 from flowguard import conntrack
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, Filter, Flow, Look
-from flowguard.core.model import Device, FlowsSeen, FlowTuple, Level
+from flowguard.core.events import FlowsSeen
+from flowguard.core.model import Device, FlowTuple, Level
 from flowguard.core.plan import Exclusion, OffloadSettings, Plan, plan
 from flowguard.sensors.flows import FlowCounter
 

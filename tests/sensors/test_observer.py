@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, Entry
 from flowguard.conntrack.flow import encode_tuple
+from flowguard.core.events import FlowsJudged, OutcomeKind
 from flowguard.core.evidence import Counts
-from flowguard.core.model import Family, FlowsJudged, FlowTuple, OutcomeKind, Protocol
+from flowguard.core.model import Family, FlowTuple, Protocol
 from flowguard.sensors.observer import (
     ASSURED,
     CLOSE,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from flowguard.cli.common import ExitCode
-from flowguard.core.model import Event
+from flowguard.core.events import Event
 from flowguard.core.replay import decision_to_json, decode_event, replay
 
 

@@ -5,21 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flowguard.core.model import (
-    Attribution,
-    Command,
-    Decided,
-    Decision,
-    Device,
-    EngineSeen,
-    Fault,
-    FaultClass,
-    Level,
-    Notify,
-    Save,
-    Severity,
-    Verdict,
-)
+from flowguard.core.events import Command, Decided, EngineSeen, Notify, Save, Severity
+from flowguard.core.model import Attribution, Decision, Device, Fault, FaultClass, Level, Verdict
 from flowguard.core.state import DECISIONS_KEPT, State, WeakFault
 
 _IN_THE_KERNEL = {

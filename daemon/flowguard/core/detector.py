@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
+from flowguard.core.events import Births, FlowsJudged, OutcomeKind, Outcomes
 from flowguard.core.evidence import (
     Counts,
     Process,
@@ -22,7 +23,7 @@ from flowguard.core.evidence import (
     update,
     update_share,
 )
-from flowguard.core.model import Births, Family, FlowsJudged, OutcomeKind, Outcomes, Protocol
+from flowguard.core.model import Family, Protocol
 
 # The youngest age decides soonest, so it gets the most of the budget.
 AGE_WEIGHTS = {

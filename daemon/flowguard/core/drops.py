@@ -12,19 +12,18 @@ from dataclasses import replace
 
 from flowguard.core import detector as arms
 from flowguard.core.convict import convict, note
-from flowguard.core.evidence import ACT, RELAX, SUSPECT
-from flowguard.core.model import (
+from flowguard.core.events import (
     Command,
     CrossoverSeen,
-    Decision,
     Draw,
     FlowsJudged,
-    Level,
     Notify,
     Rescue,
     Save,
     Severity,
 )
+from flowguard.core.evidence import ACT, RELAX, SUSPECT
+from flowguard.core.model import Decision, Level
 from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS, Mute, State, Trial
 
 RULE = "dropped-connections"

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flowguard.core.model import Device, Draw, Family, Level, Protocol
+from flowguard.core.events import Draw
+from flowguard.core.model import Device, Family, Level, Protocol
 
 HARDWARE_TABLE = "flowguard"
 SOFTWARE_TABLE = "flowguard_sw"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from flowguard.core import convict, drops
 from flowguard.core.detector import reset
-from flowguard.core.model import (
+from flowguard.core.events import (
     Command,
     Configured,
     Converge,
@@ -15,7 +15,6 @@ from flowguard.core.model import (
     ConvergeFailed,
     CrossoverSeen,
     Decided,
-    Decision,
     DevicesChanged,
     DrainProgress,
     EngineSeen,
@@ -23,7 +22,6 @@ from flowguard.core.model import (
     FaultSeen,
     FlowsJudged,
     FlowsSeen,
-    Level,
     Notify,
     Save,
     Severity,
@@ -32,6 +30,7 @@ from flowguard.core.model import (
     Tick,
     WantedChanged,
 )
+from flowguard.core.model import Decision, Level
 from flowguard.core.state import DECISIONS_KEPT, Drain, Failure, State, allowed
 
 RETRY_FIRST = 5.0

@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
-from flowguard.core.model import Decided, Decision, Event
+from flowguard.core.events import Decided, Event
+from flowguard.core.model import Decision
 from flowguard.core.policy import decide
 from flowguard.core.serial import from_json, to_json
 from flowguard.core.state import State

@@ -9,15 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flowguard.core.detector import Detector
-from flowguard.core.model import (
-    Decision,
-    Device,
-    Draw,
-    FlowsSeen,
-    Level,
-    PolicySettings,
-    Verdict,
-)
+from flowguard.core.events import Draw, FlowsSeen
+from flowguard.core.model import Decision, Device, Level, PolicySettings, Verdict
 
 DECISIONS_KEPT = 50
 # How long the stalled flows of a step are watched; TCP tries again within two minutes

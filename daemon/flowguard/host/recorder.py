@@ -7,7 +7,7 @@ import os
 from typing import TextIO
 
 from flowguard.core.drops import OBSERVED_MOST
-from flowguard.core.model import (
+from flowguard.core.events import (
     DevicesChanged,
     DrainProgress,
     Event,

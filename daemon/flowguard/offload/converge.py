@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from flowguard.core.model import DrainProgress, FlowTuple
+from flowguard.core.events import DrainProgress
+from flowguard.core.model import FlowTuple
 from flowguard.core.plan import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
 from flowguard.offload import tables
 from flowguard.offload.damage import has_oopsed, without_unbinding

@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable
 
 from flowguard import conntrack
-from flowguard.core.model import DrainProgress, FlowTuple
+from flowguard.core.events import DrainProgress
+from flowguard.core.model import FlowTuple
 from flowguard.host.clock import monotonic
 from flowguard.offload import engines
 

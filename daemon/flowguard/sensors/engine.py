@@ -29,7 +29,8 @@ from dataclasses import dataclass
 
 from flowguard import conntrack
 from flowguard.conntrack import IN_HARDWARE, DumpInterrupted, Entry, Filter
-from flowguard.core.model import EngineSeen, FlowTuple
+from flowguard.core.events import EngineSeen
+from flowguard.core.model import FlowTuple
 from flowguard.offload import engines
 
 ORPHAN_SECONDS = 30.0

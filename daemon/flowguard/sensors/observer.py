@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, Entry, Flow
+from flowguard.core.events import Births, FlowsJudged, OutcomeKind, Outcomes
 from flowguard.core.evidence import Counts
-from flowguard.core.model import Births, Family, FlowsJudged, OutcomeKind, Outcomes, Protocol
+from flowguard.core.model import Family, Protocol
 
 CHECKPOINTS = (15, 60, 240)
 # The ages at which it is asked how a connection ended: late enough for programs to give up.

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from flowguard.core.model import Device, Draw, Level
+from flowguard.core.events import Draw
+from flowguard.core.model import Device, Level
 from flowguard.core.plan import OffloadSettings, plan
 from tests.lab.capture import (
     Engine,

@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from flowguard.core.events import Severity
 from flowguard.core.faults import trace
 from flowguard.core.faults.code import CodeGroup, CodeMap, Owner
 from flowguard.core.faults.record import LogRecord
 from flowguard.core.faults.table import RuleError, Table
 from flowguard.core.faults.words import filter_for
-from flowguard.core.model import Attribution, FaultClass, Severity
+from flowguard.core.model import Attribution, FaultClass
 
 __all__ = ["FaultRule", "FaultRules", "RuleError", "RuleSource"]
 

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Events in, commands out: what the sensors and the offload edge tell the policy, and what
+the policy wants done. Times are in seconds of the monotonic clock, as everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from flowguard.core.evidence import Counts
+from flowguard.core.model import (
+    Decision,
+    Device,
+    Family,
+    Fault,
+    Level,
+    PolicySettings,
+    Protocol,
+    Verdict,
+)
+
+# --- arms: the control group of flows ----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The shares at which new flows are drawn now: one in so many.
+
+    `control_share` is None for the configured one. `observe_share` thins out the flows that
+    are watched when there are very many, so that a look stays cheap.
+    """
+
+    control_share: int | None = None
+    observe_share: int = 1
+
+
+class OutcomeKind(StrEnum):
+    """What a flow is judged by; both arms can show each of them.
+
+    ANSWERED: whether one direction went on while the other stayed silent. ENDED: whether
+    it ended in order, or by a reset or a timeout.
+    """
+
+    ANSWERED = "answered"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """How flows of one kind fared, all judged at the same age (`checkpoint`, seconds).
+
+    `pair` are the two devices they pass, when that is known. `epoch` tells under which draw
+    they were born.
+    """
+
+    kind: OutcomeKind
+    checkpoint: int
+    family: Family
+    protocol: Protocol
+    pair: tuple[str, str] | None
+    epoch: int
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Births:
+    """Observed flows that reached their first checkpoint, by arm, under one draw."""
+
+    epoch: int
+    control_share: int
+    treated: int
+    control: int
+
+
+# --- events: what the sensors and the offload edge report -------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The daemon starts: what is configured and what is remembered."""
+
+    time: float
+    wanted: Level
+    settings: PolicySettings = field(default_factory=PolicySettings)
+    verdicts: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The configuration was read again."""
+
+    time: float
+    wanted: Level
+    settings: PolicySettings
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesChanged:
+    """The full list of usable devices, after any of them appeared, vanished or changed."""
+
+    time: float
+    devices: tuple[Device, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSeen:
+    time: float
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class WantedChanged:
+    """Somebody set the highest level wanted."""
+
+    time: float
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class DrainProgress:
+    """Hardware flows and engine entries that are still to go."""
+
+    time: float
+    flows: int
+    engine_entries: int
+    tuples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Converged:
+    """The kernel's tables are proven to be as the last `Converge` asked."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConvergeFailed:
+    """The kernel refused; what was there before is still there.
+
+    `device` is named when the refusal concerns one device alone.
+    """
+
+    time: float
+    error: str
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TablesLost:
+    """Somebody else deleted or changed our tables."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsSeen:
+    """Offloaded flows per place, and those the driver silently refused."""
+
+    time: float
+    hardware: int
+    software: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowsJudged:
+    """Observed flows that came of age since the last look; `observed` are being watched."""
+
+    time: float
+    outcomes: tuple[Outcomes, ...]
+    births: tuple[Births, ...] = ()
+    observed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CrossoverSeen:
+    """What became of the flows that were stalled when their devices stepped down.
+
+    `revived` are answered again, `trying` still send in vain; the rest is silent. `ended`:
+    this is the last look.
+    """
+
+    time: float
+    stalled: int
+    revived: int
+    trying: int
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSeen:
+    """Where the packet engine's table contradicts connection tracking.
+
+    Orphans are forwarded by the engine although their connection is gone. Half-bound flows
+    go on in the one direction that is in the engine and are silent in the other. Some of
+    both are shown as people write them.
+    """
+
+    time: float
+    orphans: tuple[str, ...]
+    orphan_count: int
+    half_bound: tuple[str, ...]
+    half_bound_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The deadline asked for by the state has come."""
+
+    time: float
+
+
+Event = (
+    Started
+    | Configured
+    | DevicesChanged
+    | FaultSeen
+    | WantedChanged
+    | DrainProgress
+    | Converged
+    | ConvergeFailed
+    | TablesLost
+    | FlowsSeen
+    | FlowsJudged
+    | CrossoverSeen
+    | EngineSeen
+    | Tick
+)
+
+
+# --- commands: what the policy wants done -----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Converge:
+    """Bring the kernel to these levels, draining hardware wherever one goes down.
+
+    New flows are drawn as `draw` says; `epoch` names the time from this change to the next.
+    """
+
+    levels: tuple[tuple[str, Level], ...]
+    draw: Draw = field(default_factory=Draw)
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """Pull the stalled flows out of hardware and watch for `seconds` whether they revive."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """A verdict changed: the state must reach flash."""
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    severity: Severity
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision was taken; for the log and for people."""
+
+    decision: Decision
+
+
+Command = Converge | Rescue | Save | Notify | Decided
