@@ -86,7 +86,12 @@ class Observation:
         """Look every LOOK_SECONDS, for ever."""
         while True:
             if self._drawing:
-                await self._look()
+                try:
+                    await self._look()
+                except Exception as error:
+                    # One odd connection must not end the watch over all others.
+                    log.exception("a look at the observed flows failed")
+                    self.health = f"internal error: {error}"
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
