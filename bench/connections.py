@@ -17,7 +17,7 @@ from bench.virtual import LAN1, LAN2, WAN
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, Entry, Flow
 from flowguard.conntrack.flow import encode_tuple
 from flowguard.core.model import Family, FlowTuple, Protocol
-from flowguard.sensors.observer import ASSURED, ESTABLISHED, RESET_TIMEOUT, TIME_WAIT
+from flowguard.sensors.observer import ASSURED, ESTABLISHED, RESET_TIMEOUT, SEEN_REPLY, TIME_WAIT
 
 OBSERVE, CONTROL = 0x8000, 0x2000000
 ROUND_TRIP = 0.05  # seconds
@@ -94,7 +94,9 @@ class Connection:
                 index += 1
             self.passed[way] = index
         over = time >= self.ended
-        status = ASSURED if over else ASSURED | OFFLOAD | (0 if self.control else HW_OFFLOAD)
+        status = SEEN_REPLY | ASSURED
+        if not over:
+            status |= OFFLOAD | (0 if self.control else HW_OFFLOAD)
         state, timeout = (ESTABLISHED, RESET_TIMEOUT) if self.reset else (TIME_WAIT, 100)
         shown = over and self.protocol is Protocol.TCP
         key, reply_key = KEYS[self.family, self.pair]
