@@ -270,9 +270,10 @@ def test_vanished_client_leaves_the_server_talking(router: Router, traffic: Traf
     server = router.hosts["wan"]
     with silent_ends(router.hosts["lan1"]):
         assert fates(traffic.start(pattern)) == {Fate.COMPLETED}
-        wait_for(lambda: "timer:(on" in established(server), "a resend")
-    # With the resets back, the server learns that nobody is there.
-    wait_for(lambda: "timer:(on" not in established(server), "the server to give up")
+        wait_for(lambda: "timer:(on" in established(server), "a resend", 120)
+    # With the resets back, the server learns at its next resend that nobody is there; each
+    # one comes twice as late as the one before.
+    wait_for(lambda: "timer:(on" not in established(server), "the server to give up", 120)
 
 
 def established(host: Namespace) -> str:
