@@ -120,16 +120,18 @@ def _converged(state: State) -> Step:
 
 
 def _converge_failed(state: State, event: ConvergeFailed) -> Step:
-    state = replace(state, converged=False, drain=None)
+    # With the drain end the hold-offs that waited for it, before a refusal begins another.
+    state, expired = _expire(replace(state, converged=False, drain=None))
     if event.device and state.level_of(event.device) is not Level.NONE:
-        return convict.on_refusal(state, event.device, event.error)
+        state, refused = convict.on_refusal(state, event.device, event.error)
+        return state, expired + refused
     attempts = state.failure.attempts + 1 if state.failure else 1
     wait = min(RETRY_FIRST * 2 ** min(attempts - 1, 16), RETRY_LIMIT)
     repeated = state.failure is not None and state.failure.error == event.error
     failure = Failure(event.error, attempts, state.time + wait)
     message = f"the kernel refused the flowtables: {event.error}; next try in {wait:g} s"
     commands: list[Command] = [] if repeated else [Notify(Severity.ERROR, message)]
-    return replace(state, failure=failure), commands
+    return replace(state, failure=failure), expired + commands
 
 
 def _tables_lost(state: State) -> Step:
