@@ -20,6 +20,7 @@ from flowguard.conntrack import HW_OFFLOAD, IN_HARDWARE, DumpInterrupted, Entry,
 from flowguard.core.events import CrossoverSeen, Event
 from flowguard.host.clock import monotonic
 from flowguard.offload.nfnetlink import MalformedMessage
+from flowguard.sensors.observer import CLOSE
 
 LOOK_SECONDS = 3.0
 READY_SECONDS = 0.1
@@ -27,7 +28,6 @@ READY_SECONDS = 0.1
 SEARCH_SECONDS = 15.0
 # Within one look: fewer packets may just be on their way.
 ONE_SIDED_PACKETS = 2
-TCP_CLOSE = 8  # enum tcp_conntrack: ended by a reset
 # More flows prove nothing more; all that are stalled are pulled.
 WATCHED = 200
 
@@ -119,7 +119,7 @@ class Crossover:
                 log.warning("a stalled flow cannot be watched: %s", error)
                 continue
             # A reset answers too, but it revives nothing.
-            if entry is None or entry.tcp_state == TCP_CLOSE:
+            if entry is None or entry.tcp_state == CLOSE:
                 continue
             original, reply = _moved(self._pulled[flow], entry)
             if original > 0 and reply > 0:
