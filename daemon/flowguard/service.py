@@ -26,12 +26,12 @@ from flowguard.core.events import (
     Severity,
     Started,
     Tick,
-    WantedChanged,
 )
 from flowguard.core.faults import FaultRules
 from flowguard.core.model import Fault, FlowTuple, Level
 from flowguard.core.plan import Plan, plan
 from flowguard.core.policy import decide
+from flowguard.core.requests import WantedChanged
 from flowguard.core.state import State
 from flowguard.crossover import Crossover
 from flowguard.devices import Devices
