@@ -120,9 +120,9 @@ def _started(state: State, event: Started) -> Step:
 
 
 def _devices_changed(state: State, event: DevicesChanged) -> Step:
-    if event.devices != state.devices:
-        state = replace(state, devices=event.devices, disturbed=state.time)
-    return identity.match(state)
+    if state.devices and event.devices != state.devices:
+        state = replace(state, disturbed=state.time)
+    return identity.match(replace(state, devices=event.devices))
 
 
 def _drain_progress(state: State, event: DrainProgress) -> State:
