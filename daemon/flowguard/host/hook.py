@@ -7,6 +7,7 @@ What it is told is described in the script that is installed (config/flowguard.u
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -103,7 +104,8 @@ class Hook:
                 log.warning("%s ran for more than %g s and is killed", self._path, self._limit)
             finally:
                 if process.returncode is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):  # It has just ended.
+                        os.killpg(process.pid, signal.SIGKILL)
                     await process.wait()
             # From the start: the script and we share the position in the file.
             self._log(os.pread(output.fileno(), OUTPUT_LIMIT, 0), process.returncode)
