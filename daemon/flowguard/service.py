@@ -96,6 +96,7 @@ class Service:
         self.hook = Hook()
         self.supervisor: Supervisor | None = None
         self.opening: tuple[Event, ...] = ()
+        self._competitors: tuple[str, ...] = ()
         self.ledger = IntentLedger(StateStore(paths.state_directory, self.boot_id), fault_rules)
         self._recorder = EventRecorder(paths.runtime_directory)
         self._rules = fault_rules
@@ -293,6 +294,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
+        loop.add_signal_handler(signal.SIGUSR1, lambda: self._spawn(self._look_again()))
         await self._ended.wait()
         control.close()
         await self._close()
@@ -300,16 +302,27 @@ class Service:
     def _supervised(self, health: str) -> None:
         self.sensors["supervisor"] = health
 
+    async def _look_again(self) -> None:
+        await self._rescan()
+        self._warn_of_competitors()
+
     def _warn_of_competitors(self) -> None:
         try:
             found = foreign_flowtables(self._nftables)
         except OSError as error:
             log.warning("other programs' flowtables cannot be seen: %s", error.strerror)
             return
-        for competitor in found:
-            problem = f"{competitor}: switch that off, or flowguard cannot do its work"
-            log.warning("%s", problem)
-            self.problems += (problem,)
+        former, self._competitors = (
+            self._competitors,
+            tuple(
+                f"{competitor}: switch that off, or flowguard cannot do its work"
+                for competitor in found
+            ),
+        )
+        self.problems = tuple(p for p in self.problems if p not in former) + self._competitors
+        for problem in self._competitors:
+            if problem not in former:
+                log.warning("%s", problem)
 
     async def reload(self) -> None:
         """Read the configuration again; only what changed is converged.
@@ -320,6 +333,7 @@ class Service:
         self.problems = tuple(str(p) for p in loaded.problems)
         for problem in self.problems:
             log.warning("%s", problem)
+        self._warn_of_competitors()
         if not loaded.readable:
             log.error("the configuration stays as it was")
             return

@@ -36,8 +36,9 @@ def find_ubus() -> str | None:
 def run(options: argparse.Namespace) -> ExitCode:
     # asyncio takes this as "no TLS" and leaves out OpenSSL: 4 MB that the daemon never uses.
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
-    # A reload may be asked for before the loop listens for it; Python would die of it.
+    # These may come before the loop listens for them; Python would die of them.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # systemd ends a main loop that hangs by SIGABRT; this shows where it hung.
     faulthandler.enable()
     from flowguard.host import configuration, lock
