@@ -74,6 +74,7 @@ class IntentLedger:
             intent.devices if intent else (),
             self._kernel,
             __version__,
+            seen.crash,
             seen.judged,
             seen.watchdog,
         )
