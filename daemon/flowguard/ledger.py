@@ -27,11 +27,14 @@ class IntentLedger:
     became of each place where a crash may leave its trace.
     """
 
-    def __init__(self, store: StateStore, rules: FaultRules) -> None:
+    def __init__(
+        self, store: StateStore, rules: FaultRules, places: boot.Places = boot.EVERYWHERE
+    ) -> None:
         self.health = "ok"
         self.sources: tuple[tuple[str, str], ...] = ()
         self._store = store
         self._rules = rules
+        self._places = places
         self._kernel = os.uname().release
 
     def begin(self, configuration: Configuration) -> Iterator[Event]:
@@ -64,7 +67,7 @@ class IntentLedger:
     def _boot_seen(self, now: float, memory: Memory | None) -> BootSeen:
         boots = memory.boots if memory else Boots()
         intent = memory.intent if memory else None
-        seen = boot.look(self._rules, boots.judged)
+        seen = boot.look(self._rules, boots.judged, self._places)
         self.sources = seen.sources
         return BootSeen(
             now,
