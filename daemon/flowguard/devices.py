@@ -10,6 +10,7 @@ from dataclasses import replace
 from flowguard.core.events import DevicesChanged, Event
 from flowguard.core.model import Device
 from flowguard.host.clock import monotonic
+from flowguard.offload.ethtool import code_of
 from flowguard.offload.nfnetlink import Nftables
 from flowguard.offload.probe import Capability, probe
 from flowguard.sensors.links import scan
@@ -45,4 +46,13 @@ class Devices:
         if key not in self._found:
             self._found[key] = await probe(self._nftables, device.name)
         found = self._found[key]
-        return replace(device, hardware_capable=found.capable, reason=found.reason)
+        return replace(
+            device, hardware_capable=found.capable, reason=found.reason, code=_code(device.name)
+        )
+
+
+def _code(name: str) -> str:
+    try:
+        return code_of(name)
+    except OSError:
+        return ""  # It has just vanished, and the next look will not find it.

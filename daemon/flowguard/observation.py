@@ -70,7 +70,7 @@ class Observation:
 
     def begin(self, reached: Converge) -> None:
         """The kernel draws new flows as this command asked."""
-        share = reached.draw.control_share or self._settings.control_share
+        share = reached.draw.control_in(self._settings.control_share)
         levels = [level for _, level in reached.levels]
         self._drawing = share > 1 and any(level is not Level.NONE for level in levels)
         self._observer.begin(

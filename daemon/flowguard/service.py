@@ -20,18 +20,19 @@ from flowguard.core.events import (
     Decided,
     Event,
     FaultSeen,
+    LedgerFailed,
+    LedgerKept,
     Notify,
     Rescue,
     Save,
     Severity,
-    Started,
     Tick,
-    WantedChanged,
 )
 from flowguard.core.faults import FaultRules
 from flowguard.core.model import Fault, FlowTuple, Level
-from flowguard.core.plan import Plan, plan
+from flowguard.core.plan import plan
 from flowguard.core.policy import decide
+from flowguard.core.requests import PlannedEnd
 from flowguard.core.state import State
 from flowguard.crossover import Crossover
 from flowguard.devices import Devices
@@ -42,14 +43,13 @@ from flowguard.host.control import Call, ControlServer
 from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
+from flowguard.ledger import IntentLedger
 from flowguard.observation import Observation
 from flowguard.offload.converge import Converger
-from flowguard.offload.nfnetlink import MalformedMessage, Nftables
-from flowguard.offload.sysctls import min_packets_problem
+from flowguard.offload.nfnetlink import Nftables
 from flowguard.offload.tables import foreign_flowtables
 from flowguard.offload.watch import TableWatch
-from flowguard.sensors.engine import EngineWatch
-from flowguard.sensors.flows import FlowCounter
+from flowguard.polling import Polling
 from flowguard.sensors.kmsg import KmsgSensor
 from flowguard.sensors.links import LinkWatch
 
@@ -58,8 +58,6 @@ if TYPE_CHECKING:  # Where there is no ubus, it costs no memory.
 
 log = logging.getLogger(__name__)
 
-FLOWS_SECONDS = 10
-NOTHING = Plan(None, None)
 _SEVERITIES = {
     Severity.INFO: logging.INFO,
     Severity.WARNING: logging.WARNING,
@@ -92,7 +90,7 @@ class Service:
         self.boot_id = boot_id()
         self.stopping = False
         self.ubus: UbusObject | None = None
-        self._store = StateStore(paths.state_directory, self.boot_id)
+        self.ledger = IntentLedger(StateStore(paths.state_directory, self.boot_id), fault_rules)
         self._recorder = EventRecorder(paths.runtime_directory)
         self._rules = fault_rules
         self._kmsg_position = KmsgPosition(paths.runtime_directory)
@@ -105,13 +103,17 @@ class Service:
         )
         self.convergence = Convergence(self._converger, self.feed)
         self.devices = Devices(self._nftables, self.feed)
-        self._flow_counter = FlowCounter()
+        self.polling = Polling(
+            self.feed,
+            lambda: self.convergence.plan,
+            lambda: self.state.epoch,
+            lambda: self.configuration.min_packets,
+        )
         self.observation = Observation(self.feed, self.configuration.offload_settings)
         self._crossover = Crossover(
             self.feed, lambda: self.state.trial is not None, self._takes_none
         )
         self._asked = Converge(())
-        self._engine_watch = EngineWatch()
         self._kmsg: KmsgSensor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -126,9 +128,20 @@ class Service:
         if isinstance(event, Converged):
             self.observation.begin(self._asked)
         self.state, commands = decide(self.state, event)
+        self._save(commands)
         for command in commands:
             self._execute(command)
         self._arm_timer()
+
+    def _save(self, commands: list[Command]) -> None:
+        """Write first what must survive the commands; the policy hears when that failed."""
+        if Save() not in commands:
+            return
+        trouble = self.ledger.save(self.configuration.level, self.state)
+        if trouble:
+            self.feed(LedgerFailed(monotonic(), trouble))
+        elif self.state.ledger.error:
+            self.feed(LedgerKept(monotonic()))
 
     def _execute(self, command: Command) -> None:
         match command:
@@ -138,7 +151,7 @@ class Service:
                 stalled = [s.flow for s in self.observation.stalled()]
                 self._spawn(self._crossover.run(stalled, seconds))
             case Save():
-                self._save()
+                pass  # Done already, before everything else.
             case Notify():
                 log.log(_SEVERITIES[command.severity], "%s", command.message)
             case Decided(decision):
@@ -157,15 +170,9 @@ class Service:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(wait, lambda: self.feed(Tick(monotonic())))
 
-    def _save(self) -> None:
-        try:
-            self._store.save(self.configuration.level, self.state.wanted, self.state.verdicts)
-            self.sensors["store"] = "ok"
-        except OSError as error:
-            self.sensors["store"] = f"{self._store.path}: {error.strerror}"
-            log.error("the state cannot be saved: %s", self.sensors["store"])
-
     def _converge(self, command: Converge) -> None:
+        if command.epoch != self.state.epoch:
+            return  # Superseded while it waited for the state to be saved.
         self._asked = command
         settings = self.configuration.offload_settings
         levels = dict(command.levels)
@@ -180,6 +187,8 @@ class Service:
         """Drain, remove everything from the kernel and stop; returns what would not leave."""
         self.stopping = True
         left = await self.convergence.release()
+        if not left:
+            self.feed(PlannedEnd(monotonic()))
         self.stop()
         return left
 
@@ -188,41 +197,9 @@ class Service:
     async def _rescan(self) -> None:
         await self.devices.rescan(self.configuration.device)
 
-    async def _watch_flows(self) -> None:
-        while True:
-            if self.convergence.plan != NOTHING:
-                await self.look_at_flows()
-                await self._look_at_engine()
-            if self._kmsg:
-                self._kmsg_position.save(self._kmsg.handled)
-            await asyncio.sleep(FLOWS_SECONDS)
-
-    async def look_at_flows(self) -> None:
-        """Count the offloaded flows now."""
-        self._report_missing_counters()
-        try:
-            self.feed(await self._flow_counter.look(monotonic(), self.convergence.plan))
-            self.sensors["flows"] = "ok"
-        except (OSError, MalformedMessage) as error:
-            self.sensors["flows"] = f"flows cannot be counted: {error}"
-
-    def _report_missing_counters(self) -> None:
-        """Looked at again and again: sysctl.d may come after us and switch counting off."""
-        problem = min_packets_problem(self.configuration.min_packets)
-        if problem and self.sensors.get("counters") != problem:
-            log.error("%s", problem)
-        self.sensors["counters"] = problem or "ok"
-
-    async def _look_at_engine(self) -> None:
-        try:
-            seen = await self._engine_watch.look(monotonic(), self.state.epoch)
-        except (OSError, MalformedMessage) as error:
-            self.sensors["engine"] = f"the engine cannot be compared: {error}"
-            return
-        available = self._engine_watch.available
-        self.sensors["engine"] = "ok" if available else "not available: no engine to look into"
-        if seen and (seen.orphan_count or seen.half_bound_count):
-            self.feed(seen)
+    def _save_kmsg_position(self) -> None:
+        if self._kmsg:
+            self._kmsg_position.save(self._kmsg.handled)
 
     def _start_kmsg(self) -> KmsgSensor:
         self._kmsg = KmsgSensor(self._rules, self._on_fault, after=self._kmsg_position.load())
@@ -244,7 +221,7 @@ class Service:
         )
         self._sense("kmsg", self._start_kmsg)
         self._sense("ended flows", self.observation.listen)
-        self._spawn(self._watch_flows())
+        self._spawn(self.polling.run(self._save_kmsg_position))
         self._spawn(self.observation.run())
 
     def _sense(self, name: str, start: Callable[[], Any]) -> None:
@@ -277,7 +254,10 @@ class Service:
         for problem in self.problems:
             log.warning("%s", problem)
         self._converger.recover()
-        self.feed(self._started())
+        for event in self.ledger.begin(self.configuration):
+            self.feed(event)
+        if self.ledger.health != "ok":
+            self.problems += (self.ledger.health,)
         await self._rescan()
         self._start_sensors()
         self._warn_of_competitors()
@@ -303,22 +283,6 @@ class Service:
             problem = f"{competitor}: switch that off, or flowguard cannot do its work"
             log.warning("%s", problem)
             self.problems += (problem,)
-
-    def _started(self) -> Started:
-        now = monotonic()
-        configured = self.configuration
-        memory, problem = self._store.load(now, configured.policy_settings.settle)
-        if problem:
-            log.error("%s", problem)
-            self.problems += (problem,)
-        wanted = configured.level
-        if memory and memory.configured is configured.level:
-            wanted = memory.wanted
-        verdicts = memory.verdicts if memory else ()
-        return Started(now, wanted, configured.policy_settings, verdicts)
-
-    def set_wanted(self, level: Level) -> None:
-        self.feed(WantedChanged(monotonic(), level))
 
     async def reload(self) -> None:
         """Read the configuration again; only what changed is converged.

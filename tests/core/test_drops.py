@@ -23,10 +23,10 @@ from flowguard.core.events import (
     Severity,
     Started,
     Tick,
-    WantedChanged,
 )
 from flowguard.core.evidence import ACT, Counts
 from flowguard.core.model import Decision, Device, Family, Level, PolicySettings, Protocol
+from flowguard.core.requests import WantedChanged
 from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS
 from tests.core.test_policy import Story
 

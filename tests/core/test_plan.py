@@ -87,7 +87,7 @@ def test_the_control_arm_is_drawn_once_on_top_and_stays_below() -> None:
     result = tables({"lan1": Level.HARDWARE, "wan": Level.HARDWARE}, MARKED)
     assert result.hardware and result.software
     treated = MarkIs(0x100, 0)
-    draw = Rule((NewConnection(), MarkIs(0x300, 0)), Observe(0x200, 0x100, 16))
+    draw = Rule((NewConnection(), MarkIs(0x300, 0)), Observe(0x200, 0x100, OneIn(16)))
     assert draw in result.hardware.rules
     assert Rule((ProtocolIs(Protocol.TCP), treated), Offload()) in result.hardware.rules
     assert Rule((ProtocolIs(Protocol.TCP),), Offload()) in result.software.rules
@@ -109,14 +109,14 @@ def drawing(draw: Draw, settings: OffloadSettings = MARKED) -> list[Rule]:
 def test_the_arm_of_an_observed_flow_is_drawn_by_the_packet_that_observes_it() -> None:
     undrawn = (NewConnection(), MarkIs(0x300, 0))
     assert drawing(Draw(control_share=2, observe_share=4)) == [
-        Rule((*undrawn, OneIn(4)), Observe(0x200, 0x100, 2)),
+        Rule((*undrawn, OneIn(4)), Observe(0x200, 0x100, OneIn(2))),
         Rule((*undrawn, OneIn(2)), SetMark(0x100)),
     ]
 
 
 def test_the_share_in_force_goes_before_the_configured_one() -> None:
     assert drawing(Draw()) == drawing(Draw(control_share=16))
-    assert drawing(Draw(control_share=2))[0].action == Observe(0x200, 0x100, 2)
+    assert drawing(Draw(control_share=2))[0].action == Observe(0x200, 0x100, OneIn(2))
     assert drawing(Draw(control_share=0)) == drawing(Draw(observe_share=4), PLAIN) == []
 
 

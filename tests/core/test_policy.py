@@ -22,7 +22,6 @@ from flowguard.core.events import (
     Started,
     TablesLost,
     Tick,
-    WantedChanged,
 )
 from flowguard.core.model import (
     Attribution,
@@ -35,6 +34,7 @@ from flowguard.core.model import (
     Verdict,
 )
 from flowguard.core.policy import decide
+from flowguard.core.requests import WantedChanged
 from flowguard.core.state import Phase, State
 
 SETTINGS = PolicySettings(

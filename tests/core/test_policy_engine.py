@@ -16,9 +16,9 @@ from flowguard.core.events import (
     Notify,
     Save,
     Tick,
-    WantedChanged,
 )
 from flowguard.core.model import Level
+from flowguard.core.requests import WantedChanged
 from flowguard.core.state import Phase
 from tests.core.test_policy import ALL, LAN1, SETTINGS, WAN, fault, started
 

@@ -28,7 +28,6 @@ from flowguard.core.events import (
     Started,
     TablesLost,
     Tick,
-    WantedChanged,
 )
 from flowguard.core.evidence import Counts
 from flowguard.core.model import (
@@ -43,6 +42,7 @@ from flowguard.core.model import (
 )
 from flowguard.core.policy import decide
 from flowguard.core.replay import decode_event, encode_event, replay
+from flowguard.core.requests import WantedChanged
 from flowguard.core.state import State, allowed
 
 NAMES = ("lan1", "lan2", "wan")

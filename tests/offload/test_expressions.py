@@ -186,7 +186,7 @@ ACTIONS: list[tuple[Action, list[str]]] = [
         ],
     ),
     (
-        Observe(0x8000, 0x02000000, 16),
+        Observe(0x8000, 0x02000000, OneIn(16)),
         [
             f"ct key=CT_MARK {LOAD}",
             f"bitwise {SAME} len=4 mask={native(0xFFFF7FFF)} xor={native(0x8000)}",

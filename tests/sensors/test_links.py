@@ -131,3 +131,29 @@ def test_rings_do_not_trap_the_walk(machine: Machine) -> None:
 def test_no_sysfs_no_devices(tmp_path: Path) -> None:
     links = scan(("wan",), str(tmp_path), str(tmp_path))
     assert links.devices == () and links.missing == ("wan",)
+
+
+def test_ports_of_one_piece_of_hardware_are_told_apart_whatever_their_names_are(
+    tmp_path: Path,
+) -> None:
+    made = Machine(tmp_path)
+    net = made.sys / "class" / "net"
+    for name, port in (("eth0", "mac@0"), ("eth1", "mac@1")):
+        made.add(name, driver="mtk_soc_eth")
+        (net / name / "of_node").symlink_to(f"/firmware/devicetree/base/soc/ethernet/{port}")
+    made.add("sw1", driver="mt7530-mdio", kind="dsa", above=("eth0",))
+    (net / "sw1" / "phys_port_name").write_text("p1\n")
+    made.add("enp1s0", driver="igc")
+    (net / "enp1s0" / "dev_port").write_text("0\n")
+    made.add("eth0.2", kind="vlan", above=("eth0",))
+    made.add("tun0")
+    found = made.scan("eth0", "eth1", "sw1", "enp1s0", "eth0.2", "tun0")
+    ports = {name: device.port for name, device in found.items()}
+    assert ports == {
+        "eth0": "mac@0",
+        "eth1": "mac@1",
+        "sw1": "p1",
+        "enp1s0": "0",
+        "eth0.2": "eth0.2",
+        "tun0": "",
+    }

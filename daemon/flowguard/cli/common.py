@@ -49,3 +49,10 @@ def ask(
         print(f"flowguard: {error}", file=sys.stderr)
         return ExitCode.USAGE
     return show(answer)
+
+
+def show_level(status: dict[str, Any]) -> ExitCode:
+    """What came of a request, in one line."""
+    reason = f": {status['reason']}" if status["level"] != status["wanted"] else ""
+    print(f"wanted {status['wanted']}, now {status['level']} ({status['state']}){reason}")
+    return ExitCode.FINE

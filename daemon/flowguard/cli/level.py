@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from flowguard.cli.common import ExitCode, add_socket, ask
+from flowguard.cli.common import ExitCode, add_socket, ask, show_level
 from flowguard.core.model import Level
 
 
@@ -16,8 +15,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    def show(answer: dict[str, Any]) -> ExitCode:
-        print(f"wanted {answer['wanted']}, now {answer['level']} ({answer['state']})")
-        return ExitCode.FINE
-
-    return ask(options, "level", {"level": options.level}, show)
+    return ask(options, "level", {"level": options.level}, show_level)

@@ -9,8 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from flowguard.cli.common import ExitCode
-from flowguard.core.events import Event
-from flowguard.core.replay import decision_to_json, decode_event, replay
+from flowguard.core.replay import Line, decision_to_json, decode_event, replay
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +29,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     return ExitCode.FINE
 
 
-def _events(path: str) -> Iterator[Event]:
+def _events(path: str) -> Iterator[Line]:
     with open(0 if path == "-" else path, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():

@@ -146,7 +146,7 @@ def convict(
     damaged: bool = False,
 ) -> tuple[State, list[Command]]:
     former = state.verdict_on(name)
-    strikes = former.strikes + 1 if former else 1
+    strikes = state.strikes_left(former) + 1 if former else 1
     settings = state.settings
     # The exponent is bounded so that years of strikes cannot overflow a float.
     hold = min(settings.hold_off * 2 ** min(strikes - 1, 32), settings.hold_off_limit)
@@ -162,6 +162,8 @@ def convict(
         evidence=evidence,
         until_reboot=damaged or (former is not None and former.until_reboot),
     )
+    if device := next((d for d in state.devices if d.name == name), None):
+        verdict = replace(verdict, identity=device.identity, code=device.code)
     others = tuple(v for v in state.verdicts if v.device != name)
     span = "until the next boot" if verdict.until_reboot else f"for {hold:g} s"
     message = f"{name}: {reason}; held at {highest} {span} (strike {strikes})"

@@ -71,14 +71,14 @@ def _next_draw(state: State) -> Draw:
     """Suspicion widens the control arm; very many flows thin out those that are watched."""
     value, draw = state.detector.value, state.draw
     wide = draw.control_share is not None
-    if _is_silent(state):
+    if _is_silent(state) or draw.canary:
         wide = False
     elif value >= SUSPECT:
         wide = True
     elif value < RELAX:
         wide = False
     widened = min(WIDE_SHARE, state.settings.control_share) if wide else None
-    return Draw(widened, _next_observe_share(state))
+    return Draw(widened, _next_observe_share(state), draw.canary)
 
 
 def _next_observe_share(state: State) -> int:

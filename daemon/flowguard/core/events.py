@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from flowguard.core.evidence import Counts
 from flowguard.core.model import (
+    Boots,
     Decision,
     Device,
     Family,
@@ -19,6 +20,7 @@ from flowguard.core.model import (
     Protocol,
     Verdict,
 )
+from flowguard.core.requests import Request
 
 # --- arms: the control group of flows ----------------------------------------------------
 
@@ -28,11 +30,19 @@ class Draw:
     """The shares at which new flows are drawn now: one in so many.
 
     `control_share` is None for the configured one. `observe_share` thins out the flows that
-    are watched when there are very many, so that a look stays cheap.
+    are watched when there are very many, so that a look stays cheap. In a canary the arms
+    are the other way round: one in `canary` flows is treated, the rest is the control arm.
     """
 
     control_share: int | None = None
     observe_share: int = 1
+    canary: int | None = None
+
+    def control_in(self, configured: int) -> float:
+        """One in so many new flows is of the control arm; 0 when none is."""
+        if self.canary:
+            return self.canary / (self.canary - 1)
+        return configured if self.control_share is None else self.control_share
 
 
 class OutcomeKind(StrEnum):
@@ -68,7 +78,7 @@ class Births:
     """Observed flows that reached their first checkpoint, by arm, under one draw."""
 
     epoch: int
-    control_share: int
+    control_share: float
     treated: int
     control: int
 
@@ -78,12 +88,61 @@ class Births:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The daemon starts: what is configured and what is remembered."""
+    """The daemon starts: what is configured and what is remembered.
+
+    `armed` are the devices of an intent of this same boot. `held_until` and `suspended` are
+    what people asked for (core/requests.py).
+    """
 
     time: float
     wanted: Level
     settings: PolicySettings = field(default_factory=PolicySettings)
     verdicts: tuple[Verdict, ...] = ()
+    boots: Boots = field(default_factory=Boots)
+    armed: tuple[Device, ...] = ()
+    held_until: float = 0
+    suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BootSeen:
+    """The first start in a new boot.
+
+    `unplanned`: the boot before ended with hardware on and without a planned end; `devices`
+    were on hardware then. `faults` are what the kernel left behind about its end, and
+    `crash` is the headline of a crash, "" when there is no trace of one. `watchdog`: the
+    hardware watchdog is known to have ended it.
+    """
+
+    time: float
+    boot_count: int
+    unplanned: bool
+    faults: tuple[Fault, ...]
+    devices: tuple[Device, ...]
+    kernel: str
+    flowguard: str
+    crash: str = ""
+    judged: tuple[str, ...] = ()
+    watchdog: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFailed:
+    """The state cannot be kept: a reboot caused by hardware would go unnoticed.
+
+    `lost`: what was remembered cannot be read, and so is not known in this boot.
+    """
+
+    time: float
+    error: str
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerKept:
+    """The state was saved, after it could not be."""
+
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +166,6 @@ class DevicesChanged:
 class FaultSeen:
     time: float
     fault: Fault
-
-
-@dataclass(frozen=True, slots=True)
-class WantedChanged:
-    """Somebody set the highest level wanted."""
-
-    time: float
-    level: Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +264,13 @@ class Tick:
 
 Event = (
     Started
+    | BootSeen
+    | LedgerFailed
+    | LedgerKept
     | Configured
     | DevicesChanged
     | FaultSeen
-    | WantedChanged
+    | Request
     | DrainProgress
     | Converged
     | ConvergeFailed

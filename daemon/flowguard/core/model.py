@@ -89,7 +89,9 @@ class Device:
     `lower` are the devices it sends through (a DSA conduit); a fault there is a fault
     here. `forward_names` are the names under which the forward hook sees its packets:
     its own and those of the bridges and VLANs above it. `bus_name` is how the driver's own
-    messages call the hardware, when they do not name a device (dev_err).
+    messages call the hardware, when they do not name a device (dev_err). `port` tells the
+    devices of one piece of hardware apart, whatever their names are. `code` are the versions
+    of driver and firmware, as far as they are known.
     `hardware_capable` is None as long as nothing was tried; `reason` says why not, in
     words, when it is False.
     """
@@ -100,8 +102,15 @@ class Device:
     bus_name: str | None = None
     lower: tuple[str, ...] = ()
     forward_names: tuple[str, ...] = ()
+    port: str = ""
+    code: str = ""
     hardware_capable: bool | None = None
     reason: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What stays when the device is renamed: its place on the bus; "" for what has none."""
+        return "/".join(filter(None, (self.bus_name, self.port)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +148,17 @@ class PolicySettings:
     than `rebuild_count` rebuilds within `rebuild_window` are a fight with another program.
     One in `control_share` new flows goes one level lower for comparison, none when it is 0.
     `detect_only`: evidence is judged and reported, and no device is moved by it.
+
+    After one unexplained reboot with hardware on, hardware waits `probation` times
+    `boot_delay`: a power cut looks the same, and five minutes of software cost nobody much.
+    The second within `blame_boots` boots is a strike; people whose power fails twice in a
+    row pay with one hold-off. `boot_loop` boots in a row that did not live for
+    `boot_settle` (the loops seen in the field crash within a minute, or a few after traffic
+    comes) end in level none. Hardware is first used when nothing has changed for `quiet`.
+
+    After a hold-off only a share of the flows (core/canary.py) goes to hardware, for at
+    least `canary_soak` a stage. One strike is forgiven for each `forgive_after` on full
+    hardware.
     """
 
     boot_delay: float = 30
@@ -152,6 +172,13 @@ class PolicySettings:
     rebuild_window: float = 60
     control_share: int = 16
     detect_only: bool = False
+    probation: float = 10
+    blame_boots: int = 5
+    boot_settle: float = 300
+    boot_loop: int = 3
+    quiet: float = 10
+    canary_soak: float = 3600
+    forgive_after: float = 7 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +186,13 @@ class Verdict:
     """Why a device may not rise above `highest` before `held_until`.
 
     `strikes` counts convictions and stays after the hold-off ends, so that the next one
-    is held longer. `hold` is the length of the hold-off in seconds, from which a new boot
-    counts again, because monotonic time starts at zero there. `until_reboot`: the kernel
-    itself is damaged (an oops leaves locks held), so no waiting helps before the next boot.
+    is held longer. `hold` is the length of the hold-off in seconds. `until_reboot`: the
+    kernel itself is damaged (an oops leaves locks held), so no waiting helps before the next
+    boot. While `canary` is not 0, one in so many flows tries hardware. `raised` is since when
+    this stage, or full hardware, has been going well.
+
+    `device` is the name that the device has now; `identity` and `code` are what the verdict
+    was passed on (see `Device`): another name keeps it, other code does not.
     """
 
     device: str
@@ -174,6 +205,10 @@ class Verdict:
     rule: str = ""
     evidence: str = ""
     until_reboot: bool = False
+    canary: int = 0
+    raised: float | None = None
+    identity: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +227,44 @@ class Decision:
         verb = "step up" if change > 0 else "step down" if change < 0 else "stay"
         text = f"{verb}: {self.device} {self.before} -> {self.after}: {self.reason}"
         return f"{text}: {self.evidence}" if self.evidence else text
+
+
+# --- boots: what is remembered across them -----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Boots:
+    """What is remembered about boots.
+
+    `count` are the boots seen. `early` are the boots in a row up to this one that are not
+    known to have lived long or to have ended as planned. `unknown` are the counts of the
+    boots that followed an unexplained reboot with hardware on. `looping`: this boot keeps
+    to level none. `unplanned` and `evidence` tell how this boot came about. `judged` names
+    the saved traces that were looked at, since they stay where they are.
+    """
+
+    count: int = 0
+    early: int = 0
+    unknown: tuple[int, ...] = ()
+    looping: bool = False
+    unplanned: bool = False
+    evidence: str = ""
+    kernel: str = ""
+    flowguard: str = ""
+    judged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Hardware may be in use on these devices, until a planned end says otherwise.
+
+    Written to flash before the kernel is asked for hardware, so that it is found after a
+    reboot nobody planned.
+    """
+
+    boot_id: str
+    boot_count: int
+    level: Level
+    devices: tuple[Device, ...]
+    kernel: str
+    flowguard: str

@@ -101,6 +101,13 @@ class OneIn:
 
 
 @dataclass(frozen=True, slots=True)
+class AllButOneIn:
+    """False for a random one in `count` packets."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class PacketsAtLeast:
     """The connection has had so many packets, both directions together.
 
@@ -121,6 +128,7 @@ Match = (
     | MarkIs
     | NewConnection
     | OneIn
+    | AllButOneIn
     | PacketsAtLeast
 )
 
@@ -139,11 +147,11 @@ class SetMark:
 
 @dataclass(frozen=True, slots=True)
 class Observe:
-    """Set the observe bit, and for a random one in `control_share` the control bit with it."""
+    """Set the observe bit, and for the random packets of `control` the control bit with it."""
 
     observe_mark: int
     control_mark: int
-    control_share: int
+    control: OneIn | AllButOneIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,17 +261,18 @@ def _draw_rules(settings: OffloadSettings, draw: Draw) -> tuple[Rule, ...]:
     makes it observed; among the flows that are not observed (never judged) it may be
     drawn again.
     """
-    control_share = settings.control_share if draw.control_share is None else draw.control_share
-    if not control_share:
+    if not draw.control_in(settings.control_share):
         return ()
+    share = settings.control_share if draw.control_share is None else draw.control_share
+    drawn = AllButOneIn(draw.canary) if draw.canary else OneIn(share)
     control, observe = settings.control_mark, settings.observe_mark
     undrawn = (NewConnection(), MarkIs(control | observe, 0))
-    action = Observe(observe, control, control_share)
+    action = Observe(observe, control, drawn)
     if draw.observe_share == 1:
         return (Rule(undrawn, action),)
     return (
         Rule((*undrawn, OneIn(draw.observe_share)), action),
-        Rule((*undrawn, OneIn(control_share)), SetMark(control)),
+        Rule((*undrawn, drawn), SetMark(control)),
     )
 
 

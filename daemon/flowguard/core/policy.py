@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flowguard.core import convict, drops
+from flowguard.core import boots, canary, convict, drops, identity, operator
 from flowguard.core.detector import reset
 from flowguard.core.events import (
+    BootSeen,
     Command,
     Configured,
     Converge,
@@ -22,16 +23,17 @@ from flowguard.core.events import (
     FaultSeen,
     FlowsJudged,
     FlowsSeen,
+    LedgerFailed,
+    LedgerKept,
     Notify,
     Save,
     Severity,
     Started,
     TablesLost,
     Tick,
-    WantedChanged,
 )
-from flowguard.core.model import Decision, Level
-from flowguard.core.state import DECISIONS_KEPT, Drain, Failure, State, allowed
+from flowguard.core.model import Attribution, Decision, Level
+from flowguard.core.state import DECISIONS_KEPT, Drain, Failure, Ledger, State, allowed
 
 RETRY_FIRST = 5.0
 RETRY_LIMIT = 300.0
@@ -51,7 +53,13 @@ def decide(state: State, event: Event) -> Step:
     anew = anew or state.devices != before.devices or state.draw != before.draw
     anew = anew or state.settings.control_share != before.settings.control_share
     state, more = _retarget(state, anew)
-    return state, commands + more
+    return state, _saved_once(commands + more)
+
+
+def _saved_once(commands: list[Command]) -> list[Command]:
+    """One write is enough, and it comes before whatever it must survive."""
+    others = [c for c in commands if not isinstance(c, Save)]
+    return commands if len(others) == len(commands) else [Save(), *others]
 
 
 def _handle(state: State, event: Event) -> Step:
@@ -60,13 +68,19 @@ def _handle(state: State, event: Event) -> Step:
             return _started(state, event)
         case Configured():
             state = replace(state, settings=event.settings)
-            return _wanted_changed(state, event.wanted)
+            return operator.set_wanted(state, event.wanted)
         case DevicesChanged():
-            return replace(state, devices=event.devices), []
+            return _devices_changed(state, event)
         case FaultSeen():
+            if event.fault.attribution is not Attribution.NONE:
+                state = replace(state, disturbed=state.time)
             return convict.on_fault(state, event.fault)
-        case WantedChanged():
-            return _wanted_changed(state, event.level)
+        case BootSeen():
+            return boots.on_boot(state, event)
+        case LedgerFailed():
+            return boots.on_ledger_failed(state, event)
+        case LedgerKept():
+            return replace(state, ledger=Ledger(lost=state.ledger.lost)), []
         case DrainProgress():
             return _drain_progress(state, event), []
         case Converged():
@@ -78,25 +92,37 @@ def _handle(state: State, event: Event) -> Step:
         case FlowsSeen():
             return _flows_seen(state, event)
         case FlowsJudged():
-            return drops.on_judged(state, event)
+            state, commands = canary.on_judged(state, event)
+            state, more = drops.on_judged(state, event)
+            return state, commands + more
         case CrossoverSeen():
             return drops.on_crossover(state, event)
         case EngineSeen():
             return convict.on_engine(state, event)
         case Tick():
             return state, []
+        case _:
+            return operator.on_request(state, event)
 
 
 def _started(state: State, event: Started) -> Step:
-    state = replace(state, wanted=event.wanted, settings=event.settings, verdicts=event.verdicts)
+    state = replace(
+        state,
+        wanted=event.wanted,
+        settings=event.settings,
+        verdicts=event.verdicts,
+        boots=event.boots,
+        armed=event.armed,
+        held_until=event.held_until,
+        suspended=event.suspended,
+    )
     return _expire(state)
 
 
-def _wanted_changed(state: State, wanted: Level) -> Step:
-    if wanted is state.wanted:
-        return state, []
-    message = f"highest level wanted is now {wanted} (was {state.wanted})"
-    return replace(state, wanted=wanted), [Save(), Notify(Severity.INFO, message)]
+def _devices_changed(state: State, event: DevicesChanged) -> Step:
+    if state.devices and event.devices != state.devices:
+        state = replace(state, disturbed=state.time)
+    return identity.match(replace(state, devices=event.devices))
 
 
 def _drain_progress(state: State, event: DrainProgress) -> State:
@@ -116,7 +142,8 @@ def _converged(state: State) -> Step:
         seconds = state.time - state.drain.since
         commands.append(Notify(Severity.INFO, f"hardware drained in {seconds:.1f} s"))
     state, expired = _expire(replace(state, converged=True, drain=None, failure=None))
-    return state, commands + expired
+    state, disarmed = boots.disarm(state)
+    return state, commands + expired + disarmed
 
 
 def _converge_failed(state: State, event: ConvergeFailed) -> Step:
@@ -166,6 +193,9 @@ def _time_passed(state: State) -> Step:
     state, commands = _expire(state)
     state, more = drops.overdue(state)
     commands += more
+    for due in (boots.settle, boots.retry_ledger, canary.proceed):
+        state, more = due(state)
+        commands += more
     drain = state.drain
     if drain and not drain.overdue and state.time >= drain.since + state.settings.drain_limit:
         message = (
@@ -190,7 +220,13 @@ def _expire(state: State) -> Step:
     for verdict in state.verdicts:
         if verdict.highest is not Level.HARDWARE and state.is_over(verdict):
             up = Level.HARDWARE if verdict.highest is Level.SOFTWARE else Level.SOFTWARE
-            verdict = replace(verdict, highest=up, held_until=state.time + verdict.hold)
+            verdict = replace(
+                verdict,
+                highest=up,
+                held_until=state.time + verdict.hold,
+                canary=canary.first_stage(state) if up is Level.HARDWARE else 0,
+                raised=state.time if up is Level.HARDWARE else None,
+            )
             commands.append(Save())
         verdicts.append(verdict)
     return replace(state, verdicts=tuple(verdicts)), commands[:1]
@@ -201,6 +237,9 @@ def _retarget(state: State, anew: bool) -> Step:
     limits = [(d.name, *allowed(state, d)) for d in state.devices]
     levels = tuple((name, level) for name, level, _ in limits)
     waits = state.failure is not None and state.failure.retry_at and not _retry_is_due(state)
+    canary_before = state.draw.canary
+    state = canary.draw(state, levels)
+    anew = anew or state.draw.canary != canary_before
     if levels == state.levels and (waits or not anew):
         return state, []
     decisions = tuple(
@@ -230,7 +269,8 @@ def _retarget(state: State, anew: bool) -> Step:
         failure=replace(state.failure, retry_at=None) if state.failure else None,
         decisions=(*state.decisions, *decisions)[-DECISIONS_KEPT:],
     )
-    return state, [*map(Decided, decisions), Converge(levels, state.draw, state.epoch)]
+    state, armed = boots.arm(state)
+    return state, [*map(Decided, decisions), *armed, Converge(levels, state.draw, state.epoch)]
 
 
 def _moved(state: State, name: str, level: Level, why: str) -> Decision:

@@ -19,16 +19,21 @@ from flowguard.core.state import State
 EVENT_TYPES: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
-def encode_event(event: Event) -> str:
-    return json.dumps({"event": type(event).__name__, **to_json(event)})
+# A log that goes on from another one begins with the state that was reached there.
+Line = Event | State
+_LINE_TYPES: dict[str, type[Line]] = {**EVENT_TYPES, State.__name__: State}
 
 
-def decode_event(line: str) -> Event:
+def encode_event(line: Line) -> str:
+    return json.dumps({"event": type(line).__name__, **to_json(line)})
+
+
+def decode_event(line: str) -> Line:
     """One line of an event log; ValueError names what is wrong with it."""
     record = json.loads(line)
-    if not isinstance(record, dict) or record.get("event") not in EVENT_TYPES:
+    if not isinstance(record, dict) or record.get("event") not in _LINE_TYPES:
         raise ValueError(f"not an event; expected one of {', '.join(EVENT_TYPES)}")
-    kind = EVENT_TYPES[record.pop("event")]
+    kind = _LINE_TYPES[record.pop("event")]
     return from_json(kind, record)
 
 
@@ -42,10 +47,13 @@ def decision_to_json(decision: Decision) -> dict[str, Any]:
 _STATUS_NAMES = {"before": "from", "after": "to"}
 
 
-def replay(events: Iterable[Event]) -> Iterator[Decision]:
+def replay(events: Iterable[Line]) -> Iterator[Decision]:
     """The decisions that the policy takes on these events."""
     state = State()
     for event in events:
+        if isinstance(event, State):
+            state = event
+            continue
         state, commands = decide(state, event)
         for command in commands:
             if isinstance(command, Decided):

@@ -9,14 +9,20 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flowguard.core.detector import Detector
-from flowguard.core.events import Draw, FlowsSeen
-from flowguard.core.model import Decision, Device, Level, PolicySettings, Verdict
+from flowguard.core.events import Draw, FlowsSeen, OutcomeKind
+from flowguard.core.model import Boots, Decision, Device, Level, PolicySettings, Verdict
+from flowguard.core.passing import Passing
 
 DECISIONS_KEPT = 50
 # How long the stalled flows of a step are watched; TCP tries again within two minutes
 # (TCP_RTO_MAX, include/net/tcp.h). After the limit nobody answers for them any more.
 TRIAL_SECONDS = 120.0
 TRIAL_LIMIT = 240.0
+# How often a medium that refused is written to again.
+LEDGER_RETRY = 600.0
+# Where next to nothing can be counted (no counters, no traffic), time alone must do in a
+# canary: so many soak times.
+CANARY_PATIENCE = 24
 
 
 class Phase(StrEnum):
@@ -74,6 +80,18 @@ class Mute:
 
 
 @dataclass(frozen=True, slots=True)
+class Ledger:
+    """Why nothing can be remembered (`error`), and when that is tried again.
+
+    `lost`: what was remembered before cannot be read.
+    """
+
+    error: str = ""
+    lost: bool = False
+    retry_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WeakFault:
     time: float
     device: str
@@ -86,7 +104,11 @@ class State:
     `levels` is where each device stands: what the last `Converge` asked for. `epoch` is the
     number of that request; only flows born since `compared_since` can be compared. `thinned` is
     when the share of observed flows last changed. `unproven` is the last trial that ended
-    without proof either way.
+    without proof either way. `canary_tests` count flows born since `canary_epoch`.
+
+    `armed` are the devices that the intent names. `disturbed` is when anything last changed
+    or failed. `retried`: somebody ended the waits of this boot. `suspended` and `held_until`
+    are what people asked for.
     """
 
     time: float = 0
@@ -112,6 +134,15 @@ class State:
     mute: Mute = field(default_factory=Mute)
     observed: int = 0
     decisions: tuple[Decision, ...] = ()
+    boots: Boots = field(default_factory=Boots)
+    armed: tuple[Device, ...] = ()
+    ledger: Ledger = field(default_factory=Ledger)
+    disturbed: float = -math.inf
+    retried: bool = False
+    suspended: bool = False
+    held_until: float = 0
+    canary_epoch: int = 0
+    canary_tests: tuple[tuple[OutcomeKind, Passing], ...] = ()
 
     def level_of(self, device: str) -> Level:
         return dict(self.levels).get(device, Level.NONE)
@@ -130,6 +161,31 @@ class State:
         waits = verdict.until_reboot or self.drain is not None or self.trial is not None
         return not waits and self.time >= verdict.held_until
 
+    def strikes_left(self, verdict: Verdict) -> int:
+        """The strikes that healthy time on full hardware has not made good yet."""
+        healthy = verdict.highest is Level.HARDWARE and not verdict.canary
+        if not healthy or verdict.raised is None:
+            return verdict.strikes
+        forgiven = int((self.time - verdict.raised) / self.settings.forgive_after)
+        return max(0, verdict.strikes - forgiven)
+
+    @property
+    def boot_delay(self) -> float:
+        """The uptime before which hardware is not used, longer on probation."""
+        if self.retried:
+            return 0
+        on_probation = self.boots.count in self.boots.unknown
+        return self.settings.boot_delay * (self.settings.probation if on_probation else 1)
+
+    @property
+    def quiet_at(self) -> float:
+        """When the router has been quiet for long enough.
+
+        Only the first use in a boot waits for it, and not where no delay is wanted at all.
+        """
+        waits = self.settings.boot_delay and not self.retried and not self.armed
+        return self.disturbed + self.settings.quiet if waits else 0
+
     @property
     def level(self) -> Level:
         """The highest level any device stands on."""
@@ -143,6 +199,8 @@ class State:
             self.holds(v) and v.highest.rank < self.wanted.rank for v in self.verdicts
         ):
             return Phase.HELD_OFF
+        if self.draw.canary:
+            return Phase.CANARY
         return Phase.STEADY
 
     def next_deadline(self) -> float | None:
@@ -151,8 +209,14 @@ class State:
 
     def _deadlines(self) -> Iterator[float]:
         yield self.rebuild_held_until
+        yield self.held_until
         if self.wanted is Level.HARDWARE:
-            yield self.settings.boot_delay
+            yield self.boot_delay
+            yield self.quiet_at
+        if self.boots.early:
+            yield self.settings.boot_settle
+        if self.ledger.retry_at is not None:
+            yield self.ledger.retry_at
         yield from (v.held_until for v in self.verdicts if self.holds(v) and not v.until_reboot)
         if self.drain and not self.drain.overdue:
             yield self.drain.since + self.settings.drain_limit
@@ -160,18 +224,38 @@ class State:
             yield self.failure.retry_at
         if self.trial:
             yield self.trial.since + TRIAL_LIMIT
+        soak = self.settings.canary_soak
+        for verdict in self.verdicts:
+            if verdict.canary and verdict.raised is not None:
+                yield from (verdict.raised + soak, verdict.raised + soak * CANARY_PATIENCE)
 
 
 def allowed(state: State, device: Device) -> tuple[Level, str]:
     """The highest level the device may stand on now, and what limits it, in words."""
-    limits = [(state.wanted, f"wanted level is {state.wanted}")]
+    limits = [(state.wanted, f"wanted level is {state.wanted}"), *_limits(state)]
     if device.hardware_capable is False:
         limits.append((Level.SOFTWARE, f"no hardware offload: {device.reason}"))
-    if state.time < state.settings.boot_delay:
-        limits.append((Level.SOFTWARE, f"waiting for {state.settings.boot_delay:g} s of uptime"))
-    if state.time < state.rebuild_held_until:
-        limits.append((Level.NONE, "another program keeps removing our tables"))
     verdict = state.verdict_on(device.name)
     if verdict and state.holds(verdict):
         limits.append((verdict.highest, f"held off: {verdict.reason}"))
     return min(limits, key=lambda limit: limit[0].rank)
+
+
+def _limits(state: State) -> Iterator[tuple[Level, str]]:
+    """What limits all devices alike."""
+    if state.suspended:
+        yield Level.NONE, "suspended until `flowguard resume`"
+    if state.time < state.rebuild_held_until:
+        yield Level.NONE, "another program keeps removing our tables"
+    if state.boots.looping and not state.retried:
+        yield Level.NONE, "the router keeps rebooting: nothing is offloaded in this boot"
+    if state.time < state.held_until:
+        yield Level.SOFTWARE, "held by `flowguard hold`"
+    if state.ledger.error:
+        yield Level.SOFTWARE, f"a crash would not be remembered: {state.ledger.error}"
+    if state.ledger.lost and not state.retried:
+        yield Level.SOFTWARE, "what was remembered is lost: no hardware in this boot"
+    if state.time < state.boot_delay:
+        yield Level.SOFTWARE, f"waiting for {state.boot_delay:g} s of uptime"
+    if state.time < state.quiet_at:
+        yield Level.SOFTWARE, f"waiting until nothing has changed for {state.settings.quiet:g} s"

@@ -55,6 +55,8 @@ class Configuration:
     boot_delay: int = 30
     hold_off: int = 600
     hold_off_limit: int = DAY
+    canary_soak: int = 3600
+    forgive_after: int = 7 * DAY
     weak_count: int = 3
     weak_window: int = 600
     settle: int = 30
@@ -80,6 +82,8 @@ class Configuration:
             boot_delay=self.boot_delay,
             hold_off=self.hold_off,
             hold_off_limit=self.hold_off_limit,
+            canary_soak=self.canary_soak,
+            forgive_after=self.forgive_after,
             settle=self.settle,
             weak_count=self.weak_count,
             weak_window=self.weak_window,
@@ -129,6 +133,16 @@ SETTINGS = (
         "hold_off_limit",
         kinds.duration(1, 30 * DAY),
         "longest wait; it doubles with every further fault",
+    ),
+    Setting(
+        "canary_soak",
+        kinds.duration(1, 7 * DAY),
+        "after a hold-off 1/16, then 1/4 of the flows try hardware, each for at least this long",
+    ),
+    Setting(
+        "forgive_after",
+        kinds.duration(60, 365 * DAY),
+        "so much time on hardware without a fault makes good for one",
     ),
     Setting("weak_count", kinds.integer(1, 1000), "so many weak faults count as a driver fault"),
     Setting("weak_window", kinds.duration(1, DAY), "the time within which weak faults add up"),

@@ -4,24 +4,41 @@
 from __future__ import annotations
 
 import os
+from types import ModuleType
+from typing import Any
 
 
-def replace_file(path: str, text: str, *, durable: bool = False) -> None:
-    """Write a temporary file and rename it over `path`.
+def replace_file(
+    path: str, text: str, *, durable: bool = False, system: ModuleType | Any = os
+) -> None:
+    """Write a temporary file and rename it over `path`; OSError leaves the old file.
 
-    `durable` also waits until file and folder are on the medium; a file on tmpfs has no
-    use for that.
+    `durable` also waits until the file's content and then its name are on the medium: a
+    rename that overtakes the content leaves an empty file after a power cut. A file on tmpfs
+    has no use for that. `system` carries the operations out, as the module os does.
     """
     temporary = f"{path}.new"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
+    flags = system.O_WRONLY | system.O_CREAT | system.O_TRUNC
+    file = system.open(temporary, flags, 0o600)
+    try:
+        rest = text.encode()
+        while rest:
+            rest = rest[system.write(file, rest) :]
         if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(temporary, path)
+            system.fsync(file)
+    except OSError:
+        system.close(file)
+        system.unlink(temporary)
+        raise
+    system.close(file)
+    system.replace(temporary, path)
     if durable:
-        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(os.path.dirname(path) or ".", system)
+
+
+def _sync_folder(path: str, system: ModuleType | Any) -> None:
+    folder = system.open(path, system.O_RDONLY | system.O_DIRECTORY)
+    try:
+        system.fsync(folder)
+    finally:
+        system.close(folder)

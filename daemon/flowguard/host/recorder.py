@@ -8,12 +8,10 @@ from typing import TextIO
 
 from flowguard.core.drops import OBSERVED_MOST
 from flowguard.core.events import (
-    DevicesChanged,
     DrainProgress,
     Event,
     FlowsJudged,
     FlowsSeen,
-    Started,
 )
 from flowguard.core.replay import encode_event
 from flowguard.core.state import State
@@ -67,6 +65,4 @@ class EventRecorder:
         """A new file starts with what is known, so that it can be replayed on its own."""
         self._file.close()
         self._file = self._open()
-        start = Started(state.time, state.wanted, state.settings, state.verdicts)
-        for event in (start, DevicesChanged(state.time, state.devices)):
-            self._file.write(encode_event(event) + "\n")
+        self._file.write(encode_event(state) + "\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What survives a restart: verdicts and the level set at run time, on flash.
+"""What survives a restart and a reboot, on flash: verdicts, the intent, boots, what was set.
 
 Written only when one of them changes. An unreadable file is kept aside, never deleted.
 """
@@ -8,56 +8,82 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
 
-from flowguard.core.model import Level, Verdict
+from flowguard.core.model import Boots, Intent, Level, Verdict
 from flowguard.core.serial import from_json, to_json
 from flowguard.host.files import replace_file
 
 FORMAT = 1
+# So many unreadable files are kept; whatever breaks more of them breaks all of them.
+KEPT_ASIDE = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """`wanted` was set at run time while `configured` stood in the configuration."""
+    """`wanted` was set at run time while `configured` stood in the configuration.
+
+    All times are of the clock of the boot `boot_id`, and `time` is when this was saved.
+    """
 
     format: int
     boot_id: str
     configured: Level
     wanted: Level
     verdicts: tuple[Verdict, ...] = ()
+    time: float = 0
+    boots: Boots = field(default_factory=Boots)
+    intent: Intent | None = None
+    held_until: float = 0
+    suspended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """`problem` is "" when all is fine; `lost`: there was a memory that cannot be read."""
+
+    memory: Memory | None
+    problem: str = ""
+    lost: bool = False
 
 
 class StateStore:
     """The state file of one directory."""
 
-    def __init__(self, directory: str, boot_id: str) -> None:
+    def __init__(self, directory: str, boot_id: str, system: ModuleType | Any = os) -> None:
         self.path = os.path.join(directory, "state.json")
         self.boot_id = boot_id
+        self._system = system
 
-    def load(self, now: float, settle: float) -> tuple[Memory | None, str]:
-        """What is remembered, in this boot's time, and a problem in words ("" when fine)."""
+    def load(self, now: float, settle: float) -> Remembered:
+        """What is remembered, in this boot's time."""
         try:
             with open(self.path, encoding="utf-8") as file:
                 memory = from_json(Memory, json.load(file))
         except FileNotFoundError:
-            return None, ""
+            return Remembered(None)
         except OSError as error:
-            return None, f"{self.path}: {error.strerror}; starting without a memory"
-        except ValueError as error:
-            return None, self._keep_aside(str(error))
+            return Remembered(None, f"{self.path}: {error.strerror}; nothing is known", lost=True)
+        except (ValueError, RecursionError) as error:
+            return Remembered(None, self._keep_aside(str(error)), lost=True)
         if memory.format != FORMAT:
-            return None, self._keep_aside(f"format {memory.format}, expected {FORMAT}")
-        return (memory if memory.boot_id == self.boot_id else _reborn(memory, now, settle)), ""
+            problem = self._keep_aside(f"format {memory.format}, expected {FORMAT}")
+            return Remembered(None, problem, lost=True)
+        same = memory.boot_id == self.boot_id
+        return Remembered(memory if same else _reborn(memory, now, settle))
 
-    def save(self, configured: Level, wanted: Level, verdicts: tuple[Verdict, ...]) -> None:
+    def save(self, memory: Memory) -> None:
         """Write atomically and durably; OSError when the medium refuses."""
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        memory = Memory(FORMAT, self.boot_id, configured, wanted, verdicts)
-        replace_file(self.path, json.dumps(to_json(memory), indent=1) + "\n", durable=True)
+        text = json.dumps(to_json(memory), indent=1) + "\n"
+        replace_file(self.path, text, durable=True, system=self._system)
 
     def _keep_aside(self, problem: str) -> str:
-        aside = f"{self.path}.unreadable"
+        first = f"{self.path}.unreadable"
+        names = [first, *(f"{first}.{number}" for number in range(2, KEPT_ASIDE + 1))]
+        aside = next((name for name in names if not os.path.lexists(name)), names[-1])
         try:
             os.replace(self.path, aside)
         except OSError as error:
@@ -66,9 +92,29 @@ class StateStore:
 
 
 def _reborn(memory: Memory, now: float, settle: float) -> Memory:
-    """A hold-off starts anew after a reboot: the old monotonic clock is gone."""
+    """In the clock of a new boot: a wait has as much left as when it was last saved.
+
+    How long the router was off cannot be known.
+    """
+
+    def moved(moment: float) -> float:
+        return now + moment - memory.time
+
     verdicts = tuple(
-        replace(v, stepped=now - settle, held_until=now + v.hold, until_reboot=False)
+        replace(
+            v,
+            stepped=now - settle,
+            held_until=now + min(v.hold, max(0.0, v.held_until - memory.time)),
+            raised=None if v.raised is None else now if v.canary else moved(v.raised),
+            until_reboot=False,
+        )
         for v in memory.verdicts
     )
-    return replace(memory, verdicts=verdicts, wanted=memory.configured)
+    held = moved(memory.held_until) if memory.held_until > memory.time else 0
+    return replace(
+        memory,
+        verdicts=verdicts,
+        wanted=memory.configured,
+        held_until=held,
+        suspended=False,
+    )

@@ -19,6 +19,7 @@ from flowguard.core.model import Family, Protocol
 from flowguard.core.plan import (
     Action,
     AddressIn,
+    AllButOneIn,
     DevicesOutside,
     DscpIs,
     FamilyIs,
@@ -142,6 +143,8 @@ def _match(wanted: Match) -> list[bytes]:
             return [_conntrack(CT_STATE), new, _compare(NOT_EQUAL, _native(0))]
         case OneIn(count):
             return [_random_below(count), _compare(EQUAL, _native(0))]
+        case AllButOneIn(count):
+            return [_random_below(count), _compare(NOT_EQUAL, _native(0))]
         case PacketsAtLeast(count):
             # Without a direction the kernel adds both; order is compared byte by byte.
             at_least = _compare(AT_LEAST, struct.pack("!Q", count))
@@ -157,10 +160,10 @@ def _action(action: Action) -> list[bytes]:
         case SetMark(bits):
             keep = _mask(_native(~bits & 0xFFFFFFFF), xor=_native(bits))
             return [_conntrack(CT_MARK), keep, _set_mark()]
-        case Observe(observe_mark, control_mark, control_share):
+        case Observe(observe_mark, control_mark, control):
             # The rest of a rule is not run once a match fails, also after an action.
-            one = _match(OneIn(control_share))
-            return [*_action(SetMark(observe_mark)), *one, *_action(SetMark(control_mark))]
+            drawn = _match(control)
+            return [*_action(SetMark(observe_mark)), *drawn, *_action(SetMark(control_mark))]
         case Leave():
             return [_verdict(RETURN)]
         case _:

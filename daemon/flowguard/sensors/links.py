@@ -75,6 +75,7 @@ class _Tree:
             ifindex=int(index),
             driver=self._driver(name),
             bus_name=self._bus_name(name),
+            port=self._port(name),
             lower=tuple(self._beyond(name, "lower_")),
             forward_names=tuple(sorted({name, *self._uppers(name)})),
         )
@@ -97,6 +98,17 @@ class _Tree:
     def _bus_name(self, name: str) -> str | None:
         """Like 15100000.ethernet or 0000:01:00.0, as dev_err prints it."""
         return self._link_target(self._carrier(name), "device")
+
+    def _port(self, name: str) -> str:
+        """Which part of its hardware the device is: as the driver numbers it, or the device tree.
+
+        What has no hardware of its own is told from its carrier by its name.
+        """
+        if not self._has(name, "device") and self._kind(name) != "dsa":
+            return name if self._carrier(name) != name else ""
+        node = os.path.realpath(self._at(name, "of_node"))
+        in_tree = os.path.basename(node) if self._has(name, "of_node") else ""
+        return self._read(name, "phys_port_name") or in_tree or self._read(name, "dev_port")
 
     def _carrier(self, name: str) -> str:
         """The device whose driver moves this one's packets."""

@@ -157,18 +157,19 @@ class Observer:
             ends_are_visible = ends_are_visible_in(os.uname().release)
         self._ends_are_visible = ends_are_visible
         self._epoch = 0
-        self._control_share = 0
+        self._control_share = 0.0
         self._in_hardware = False
         self._known: dict[int, _Observed | None] = {}
         self._newcomers_count = False
         self._destroyed: dict[int, Entry] = {}
         self._witnesses: dict[int, Entry] = {}
 
-    def begin(self, epoch: int, control_share: int, *, in_hardware: bool, anew: bool) -> None:
+    def begin(self, epoch: int, control_share: float, *, in_hardware: bool, anew: bool) -> None:
         """New flows are drawn differently from now on.
 
         `anew`: the arms now compare other levels, so whatever was observed is forgotten.
-        `in_hardware`: the treated arm is in hardware. A `control_share` of 0 draws nothing.
+        `in_hardware`: the treated arm is in hardware. One in `control_share` flows is of the
+        control arm; 0 draws nothing.
         """
         self._epoch, self._control_share, self._in_hardware = epoch, control_share, in_hardware
         # Nobody knows under which draw those were born that the next look finds.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from flowguard.core.model import FlowTuple
-from flowguard.service import FLOWS_SECONDS
+from flowguard.polling import POLL_SECONDS
 from tests.lab.capture import Engine, entries_per_flow, hardware_flows, tracked_connections
 from tests.lab.daemon import PORTS, Daemon, all_on
 from tests.lab.hosts import LAN2
@@ -34,7 +34,7 @@ def wait_until_looked(daemon: Daemon, flows: int) -> None:
 def wait_for_a_look(daemon: Daemon) -> None:
     """A look that finds nothing leaves no trace, but within two turns there is a whole one."""
     since = daemon.status()["time"]
-    wait_for(lambda: daemon.status()["time"] > since + 2 * FLOWS_SECONDS, "two turns", 60, 1.0)
+    wait_for(lambda: daemon.status()["time"] > since + 2 * POLL_SECONDS, "two turns", 60, 1.0)
 
 
 def delete_connection(flow: FlowTuple) -> None:

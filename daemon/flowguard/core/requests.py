@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What people ask of flowguard while it runs; times are those of the monotonic clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flowguard.core.model import Level
+
+
+@dataclass(frozen=True, slots=True)
+class WantedChanged:
+    """Set the highest level wanted."""
+
+    time: float
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAsked:
+    """End every wait now: devices that are held off try the next level up, carefully."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class HoldAsked:
+    """Keep everything from hardware for so many seconds; 0 ends that."""
+
+    time: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendAsked:
+    """Offload nothing at all (True), until it is resumed (False) or the router reboots."""
+
+    time: float
+    suspended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetAsked:
+    """Drop what is remembered against a device, or against all and the reboots (None)."""
+
+    time: float
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEnd:
+    """The router is about to go down, or hardware was left, because somebody wants it so."""
+
+    time: float
+
+
+Request = WantedChanged | RetryAsked | HoldAsked | SuspendAsked | ForgetAsked | PlannedEnd

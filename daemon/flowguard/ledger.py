@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The intent ledger: what the daemon remembers, and what the end of the last boot tells."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+from flowguard import __version__
+from flowguard.core.events import BootSeen, Event, LedgerFailed, Started
+from flowguard.core.faults import FaultRules
+from flowguard.core.model import Boots, Intent, Level
+from flowguard.core.state import State
+from flowguard.host.clock import monotonic
+from flowguard.host.configuration import Configuration
+from flowguard.host.store import FORMAT, Memory, StateStore
+from flowguard.sensors import boot
+
+log = logging.getLogger(__name__)
+
+
+class IntentLedger:
+    """Reads the state file once and writes it whenever the policy says `Save`.
+
+    `health` and `sources` are for the status: whether the state can be kept, and what
+    became of each place where a crash may leave its trace.
+    """
+
+    def __init__(
+        self, store: StateStore, rules: FaultRules, places: boot.Places = boot.EVERYWHERE
+    ) -> None:
+        self.health = "ok"
+        self.sources: tuple[tuple[str, str], ...] = ()
+        self._store = store
+        self._rules = rules
+        self._places = places
+        self._kernel = os.uname().release
+
+    def begin(self, configuration: Configuration) -> Iterator[Event]:
+        """The events that a start of the daemon begins with."""
+        now = monotonic()
+        remembered = self._store.load(now, configuration.policy_settings.settle)
+        memory = remembered.memory
+        if remembered.problem:
+            self.health = remembered.problem
+            log.error("%s", remembered.problem)
+        same_boot = memory is not None and memory.boot_id == self._store.boot_id
+        wanted = configuration.level
+        if memory and memory.configured is configuration.level:
+            wanted = memory.wanted
+        yield Started(
+            now,
+            wanted,
+            configuration.policy_settings,
+            memory.verdicts if memory else (),
+            memory.boots if memory else Boots(),
+            memory.intent.devices if memory and memory.intent and same_boot else (),
+            memory.held_until if memory else 0,
+            memory.suspended if memory else False,
+        )
+        if not same_boot:
+            yield self._boot_seen(now, memory)
+        if remembered.lost:
+            yield LedgerFailed(now, remembered.problem, lost=True)
+
+    def _boot_seen(self, now: float, memory: Memory | None) -> BootSeen:
+        boots = memory.boots if memory else Boots()
+        intent = memory.intent if memory else None
+        seen = boot.look(self._rules, boots.judged, self._places)
+        self.sources = seen.sources
+        return BootSeen(
+            now,
+            boots.count + 1,
+            intent is not None,
+            seen.faults,
+            intent.devices if intent else (),
+            self._kernel,
+            __version__,
+            seen.crash,
+            seen.judged,
+            seen.watchdog,
+        )
+
+    def save(self, configured: Level, state: State) -> str:
+        """Write down what must survive; what went wrong in words, or ""."""
+        intent = None
+        if state.armed:
+            count = state.boots.count
+            identity = (self._store.boot_id, count, Level.HARDWARE)
+            intent = Intent(*identity, state.armed, self._kernel, __version__)
+        memory = Memory(
+            FORMAT,
+            self._store.boot_id,
+            configured,
+            state.wanted,
+            state.verdicts,
+            monotonic(),
+            state.boots,
+            intent,
+            state.held_until,
+            state.suspended,
+        )
+        try:
+            self._store.save(memory)
+        except OSError as error:
+            self.health = f"{self._store.path}: {error.strerror or error}"
+            log.error("the state cannot be saved: %s", self.health)
+            return self.health
+        self.health = "ok"
+        return ""

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the policy makes of reboots, and what it writes down before the next one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowguard.core.events import (
+    BootSeen,
+    Converge,
+    Converged,
+    DevicesChanged,
+    LedgerFailed,
+    LedgerKept,
+    Save,
+    Severity,
+    Started,
+    Tick,
+)
+from flowguard.core.model import Attribution, Boots, Fault, FaultClass, Level, Verdict
+from flowguard.core.requests import PlannedEnd, RetryAsked, WantedChanged
+from tests.core.test_policy import ALL, LAN1, LAN2, SETTINGS, WAN, Story, fault
+
+OOPS = FaultClass.KERNEL_OOPS
+HARDWARE = Level.HARDWARE
+
+
+def boot(
+    story: Story | None = None,
+    unplanned: bool = False,
+    faults: tuple[Fault, ...] = (),
+    kernel: str = "6.12",
+    time: float = 5,
+    crash: str = "",
+) -> Story:
+    """The next boot, with what the boot before (`story`) remembers."""
+    boots = story.state.boots if story else Boots()
+    verdicts: tuple[Verdict, ...] = story.state.verdicts if story else ()
+    verdicts = tuple(replace(v, stepped=-100, held_until=time + v.hold) for v in verdicts)
+    new = Story().on(Started(time, HARDWARE, SETTINGS, verdicts, boots))
+    new.on(BootSeen(time, boots.count + 1, unplanned, faults, ALL, kernel, "1", crash))
+    new.commands = list(new.last)
+    return new.on(DevicesChanged(time, ALL))
+
+
+def lived(story: Story) -> Story:
+    return story.on(Tick(SETTINGS.boot_settle)).on(Converged(SETTINGS.boot_settle))
+
+
+def test_the_intent_is_saved_before_hardware_is_asked_for() -> None:
+    story = boot().on(Tick(31))
+    kinds = [type(c) for c in story.last]
+    assert kinds.index(Save) < kinds.index(Converge)
+    assert story.state.armed == ALL
+
+
+def test_the_intent_is_cleared_when_hardware_is_empty() -> None:
+    story = boot().on(Tick(31)).on(Converged(32)).on(WantedChanged(40, Level.SOFTWARE))
+    assert story.state.armed == ALL
+    story.on(Converged(50))
+    assert not story.state.armed and Save() in story.last
+
+
+def test_an_offload_trace_convicts_the_named_device_at_once() -> None:
+    trace = fault(Attribution.OFFLOAD, "wan", rule="oops", fault_class=OOPS)
+    story = boot(lived(boot()), True, (trace, trace)).on(Tick(31))
+    assert story.levels() == {"lan1": HARDWARE, "lan2": HARDWARE, "wan": Level.SOFTWARE}
+    verdict = story.state.verdict_on("wan")
+    assert verdict and verdict.strikes == 1 and verdict.evidence == trace.line
+    assert trace.line in story.state.boots.evidence
+
+
+def test_a_driver_trace_convicts_every_device_of_the_driver() -> None:
+    story = boot(lived(boot()), True, (fault(driver="mtk_soc_eth"),))
+    assert {v.device for v in story.state.verdicts} == {LAN1.name, LAN2.name}
+
+
+def test_an_unrelated_panic_acquits() -> None:
+    story = boot(lived(boot()), True, crash="Kernel panic: VFS").on(Tick(31))
+    assert story.state.level is HARDWARE and not story.state.boots.unknown
+    assert story.state.boots.evidence == "Kernel panic: VFS"
+
+
+def test_a_weak_fault_neither_convicts_nor_clears() -> None:
+    trace = fault(Attribution.WEAK, fault_class=OOPS)
+    story = boot(lived(boot()), True, (trace,), crash="Kernel panic")
+    assert story.state.boots.unknown == (2,) and not story.state.verdicts
+
+
+def test_a_crash_with_hardware_not_in_use_is_shown_and_blamed_on_nobody() -> None:
+    trace = fault(Attribution.OFFLOAD, "wan", rule="oops", fault_class=OOPS)
+    story = boot(lived(boot()), False, (trace,), crash="Oops").on(Tick(31))
+    assert story.state.level is HARDWARE and not story.state.verdicts
+    assert story.state.boots.evidence == "Oops" and not story.state.boots.unplanned
+
+
+def test_the_first_unexplained_reboot_is_a_longer_probation() -> None:
+    story = boot(lived(boot()), True).on(Tick(31))
+    assert story.state.level is Level.SOFTWARE and not story.state.verdicts
+    assert story.on(Tick(SETTINGS.boot_delay * 10)).state.level is HARDWARE
+
+
+def test_the_second_within_the_window_holds_off_and_the_third_longer() -> None:
+    second = boot(lived(boot(lived(boot()), True)), True)
+    assert {v.hold for v in second.state.verdicts} == {SETTINGS.hold_off}
+    third = boot(lived(second), True)
+    assert {v.hold for v in third.state.verdicts} == {2 * SETTINGS.hold_off}
+
+
+def test_an_unexplained_reboot_long_ago_counts_no_more() -> None:
+    story = lived(boot(lived(boot()), True))
+    for _ in range(SETTINGS.blame_boots):
+        story = lived(boot(story))
+    assert not boot(story, True).state.verdicts
+
+
+def test_the_third_short_boot_offloads_nothing_and_says_so() -> None:
+    story = boot(boot(boot()))
+    assert "nothing is offloaded" in str(story.commands)
+    assert story.state.level is Level.NONE
+    assert lived(story).state.level is Level.NONE
+    assert boot(story).on(Tick(31)).state.level is HARDWARE
+
+
+def test_a_new_kernel_is_forgiven_and_that_is_said() -> None:
+    held = boot(lived(boot()), True, (fault(device=WAN.name),))
+    story = boot(lived(held), True, kernel="6.18")
+    assert not story.state.verdicts and not story.state.boots.unknown
+    assert "6.12 -> 6.18" in str(story.commands)
+    assert Severity.INFO in [getattr(c, "severity", None) for c in story.commands]
+
+
+def test_without_a_ledger_there_is_no_hardware() -> None:
+    story = boot().on(LedgerFailed(6, "read-only")).on(Tick(31))
+    assert story.state.level is Level.SOFTWARE
+
+
+def test_what_is_lost_costs_hardware_for_this_boot_only() -> None:
+    story = boot().on(LedgerFailed(6, "not JSON; kept aside", lost=True)).on(LedgerKept(7))
+    assert story.on(Tick(5000)).state.level is Level.SOFTWARE
+    assert boot(story).on(Tick(31)).state.level is HARDWARE
+    assert story.on(RetryAsked(5001)).state.level is HARDWARE
+
+
+def test_a_medium_that_refused_is_tried_again_and_hardware_comes_back() -> None:
+    story = boot().on(LedgerFailed(6, "disk full")).on(Tick(31))
+    due = story.state.next_deadline()
+    while due is not None and Save() not in story.on(Tick(due)).last:
+        due = story.state.next_deadline()
+    assert due is not None and due < 1000 and story.state.level is Level.SOFTWARE
+    assert story.on(LedgerKept(due)).state.level is HARDWARE
+    assert story.state.armed == ALL and Save() in story.last
+
+
+def test_a_planned_end_leaves_no_intent_and_breaks_the_row_of_short_boots() -> None:
+    story = boot(boot().on(Tick(31))).on(Tick(31)).on(PlannedEnd(60))
+    assert not story.state.armed and not story.state.boots.early and Save() in story.last
+    assert not boot(boot(story)).state.boots.looping
+
+
+def test_the_first_use_of_hardware_waits_for_quiet() -> None:
+    story = boot().on(DevicesChanged(28, ALL[:2])).on(Tick(31))
+    assert story.state.level is Level.SOFTWARE
+    assert story.on(Tick(38)).state.level is HARDWARE
+    story.on(DevicesChanged(50, ALL))
+    assert set(story.levels().values()) == {HARDWARE}
+
+
+def test_a_quiet_month_writes_three_times() -> None:
+    story = lived(boot().on(Tick(31)))
+    for hour in range(1, 24 * 30):
+        story.on(Tick(hour * 3600))
+    assert story.commands.count(Save()) == 3
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=12))
+def test_hardware_never_comes_before_boot_delay_nor_without_intent(
+    history: list[tuple[bool, bool]],
+) -> None:
+    story = None
+    for unplanned, lives in history:
+        story = boot(story, unplanned)
+        assert story.state.level is not HARDWARE
+        story.on(Tick(31))
+        on_hardware = {n for n, level in story.levels().items() if level is HARDWARE}
+        assert on_hardware <= {d.name for d in story.state.armed}
+        if lives:
+            lived(story)
