@@ -27,24 +27,22 @@ from tests.lab.vm import Machine, MachineDiedError
 from tests.lab.wait import wait_for
 
 MEMORY = "1G"
-FLASH_DEVICE = "/dev/vda"
 FLASH_BYTES = 16 << 20
-# A piece of RAM that the kernel leaves alone, and the module's parameters for it.
+# A piece of RAM that the kernel leaves alone, for ramoops (router.py).
 RESERVED = "memmap=4M$0x30000000"
-RAMOOPS = ("mem_address=0x30000000", "mem_size=0x400000", "record_size=0x40000", "ecc=1")
 BOOT_LIMIT = 180.0
 ANSWER_LIMIT = 120.0
 END_LIMIT = 60.0
 
 
 class Board:
-    """One router. `ramoops`: its kernel keeps crash dumps in RAM."""
+    """One router; the file `memory` is its RAM. `ramoops`: its kernel keeps crash dumps there."""
 
-    def __init__(self, directory: Path, ramoops: bool = True) -> None:
+    def __init__(self, directory: Path, memory: Path, ramoops: bool = True) -> None:
         self.directory = directory
+        self.memory = memory
         self.ramoops = ramoops
         self.boots = 0
-        self.memory = directory / "memory"
         self.flash = directory / "flash"
         with self.flash.open("wb") as file:
             file.truncate(FLASH_BYTES)
@@ -57,6 +55,13 @@ class Board:
 
     def lose_memory(self) -> None:
         self.memory.unlink(missing_ok=True)
+
+    def evidence(self) -> list[tuple[str, str]]:
+        """What the last boot left behind, for whom a scenario fails."""
+        folder = self.directory / f"boot-{self.boots}"
+        names = ("console", "output", "flowguard.log")
+        files = [folder / name for name in names if (folder / name).exists()]
+        return [(str(file), file.read_text(errors="replace")[-8000:]) for file in files]
 
 
 class Boot:
@@ -122,6 +127,12 @@ class Boot:
         self.wait_for_end()
         self._board.lose_memory()
 
+    def shut_down(self) -> None:
+        """A planned reboot."""
+        self.ask("shut_down")
+        self.tell("reboot")
+        self.wait_for_end()
+
     def _describe(self, kernel: str) -> Machine:
         board = self._board
         memory = f"memory-backend-file,id=ram,size={MEMORY},mem-path={board.memory},share=on"
@@ -166,7 +177,9 @@ class Boot:
 
         wait_for(done, what, BOOT_LIMIT + ANSWER_LIMIT, interval=0.05, state=lambda: self.console)
         if not condition():
-            raise LabError(f"boot {self._board.boots} ended, {self._ended}, while waiting for {what}")
+            raise LabError(
+                f"boot {self._board.boots} ended, {self._ended}, while waiting for {what}"
+            )
 
     def _monitor(self, command: str) -> None:
         """One command of QEMU's machine protocol (docs/interop/qmp-spec)."""
