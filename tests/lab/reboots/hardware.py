@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.lab.engine.build import build_engine
 from tests.lab.guest_python import guest_python
-from tests.lab.kernel import LabError, ensure_kernel
+from tests.lab.kernel import LabError, ensure_kernel, require_tools
 from tests.lab.reboots.exchange import Asker
 from tests.lab.vm import Machine, MachineDiedError
 from tests.lab.wait import wait_for
@@ -46,6 +46,7 @@ class Board:
         self.flash = directory / "flash"
         with self.flash.open("wb") as file:
             file.truncate(FLASH_BYTES)
+        require_tools({"mkfs.ext4": "e2fsprogs"})
         subprocess.run(["mkfs.ext4", "-q", "-F", str(self.flash)], check=True)
 
     def boot(self, kernel: str) -> Boot:
