@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,11 @@ def asker(tmp_path: Path) -> Iterator[Asker]:
             raise ValueError("an odd number")
         return number // 2
 
-    guest = threading.Thread(target=serve, args=(tmp_path, {"halve": halve, "end": sys.exit}))
+    def run() -> None:
+        with suppress(SystemExit):
+            serve(tmp_path, {"halve": halve, "end": sys.exit})
+
+    guest = threading.Thread(target=run)
     guest.start()
     asking = Asker(tmp_path, wait)
     yield asking
