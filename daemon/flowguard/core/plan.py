@@ -117,6 +117,13 @@ class PacketsAtLeast:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class PacketsAtMost:
+    """The connection has had no more packets than this; true where they are not counted."""
+
+    count: int
+
+
 Match = (
     DevicesOutside
     | InterfaceIs
@@ -130,6 +137,7 @@ Match = (
     | OneIn
     | AllButOneIn
     | PacketsAtLeast
+    | PacketsAtMost
 )
 
 
@@ -227,6 +235,8 @@ class OffloadSettings:
 
 
 CONFIGURED_DRAW = Draw()
+# A flow this young was drawn by the canary's rules, and not before them.
+CANARY_PACKETS = 100
 
 
 def plan(
@@ -240,7 +250,9 @@ def plan(
     hardware = _at_least(devices, levels, Level.HARDWARE)
     software = _at_least(devices, levels, Level.SOFTWARE)
     return Plan(
-        hardware=_table(Level.HARDWARE, hardware, settings, drawing) if hardware else None,
+        hardware=_table(Level.HARDWARE, hardware, settings, drawing, bool(draw.canary))
+        if hardware
+        else None,
         # The arm is drawn once, at the top of the ladder; below it every flow is welcome.
         software=_table(Level.SOFTWARE, software, settings, () if hardware else drawing)
         if software
@@ -281,6 +293,7 @@ def _table(
     devices: Sequence[Device],
     settings: OffloadSettings,
     drawing: tuple[Rule, ...],
+    young_only: bool = False,
 ) -> Table:
     hardware = level is Level.HARDWARE
     names = {name for d in devices for name in (d.name, *d.forward_names)}
@@ -290,11 +303,13 @@ def _table(
         hardware=hardware,
         devices=tuple(sorted(d.name for d in devices)),
         forward_names=tuple(sorted(names)),
-        rules=_rules(level, settings, drawing),
+        rules=_rules(level, settings, drawing, young_only),
     )
 
 
-def _rules(level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...]) -> tuple[Rule, ...]:
+def _rules(
+    level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...], young_only: bool
+) -> tuple[Rule, ...]:
     rules = [Rule((DevicesOutside(side),), Leave()) for side in Side]
     if not settings.ipv6:
         rules.append(Rule((FamilyIs(Family.IPV6),), Leave()))
@@ -305,6 +320,8 @@ def _rules(level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...]) -
     ready: list[Match] = [MarkIs(settings.control_mark, 0)] if drawing else []
     if settings.min_packets:
         ready.append(PacketsAtLeast(settings.min_packets))
+    if young_only:
+        ready.append(PacketsAtMost(settings.min_packets + CANARY_PACKETS))
     protocols = [Protocol.TCP, Protocol.UDP] if settings.udp else [Protocol.TCP]
     rules += (Rule((ProtocolIs(p), *ready), Offload()) for p in protocols)
     return tuple(rules)
