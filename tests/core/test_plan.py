@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from flowguard.core.events import Draw
 from flowguard.core.model import Device, Family, Level, Protocol
-from flowguard.core.plan import (
-    CANARY_PACKETS,
+from flowguard.core.plan import CANARY_PACKETS, Exclusion, OffloadSettings, plan
+from flowguard.core.tables import (
     AddressIn,
     AllButOneIn,
     DevicesOutside,
-    Exclusion,
     FamilyIs,
     InterfaceIs,
     Leave,
@@ -24,7 +23,6 @@ from flowguard.core.plan import (
     NewConnection,
     Observe,
     Offload,
-    OffloadSettings,
     OneIn,
     PacketsAtLeast,
     PacketsAtMost,
@@ -34,7 +32,6 @@ from flowguard.core.plan import (
     SetMark,
     Side,
     Table,
-    plan,
 )
 
 LAN = Device("lan1", 2, forward_names=("br-lan",))

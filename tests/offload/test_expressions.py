@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flowguard.core.model import Family, Protocol
-from flowguard.core.plan import (
+from flowguard.core.tables import (
     Action,
     AddressIn,
     AllButOneIn,

@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import assert_never
 
 from flowguard.core.model import Family, Protocol
-from flowguard.core.plan import (
+from flowguard.core.tables import (
     Action,
     AddressIn,
     AllButOneIn,
