@@ -117,6 +117,16 @@ def test_the_crash_dump_of_the_last_boot_is_judged_once(router: Router) -> None:
     assert not again.faults and not again.crash
 
 
+def test_judged_dumps_are_deleted_only_when_that_is_written_down(router: Router) -> None:
+    router.run("one")
+    dump = router.dumps / "dmesg-ramoops-0"
+    dump.write_text("Panic#1 Part1\n" + OOPS)
+    _, ledger = router.run("two")
+    assert dump.exists()
+    ledger.clear_dumps()
+    assert not dump.exists()
+
+
 def test_a_memory_that_cannot_be_read_is_told(router: Router) -> None:
     router.run("one")
     (router.directory / "state" / "state.json").write_text("}")

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flowguard.core.model import Device
-from flowguard.core.plan import Plan, Table, plan
+from flowguard.core.plan import plan
+from flowguard.core.tables import (
+    Plan,
+    Table,
+)
 from flowguard.host import configuration, uci
 from flowguard.offload import tables
 from flowguard.offload.nfnetlink import Nftables, NftablesError

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from flowguard.core.events import Converged, ConvergeFailed, Event, TablesLost
 from flowguard.core.model import FlowTuple
-from flowguard.core.plan import Plan
+from flowguard.core.tables import (
+    Plan,
+)
 from flowguard.host.clock import monotonic
 from flowguard.offload.converge import ConvergeError, Converger
 

@@ -12,6 +12,7 @@ from flowguard.core.events import BootSeen, Event, LedgerFailed, Started
 from flowguard.core.faults import FaultRules
 from flowguard.core.model import Boots, Intent, Level
 from flowguard.core.state import State
+from flowguard.host import pstore
 from flowguard.host.clock import monotonic
 from flowguard.host.configuration import Configuration
 from flowguard.host.store import FORMAT, Memory, StateStore
@@ -81,6 +82,12 @@ class IntentLedger:
             seen.judged,
             seen.watchdog,
         )
+
+    def clear_dumps(self) -> None:
+        """Delete the crash dumps that were judged, once that is written down."""
+        if self.health == "ok":
+            for problem in pstore.clear(self._places.dumps):
+                log.warning("a crash dump stays: %s", problem)
 
     def save(self, configured: Level, state: State) -> str:
         """Write down what must survive; what went wrong in words, or ""."""

@@ -258,6 +258,8 @@ class Service:
             self.feed(event)
         if self.ledger.health != "ok":
             self.problems += (self.ledger.health,)
+        if self.configuration.clear_crash_dumps:
+            self.ledger.clear_dumps()
         await self._rescan()
         self._start_sensors()
         self._warn_of_competitors()

@@ -12,7 +12,9 @@ from flowguard.core.events import (
     BootSeen,
     Converge,
     Converged,
+    Decided,
     DevicesChanged,
+    FaultSeen,
     LedgerFailed,
     LedgerKept,
     Save,
@@ -170,10 +172,28 @@ def test_the_first_use_of_hardware_waits_for_quiet() -> None:
 
 
 def test_a_quiet_month_writes_three_times() -> None:
+    """The boot, the intent, and that the boot lived; nothing by the clock."""
     story = lived(boot().on(Tick(31)))
     for hour in range(1, 24 * 30):
         story.on(Tick(hour * 3600))
     assert story.commands.count(Save()) == 3
+
+
+def test_a_month_with_troubles_writes_at_most_twice_for_each_change_of_a_level() -> None:
+    """Every other day a port fails, is held off, tries again as a canary and passes."""
+    story = lived(boot().on(Tick(31)))
+    for day in range(1, 30):
+        for second in range(0, 86400, 1200):
+            story.on(Tick(day * 86400 + second))
+            if day % 2 and second == 6000:
+                story.on(FaultSeen(day * 86400 + second, fault(device=WAN.name)))
+            if not story.state.converged:
+                story.on(Converged(story.state.time))
+    moves = [c.decision for c in story.commands if isinstance(c, Decided)]
+    changes = sum(d.before is not d.after for d in moves)
+    stages = sum("canary" in d.reason for d in moves)
+    assert changes > 30 and stages > 0
+    assert story.commands.count(Save()) <= 3 + 2 * (changes + stages)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=12))

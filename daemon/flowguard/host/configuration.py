@@ -60,6 +60,7 @@ class Configuration:
     weak_count: int = 3
     weak_window: int = 600
     settle: int = 30
+    clear_crash_dumps: bool = False
     rules: tuple[str, ...] = ()
     log_level: LogLevel = LogLevel.INFO
     exclusions: tuple[Exclusion, ...] = ()
@@ -150,6 +151,11 @@ SETTINGS = (
         "settle",
         kinds.duration(0, 3600),
         "faults so soon after a step belong to what caused it",
+    ),
+    Setting(
+        "clear_crash_dumps",
+        kinds.boolean(),
+        "delete the kernel's crash dumps (pstore) once they have been judged",
     ),
     Setting("rules", kinds.absolute_path(), "files with further fault rules", is_list=True),
     Setting("log_level", kinds.one_of(LogLevel), "the least severe messages that are logged"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flowguard.core.plan import HARDWARE_TABLE, SOFTWARE_TABLE
+from flowguard.core.tables import (
+    HARDWARE_TABLE,
+    SOFTWARE_TABLE,
+)
 from flowguard.offload.nfnetlink import (
     HEADER,
     NETLINK_NETFILTER,
