@@ -17,12 +17,22 @@ from flowguard.sensors.links import scan
 
 
 class Devices:
-    """Tells `feed` of the devices; `missing` are configured names that do not exist now."""
+    """Tells `feed` of the devices; `missing` are configured names that do not exist now.
 
-    def __init__(self, nftables: Nftables, feed: Callable[[Event], None]) -> None:
+    A trial binds the driver, and drivers have died of that: `may_try` says of which device
+    it may be asked now. What was not tried has no known capability.
+    """
+
+    def __init__(
+        self,
+        nftables: Nftables,
+        feed: Callable[[Event], None],
+        may_try: Callable[[Device], bool] = lambda device: True,
+    ) -> None:
         self.missing: tuple[str, ...] = ()
         self._nftables = nftables
         self._feed = feed
+        self._may_try = may_try
         self._found: dict[tuple[str, int], Capability] = {}
         self._lock = asyncio.Lock()
 
@@ -43,9 +53,9 @@ class Devices:
 
     async def _with_capability(self, device: Device) -> Device:
         key = (device.name, device.ifindex)
-        if key not in self._found:
+        if key not in self._found and self._may_try(device):
             self._found[key] = await probe(self._nftables, device.name)
-        found = self._found[key]
+        found = self._found.get(key, Capability(None))
         return replace(
             device, hardware_capable=found.capable, reason=found.reason, code=_code(device.name)
         )
