@@ -139,11 +139,11 @@ class Api:
 
     async def _stop(self, params: dict[str, Any]) -> dict[str, Any]:
         left: list[str] = []
-        if params.get("shutdown"):
-            self._service.feed(PlannedEnd(monotonic()))
         if params.get("release"):
             left = [str(t) for t in await self._service.release()]
         else:
+            # Somebody wants it so: what happens to the router now is not unplanned.
+            self._service.feed(PlannedEnd(monotonic()))
             self._service.stop()
         return {"left_in_hardware": left}
 

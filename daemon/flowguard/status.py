@@ -50,7 +50,6 @@ def _sensors(service: Service) -> dict[str, str]:
         **service.polling.health,
         "observation": service.observation.health,
         "store": service.ledger.health,
-        **dict(service.ledger.sources),
         "ubus": ubus,
     }
 
@@ -67,6 +66,7 @@ def _boot(service: Service) -> dict[str, Any]:
         "short_boots": boots.early,
         "looping": boots.looping,
         "kernel": boots.kernel,
+        "sources": dict(service.ledger.sources),
     }
 
 
