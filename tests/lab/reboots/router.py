@@ -87,7 +87,7 @@ class Actions:
     def shut_down(self) -> None:
         """End flowguard as its service script does when the router goes down."""
         assert self._daemon is not None
-        self._daemon.cli("stop", "--shutdown")
+        self._daemon.cli("stop")
 
     def reboot(self) -> None:
         """The last steps of a planned reboot."""

@@ -68,7 +68,7 @@ def test_a_panic_in_the_offload_path_and_a_new_kernel(board: Board, kernel: str)
         assert_forwarding(boot)
         status = boot.status()
         assert_held_off(status, "offload fault")
-        assert status["sensors"]["pstore"].startswith("ok, 1 ")
+        assert status["boot"]["sources"]["pstore"].startswith("ok, 1 ")
         boot.shut_down()
     with board.boot(kernel) as boot:
         start_on_hardware(boot)
