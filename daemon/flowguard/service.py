@@ -40,9 +40,12 @@ from flowguard.host import configuration
 from flowguard.host.clock import boot_id, monotonic
 from flowguard.host.configuration import Configuration
 from flowguard.host.control import Call, ControlServer
+from flowguard.host.hook import Hook
 from flowguard.host.kmsg_position import KmsgPosition
+from flowguard.host.log import fields
 from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
+from flowguard.host.supervisor import Supervisor, attend
 from flowguard.ledger import IntentLedger
 from flowguard.observation import Observation
 from flowguard.offload.converge import Converger
@@ -90,6 +93,10 @@ class Service:
         self.boot_id = boot_id()
         self.stopping = False
         self.ubus: UbusObject | None = None
+        self.hook = Hook()
+        self.supervisor: Supervisor | None = None
+        self.opening: tuple[Event, ...] = ()
+        self._competitors: tuple[str, ...] = ()
         self.ledger = IntentLedger(StateStore(paths.state_directory, self.boot_id), fault_rules)
         self._recorder = EventRecorder(paths.runtime_directory)
         self._rules = fault_rules
@@ -156,7 +163,15 @@ class Service:
                 log.log(_SEVERITIES[command.severity], "%s", command.message)
             case Decided(decision):
                 falls = decision.after.rank < decision.before.rank
-                log.log(logging.WARNING if falls else logging.INFO, "%s", decision)
+                severity = logging.WARNING if falls else logging.INFO
+                told = fields(
+                    device=decision.device,
+                    before=decision.before,
+                    after=decision.after,
+                    reason=decision.reason,
+                )
+                log.log(severity, "%s", decision, extra=told)
+                self.hook.decided(decision)
                 if self.ubus:
                     self.ubus.decided(decision)
 
@@ -206,7 +221,14 @@ class Service:
         return self._kmsg
 
     def _on_fault(self, sequence: int, fault: Fault) -> None:
-        log.warning("%s fault %s: %s", fault.attribution, fault.rule, fault.line)
+        told = fields(
+            rule=fault.rule,
+            attribution=fault.attribution,
+            device=fault.device,
+            driver=fault.driver,
+        )
+        log.warning("%s fault %s: %s", fault.attribution, fault.rule, fault.line, extra=told)
+        self.hook.fault_seen(fault)
         if self.ubus:
             self.ubus.fault_seen(fault)
         self.feed(FaultSeen(monotonic(), fault))
@@ -254,7 +276,7 @@ class Service:
         for problem in self.problems:
             log.warning("%s", problem)
         self._converger.recover()
-        for event in self.ledger.begin(self.configuration):
+        for event in (*self.ledger.begin(self.configuration), *self.opening):
             self.feed(event)
         if self.ledger.health != "ok":
             self.problems += (self.ledger.health,)
@@ -267,13 +289,24 @@ class Service:
         await control.start()
         if self.ubus:
             self._spawn(self.ubus.run())
+        self._spawn(self.hook.run())
+        if self.supervisor:
+            self._spawn(attend(self.supervisor, self._supervised))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
+        loop.add_signal_handler(signal.SIGUSR1, lambda: self._spawn(self._look_again()))
         await self._ended.wait()
         control.close()
         await self._close()
+
+    def _supervised(self, health: str) -> None:
+        self.sensors["supervisor"] = health
+
+    async def _look_again(self) -> None:
+        await self._rescan()
+        self._warn_of_competitors()
 
     def _warn_of_competitors(self) -> None:
         try:
@@ -281,10 +314,17 @@ class Service:
         except OSError as error:
             log.warning("other programs' flowtables cannot be seen: %s", error.strerror)
             return
-        for competitor in found:
-            problem = f"{competitor}: switch that off, or flowguard cannot do its work"
-            log.warning("%s", problem)
-            self.problems += (problem,)
+        former, self._competitors = (
+            self._competitors,
+            tuple(
+                f"{competitor}: switch that off, or flowguard cannot do its work"
+                for competitor in found
+            ),
+        )
+        self.problems = tuple(p for p in self.problems if p not in former) + self._competitors
+        for problem in self._competitors:
+            if problem not in former:
+                log.warning("%s", problem)
 
     async def reload(self) -> None:
         """Read the configuration again; only what changed is converged.
@@ -295,6 +335,7 @@ class Service:
         self.problems = tuple(str(p) for p in loaded.problems)
         for problem in self.problems:
             log.warning("%s", problem)
+        self._warn_of_competitors()
         if not loaded.readable:
             log.error("the configuration stays as it was")
             return

@@ -50,6 +50,10 @@ class UbusObject:
         """Until cancelled; what is lost with ubusd comes back with it."""
         await self._bus.run()
 
+    async def ask(self, path: str, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Call another program's object; raises UbusError."""
+        return await self._bus.call(path, method, arguments)
+
     def decided(self, decision: Decision) -> None:
         """Event `flowguard.level`, when the decision moves the device."""
         if decision.before is decision.after:
