@@ -68,7 +68,8 @@ class Api:
         # Seldom asked for, so not worth its memory until then.
         from flowguard import checks
 
-        return to_json(await checks.findings(self._service.paths.configuration))
+        path, ubus = self._service.paths.configuration, self._service.devices.ubus
+        return to_json(await checks.findings(path, ubus))
 
     async def _flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         limit = _limit(params, FLOWS_SHOWN, FLOWS_MOST)
@@ -116,7 +117,8 @@ def status(service: Service) -> dict[str, Any]:
         "state": Phase.STOPPED if service.stopping else state.phase,
         "reason": _reason(state),
         "devices": [_device(state, device) for device in state.devices],
-        "missing_devices": list(service.devices.missing),
+        "missing_devices": list(service.devices.found.missing),
+        "left_out": to_json(service.devices.found.left_out),
         "flows": _flows(state),
         "control": _control(service),
         "drain": to_json(state.drain),

@@ -185,6 +185,10 @@ class Service:
 
     # --- sensors ------------------------------------------------------------------------
 
+    def _follow_netifd(self, ubus: UbusObject) -> None:
+        self.devices.ubus = ubus.path
+        ubus.listen("network.interface", lambda: self._spawn(self._rescan()))
+
     async def _rescan(self) -> None:
         await self.devices.rescan(self.configuration.device)
 
@@ -278,6 +282,8 @@ class Service:
             log.warning("%s", problem)
         self._converger.recover()
         self.feed(self._started())
+        if self.ubus:
+            self._follow_netifd(self.ubus)
         await self._rescan()
         self._start_sensors()
         self._warn_of_competitors()

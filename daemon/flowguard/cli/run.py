@@ -13,10 +13,8 @@ from flowguard.cli.common import (
     ExitCode,
     add_configuration,
     add_socket,
+    find_ubus,
 )
-
-UBUS_SOCKETS = ("/var/run/ubus/ubus.sock", "/var/run/ubus.sock")
-"""Where ubusd listens, since OpenWrt 21.02 and before."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_socket(parser)
     parser.add_argument("--ubus", metavar="SOCKET", help="ubusd's socket (found by itself)")
-
-
-def find_ubus() -> str | None:
-    return next((path for path in UBUS_SOCKETS if os.path.exists(path)), None)
 
 
 def run(options: argparse.Namespace) -> ExitCode:
