@@ -38,21 +38,32 @@ class Found:
 
 
 async def routed(ubus: str | None) -> Routed | None:
-    """From netifd behind this socket, or from the kernel where there is none; None: no answer."""
-    if ubus:
-        # Where there is no ubus, it costs no memory.
-        from flowguard.host import netifd
-        from flowguard.ubus.status import UbusError
-        from flowguard.ubus.wire import Status
+    """From netifd behind this socket, or from the kernel where there is none.
 
-        try:
-            answer = await netifd.interfaces(ubus)
-            return Routed(answer.names, answer.carriers)
-        except (OSError, UbusError) as error:
-            if not isinstance(error, UbusError) or error.status is not Status.NOT_FOUND:
-                log.warning("netifd cannot be asked for the interfaces: %s", error)
-                return None
-    return Routed(forwarding_interfaces())
+    None, and a warning, when there is no answer.
+    """
+    try:
+        netifd = await _netifd(ubus) if ubus else None
+        return netifd or Routed(forwarding_interfaces())
+    except OSError as error:
+        log.warning("the interfaces in use cannot be found: %s", error)
+        return None
+
+
+async def _netifd(ubus: str) -> Routed | None:
+    """None when ubusd knows no netifd; raises OSError when nobody answers."""
+    # Where there is no ubus, it costs no memory.
+    from flowguard.host import netifd
+    from flowguard.ubus.status import UbusError
+    from flowguard.ubus.wire import Status
+
+    try:
+        answer = await netifd.interfaces(ubus)
+    except UbusError as error:
+        if error.status is Status.NOT_FOUND:
+            return None
+        raise OSError(f"netifd: {error}") from error
+    return Routed(answer.names, answer.carriers)
 
 
 def find(configured: Sequence[str], known: Routed, kept: Sequence[str] = ()) -> Found:
@@ -79,7 +90,7 @@ class Devices:
         self.found = Found()
         self._nftables = nftables
         self._feed = feed
-        self._routed = Routed()
+        self._routed: Routed | None = None
         self._kept: tuple[str, ...] = ()
         self._capabilities: dict[tuple[str, int], Capability] = {}
         self._lock = asyncio.Lock()
@@ -88,8 +99,9 @@ class Devices:
         """Look at all links again; only devices that were not there before are tried."""
         # One after the other, or an older list of devices could overtake a newer one.
         async with self._lock:
-            self._routed = await routed(self.ubus) or self._routed
-            self.found = find(configured, self._routed, self._kept)
+            # While netifd is away, what it said before holds.
+            self._routed = await routed(self.ubus) or self._routed or await routed(None)
+            self.found = find(configured, self._routed or Routed(), self._kept)
             devices = tuple([await self._with_capability(d) for d in self.found.devices])
             known = {(d.name, d.ifindex) for d in devices}
             self._capabilities = {k: v for k, v in self._capabilities.items() if k in known}

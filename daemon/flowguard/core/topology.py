@@ -85,10 +85,14 @@ class _Walk:
         self.found: set[str] = set()
         self.left_out: dict[str, str] = {}
         self._links = links
+        self._seen: set[tuple[str, str, int]] = set()
 
     def down(self, path: tuple[str, ...], tags: int) -> None:
         """`path` leads from an interface to the device to look at, `tags` are those between."""
         name = path[-1]
+        if (path[0], name, tags) in self._seen:
+            return
+        self._seen.add((path[0], name, tags))
         link = self._links.get(name)
         if link is None:
             self.left_out[name] = "it does not exist"
