@@ -69,9 +69,9 @@ _SEVERITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where the daemon finds its configuration and keeps its files."""
+    """Where the daemon keeps its files; `configuration` None is the one that counts."""
 
-    configuration: str
+    configuration: str | None
     state_directory: str
     socket: str
 

@@ -8,19 +8,19 @@ from flowguard.checks.kernel import check_modules, check_version
 from flowguard.checks.neighbours import check_firewall, check_neighbours
 from flowguard.checks.own import check_configuration, check_evidence, check_sysctls
 from flowguard.checks.tables import check_tables
-from flowguard.host import configuration
+from flowguard.host import configuration, effective
 
 __all__ = ["Finding", "Grade", "findings"]
 
 
-async def findings(path: str, ubus: str | None) -> list[Finding]:
-    """Everything that is looked at, for the configuration in a file.
+async def findings(path: str | None, ubus: str | None) -> list[Finding]:
+    """Everything that is looked at, for the configuration in a file, or the one that counts.
 
     `ubus` is ubusd's socket, where there is one.
     """
     loaded = configuration.load(path)
     found = [
-        *check_configuration(loaded, path),
+        *check_configuration(loaded, path or effective.file_of(configuration.PACKAGE)),
         *check_sysctls(),
         *check_firewall(),
         *check_neighbours(),

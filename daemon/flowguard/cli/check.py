@@ -11,7 +11,6 @@ from flowguard import checks
 from flowguard.checks import Finding, Grade
 from flowguard.cli.common import ExitCode, add_configuration, find_ubus
 from flowguard.core.serial import to_json
-from flowguard.host import configuration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    path = options.config or configuration.default_path()
-    findings = asyncio.run(checks.findings(path, find_ubus()))
+    findings = asyncio.run(checks.findings(options.config, find_ubus()))
     if options.json:
         print(json.dumps(to_json(findings), indent=1))
     else:

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     import asyncio
 
-    from flowguard.host import configuration, lock, log
+    from flowguard.host import configuration, effective, lock, log
     from flowguard.host.lock import AlreadyRunning
 
     # A reload may be asked for before the loop listens for it; Python would die of it.
@@ -39,11 +39,11 @@ def run(options: argparse.Namespace) -> ExitCode:
     if os.geteuid() != 0:
         print("flowguard: run: only root may change the flowtables", file=sys.stderr)
         return ExitCode.USAGE
-    path = options.config or configuration.default_path()
-    loaded = configuration.load(path)
+    loaded = configuration.load(options.config)
     if not loaded.configuration.enabled:
         for problem in loaded.problems:
             print(f"flowguard: {problem}", file=sys.stderr)
+        path = options.config or effective.file_of(configuration.PACKAGE)
         print(f"flowguard: not enabled in {path}", file=sys.stderr)
         return ExitCode.USAGE if loaded.problems else ExitCode.FINE
     log.set_up(loaded.configuration.log_level)
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     from flowguard.core.faults import RuleError
     from flowguard.service import Paths, Service
 
-    paths = Paths(path, options.state_dir, options.socket)
+    paths = Paths(options.config, options.state_dir, options.socket)
 
     async def serve() -> None:
         service = Service(paths, loaded, rules.load(loaded.configuration.rules))
