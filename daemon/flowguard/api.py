@@ -115,7 +115,7 @@ def status(service: Service) -> dict[str, Any]:
         "level": state.level,
         "wanted": state.wanted,
         "state": Phase.STOPPED if service.stopping else state.phase,
-        "reason": _reason(state),
+        "reason": service.standby.reason or _reason(state),
         "devices": [_device(state, device) for device in state.devices],
         "missing_devices": list(service.devices.found.missing),
         "left_out": to_json(service.devices.found.left_out),

@@ -25,6 +25,7 @@ from flowguard.core.events import (
     Save,
     Severity,
     Started,
+    TablesLost,
     Tick,
     WantedChanged,
 )
@@ -39,6 +40,8 @@ from flowguard.host import configuration
 from flowguard.host.clock import boot_id, monotonic
 from flowguard.host.configuration import Configuration
 from flowguard.host.control import Call, ControlServer
+from flowguard.host.firewall4 import TABLE as FIREWALL_TABLE
+from flowguard.host.firewall4 import Firewall4
 from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
@@ -52,6 +55,7 @@ from flowguard.sensors.engine import EngineWatch
 from flowguard.sensors.flows import FlowCounter
 from flowguard.sensors.kmsg import KmsgSensor
 from flowguard.sensors.links import LinkWatch
+from flowguard.standby import STOPPED, Standby
 
 if TYPE_CHECKING:  # Where there is no ubus, it costs no memory.
     from flowguard.host.ubus import UbusObject
@@ -105,6 +109,7 @@ class Service:
         )
         self.convergence = Convergence(self._converger, self.feed)
         self.devices = Devices(self._nftables, self.feed)
+        self.standby = Standby(self._nftables, Firewall4())
         self._flow_counter = FlowCounter()
         self.observation = Observation(self.feed, self.configuration.offload_settings)
         self._crossover = Crossover(
@@ -190,7 +195,18 @@ class Service:
         ubus.listen("network.interface", lambda: self._spawn(self._rescan()))
 
     async def _rescan(self) -> None:
-        await self.devices.rescan(self.configuration.device)
+        await self.devices.rescan(self.configuration.device, self.standby.reason)
+
+    async def _tables_touched(self) -> None:
+        """Somebody took tables of ours away, or has come or gone with a flowtable of his own."""
+        lost = not await self.convergence.intact()
+        if await self.standby.look(lost):
+            await self._rescan()
+            if self.standby.reason == STOPPED:
+                await self.standby.firewall_started()
+                await self._tables_touched()
+        elif lost and not self.standby.reason:
+            self.feed(TablesLost(monotonic()))
 
     async def _watch_flows(self) -> None:
         while True:
@@ -244,7 +260,7 @@ class Service:
         self._sense("links", lambda: LinkWatch(lambda: self._spawn(self._rescan())))
         self._sense(
             "tables",
-            lambda: TableWatch(self._nftables.port, lambda: self._spawn(self.convergence.check())),
+            lambda: TableWatch(self._nftables.port, lambda: self._spawn(self._tables_touched())),
         )
         self._sense("kmsg", self._start_kmsg)
         self._sense("ended flows", self.observation.listen)
@@ -284,6 +300,7 @@ class Service:
         self.feed(self._started())
         if self.ubus:
             self._follow_netifd(self.ubus)
+        await self.standby.look(tables_lost=False)
         await self._rescan()
         self._start_sensors()
         self._warn_of_competitors()
@@ -306,6 +323,8 @@ class Service:
             log.warning("other programs' flowtables cannot be seen: %s", error.strerror)
             return
         for competitor in found:
+            if competitor.table == FIREWALL_TABLE:
+                continue  # It is why we stand by.
             problem = f"{competitor}: switch that off, or flowguard cannot do its work"
             log.warning("%s", problem)
             self.problems += (problem,)
