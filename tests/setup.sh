@@ -21,6 +21,8 @@ nft:nftables
 ip:iproute2
 ethtool:ethtool
 conntrack:conntrack
+pppd:ppp
+pppoe-server:pppoe
 "
 
 present() {

@@ -26,6 +26,7 @@ from flowguard.core.events import (
     Rescue,
     Save,
     Severity,
+    TablesLost,
     Tick,
 )
 from flowguard.core.faults import FaultRules
@@ -40,6 +41,8 @@ from flowguard.host import configuration
 from flowguard.host.clock import boot_id, monotonic
 from flowguard.host.configuration import Configuration
 from flowguard.host.control import Call, ControlServer
+from flowguard.host.firewall4 import TABLE as FIREWALL_TABLE
+from flowguard.host.firewall4 import Firewall4
 from flowguard.host.hook import Hook
 from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.log import fields
@@ -55,6 +58,7 @@ from flowguard.offload.watch import TableWatch
 from flowguard.polling import Polling
 from flowguard.sensors.kmsg import KmsgSensor
 from flowguard.sensors.links import LinkWatch
+from flowguard.standby import STOPPED, Standby
 
 if TYPE_CHECKING:  # Where there is no ubus, it costs no memory.
     from flowguard.host.ubus import UbusObject
@@ -70,9 +74,9 @@ _SEVERITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where the daemon finds its configuration and keeps its files."""
+    """Where the daemon keeps its files; `configuration` None is the one that counts."""
 
-    configuration: str
+    configuration: str | None
     state_directory: str
     socket: str
 
@@ -116,6 +120,7 @@ class Service:
             lambda: self.state.epoch,
             lambda: self.configuration.min_packets,
         )
+        self.standby = Standby(self._nftables, Firewall4())
         self.observation = Observation(self.feed, self.configuration.offload_settings)
         self._crossover = Crossover(
             self.feed, lambda: self.state.trial is not None, self._takes_none
@@ -209,8 +214,23 @@ class Service:
 
     # --- sensors ------------------------------------------------------------------------
 
+    def _follow_netifd(self, ubus: UbusObject) -> None:
+        self.devices.ubus = ubus.path
+        ubus.listen("network.interface", lambda: self._spawn(self._rescan()))
+
     async def _rescan(self) -> None:
-        await self.devices.rescan(self.configuration.device)
+        await self.devices.rescan(self.configuration.device, self.standby.reason)
+
+    async def _tables_touched(self) -> None:
+        """Somebody took tables of ours away, or has come or gone with a flowtable of his own."""
+        lost = not await self.convergence.intact()
+        if await self.standby.look(lost):
+            await self._rescan()
+            if self.standby.reason == STOPPED:
+                await self.standby.firewall_started()
+                await self._tables_touched()
+        elif lost and not self.standby.reason:
+            self.feed(TablesLost(monotonic()))
 
     def _save_kmsg_position(self) -> None:
         if self._kmsg:
@@ -239,7 +259,7 @@ class Service:
         self._sense("links", lambda: LinkWatch(lambda: self._spawn(self._rescan())))
         self._sense(
             "tables",
-            lambda: TableWatch(self._nftables.port, lambda: self._spawn(self.convergence.check())),
+            lambda: TableWatch(self._nftables.port, lambda: self._spawn(self._tables_touched())),
         )
         self._sense("kmsg", self._start_kmsg)
         self._sense("ended flows", self.observation.listen)
@@ -282,6 +302,9 @@ class Service:
             self.problems += (self.ledger.health,)
         if self.configuration.clear_crash_dumps:
             self.ledger.clear_dumps()
+        if self.ubus:
+            self._follow_netifd(self.ubus)
+        await self.standby.look(tables_lost=False)
         await self._rescan()
         self._start_sensors()
         self._warn_of_competitors()
@@ -319,6 +342,8 @@ class Service:
             tuple(
                 f"{competitor}: switch that off, or flowguard cannot do its work"
                 for competitor in found
+                # It is why we stand by.
+                if competitor.table != FIREWALL_TABLE
             ),
         )
         self.problems = tuple(p for p in self.problems if p not in former) + self._competitors
