@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""When flowguard offloads nothing, because the firewall was stopped or offloads by itself."""
+"""Others that offload: the firewall, for which flowguard stands by, and whoever competes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ log = logging.getLogger(__name__)
 
 
 class Standby:
-    """`reason` says why no device may take part; empty when nothing is in the way."""
+    """`reason` says why no device may take part; empty when nothing is in the way.
+
+    `competitors` are what else has flowtables, a line each.
+    """
 
     def __init__(self, nftables: Nftables, firewall: Firewall4) -> None:
         self.reason = ""
+        self.competitors: tuple[str, ...] = ()
         self._nftables = nftables
         self._firewall = firewall
 
@@ -35,6 +39,26 @@ class Standby:
         if self.reason and self.reason != before:
             log.warning("%s", self.reason)
         return self.reason != before
+
+    def look_for_competitors(self) -> None:
+        """Find them anew, and warn of those that were not there before."""
+        try:
+            found = foreign_flowtables(self._nftables)
+        except OSError as error:
+            log.warning("other programs' flowtables cannot be seen: %s", error.strerror)
+            return
+        former, self.competitors = (
+            self.competitors,
+            tuple(
+                f"{competitor}: switch that off, or flowguard cannot do its work"
+                for competitor in found
+                # It is why we stand by.
+                if competitor.table != TABLE
+            ),
+        )
+        for problem in self.competitors:
+            if problem not in former:
+                log.warning("%s", problem)
 
     async def firewall_started(self) -> None:
         """Wait until it is."""

@@ -45,7 +45,7 @@ def status(service: Service) -> dict[str, Any]:
 
 
 def _sensors(service: Service) -> dict[str, str]:
-    ubus = service.ubus.health if service.ubus else "not available: no ubus socket"
+    ubus = service.telling.ubus.health if service.telling.ubus else "not available: no ubus socket"
     return {
         **service.sensors,
         **service.polling.health,
