@@ -22,6 +22,8 @@ ip:iproute2
 ethtool:ethtool
 conntrack:conntrack
 mkfs.ext4:e2fsprogs
+pppd:ppp
+pppoe-server:pppoe
 "
 
 present() {

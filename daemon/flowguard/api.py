@@ -84,7 +84,8 @@ class Api:
         # Seldom asked for, so not worth its memory until then.
         from flowguard import checks
 
-        return to_json(await checks.findings(self._service.paths.configuration))
+        path, ubus = self._service.paths.configuration, self._service.devices.ubus
+        return to_json(await checks.findings(path, ubus))
 
     async def _flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         limit = _limit(params, FLOWS_SHOWN, FLOWS_MOST)

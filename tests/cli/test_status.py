@@ -35,6 +35,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "reason": "wan: held off",
         "devices": [device],
         "missing_devices": [],
+        "left_out": [],
         "flows": {"hardware": 0, "software": 7, "none": 2, "refused": 0},
         "control": control(),
         "drain": None,

@@ -29,6 +29,7 @@ from flowguard.core.evidence import Counts
 from flowguard.core.model import Family, Level, Protocol
 from flowguard.core.passing import EXCESS, PASS, Passing, update
 from flowguard.core.replay import decode_event, encode_event, replay
+from flowguard.core.requests import HoldAsked
 from flowguard.core.state import CANARY_PATIENCE, Phase
 from tests.core.test_policy import ALL, SETTINGS, Story, fault
 
@@ -103,6 +104,13 @@ def test_a_healthy_device_passes_stage_by_stage_and_each_is_saved() -> None:
 
 def test_evidence_alone_does_not_pass_before_the_soak_time() -> None:
     assert stage(flows(up_again(), SOAK * 0.9, rate=20)) == 16
+
+
+def test_the_soak_time_begins_when_flows_go_to_hardware() -> None:
+    story = up_again().on(HoldAsked(810, 2 * SOAK)).on(Converged(820))
+    story.on(Tick(810 + 2 * SOAK)).on(Converged(811 + 2 * SOAK))
+    assert stage(flows(story, SOAK * 0.9, rate=20)) == 16
+    assert stage(flows(story, SOAK * 0.2, rate=20)) == 4
 
 
 def test_time_alone_does_not_pass_while_flows_could_tell() -> None:

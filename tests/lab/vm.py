@@ -50,6 +50,8 @@ TOOLS = {
     "nft": "nftables",
     "conntrack": "conntrack",
     "ethtool": "ethtool",
+    "pppd": "ppp",
+    "pppoe-server": "pppoe",
 }
 
 # QEMU 7.2 sometimes corrupts EFLAGS when it emulates cmpxchg16b, and the guest double-faults;

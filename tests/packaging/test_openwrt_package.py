@@ -2,53 +2,109 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import tomllib
+import stat
+import subprocess
 from pathlib import Path
+
+import pytest
 
 import flowguard
 from flowguard.api import PUBLIC
+from tests.packaging.build import RECIPE, ROOT, Package, build, compiled, pythons
 
-ROOT = Path(__file__).parents[2]
-MAKEFILE = (ROOT / "openwrt-package" / "flowguard" / "Makefile").read_text()
+MAKEFILE = (RECIPE / "Makefile").read_text()
 
 
-def test_all_say_the_same_version() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return build(tmp_path_factory.mktemp("package"))
+
+
+def installed_program(folder: Path, python: str) -> dict[str, str]:
+    """An environment with `flowguard` on PATH, as the package installs it."""
+    site = compiled(folder, python)
+    program = folder / "bin" / "flowguard"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{python}\nimport sys\nfrom flowguard.cli import main\nsys.exit(main())\n"
+    )
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    return {"PATH": path, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def run(*command: str | Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_package_has_the_version_of_the_program() -> None:
     packaged = re.search(r"^PKG_VERSION:=(.*)$", MAKEFILE, re.MULTILINE)
     assert packaged
-    assert packaged[1] == project["version"] == flowguard.__version__
+    assert packaged[1] == flowguard.__version__
 
 
-def test_what_it_installs_from_the_tree_exists() -> None:
-    named = re.findall(r"\$\(FLOWGUARD_SOURCE\)/([\w./]+)", MAKEFILE)
-    copied = re.search(r"addprefix \$\(FLOWGUARD_SOURCE\)/,([^)]*)", MAKEFILE)
-    assert copied
-    files = [*named, *copied[1].split()]
-    assert len(files) >= 6
-    # The README comes with the rest of the project.
-    assert [f for f in files if f != "README.md" and not (ROOT / f).exists()] == []
+def test_what_it_installs_and_for_whom(package: Package) -> None:
+    files = {
+        str(p.relative_to(package.root)): stat.S_IMODE(p.stat().st_mode)
+        for p in package.root.rglob("*")
+        if p.is_file()
+    }
+    assert files == {
+        "etc/config/flowguard": 0o600,
+        "etc/flowguard.user": 0o600,
+        "etc/init.d/flowguard": 0o755,
+        "usr/bin/flowguard": 0o755,
+        "usr/share/acl.d/flowguard.json": 0o644,
+        "usr/share/rpcd/acl.d/flowguard.json": 0o644,
+    }
 
 
-def test_recipes_are_indented_with_tabs_and_defines_are_closed() -> None:
-    assert not re.search(r"^ +\$\(INSTALL", MAKEFILE, re.MULTILINE)
-    defines = re.findall(r"^(define|endef)\b", MAKEFILE, re.MULTILINE)
-    assert defines == ["define", "endef"] * (len(defines) // 2)
+def test_what_the_user_wrote_and_what_is_remembered_survives_upgrades(package: Package) -> None:
+    assert package.conffiles == ("/etc/config/flowguard", "/etc/flowguard.user", "/etc/flowguard/")
+    # Entries that are files are kept as such; the build puts the others into keep.d.
+    assert [c for c in package.conffiles if not (package.root / c[1:]).is_file()] == [
+        "/etc/flowguard/"
+    ]
 
 
-def test_the_version_placeholder_of_the_init_script_is_filled_in() -> None:
-    assert "@VERSION@" in (ROOT / "init.d" / "flowguard").read_text()
-    assert "s/@VERSION@/$(PKG_VERSION)-r$(PKG_RELEASE)/" in MAKEFILE
+def test_the_version_of_the_package_is_part_of_the_service(package: Package) -> None:
+    script = (package.root / "etc/init.d/flowguard").read_text()
+    assert f"FLOWGUARD_VERSION='{flowguard.__version__}-r1'" in script
+
+
+@pytest.mark.parametrize(
+    ("environment", "released"),
+    [({}, True), ({"PKG_UPGRADE": "1"}, False), ({"IPKG_INSTROOT": "/image"}, False)],
+)
+def test_a_removal_releases_everything_and_an_upgrade_nothing(
+    package: Package, tmp_path: Path, environment: dict[str, str], released: bool
+) -> None:
+    script = package.prerm.replace("/etc/init.d/flowguard", "echo asked to")
+    done = run("sh", "-c", script, env=environment)
+    assert (done.returncode, done.stdout) == (0, "asked to release\n" if released else "")
+
+
+@pytest.mark.parametrize("python", pythons())
+def test_the_feeds_own_test_passes_without_any_source(tmp_path: Path, python: str) -> None:
+    environment = installed_program(tmp_path, python)
+    script = (RECIPE / "test.sh").read_text()
+    disabled = ROOT / "config" / "flowguard"
+    test = tmp_path / "test.sh"
+    test.write_text(script.replace("/etc/config/flowguard", str(disabled)))
+    done = run("sh", test, "flowguard", flowguard.__version__, env=environment)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert run("sh", test, "flowguard", "0.0.9", env=environment).returncode == 1
+    assert run("sh", test, "flowguard-src", "0.0.9", env=environment).returncode == 0
 
 
 def test_access_lists_name_only_methods_that_exist_and_changes_need_write_access() -> None:
-    files = ROOT / "openwrt-package" / "flowguard" / "files"
-    system = json.loads((files / "acl.json").read_text())
-    rpcd = json.loads((files / "rpcd-acl.json").read_text())["flowguard"]
+    system = json.loads((RECIPE / "files" / "acl.json").read_text())
+    rpcd = json.loads((RECIPE / "files" / "rpcd-acl.json").read_text())["flowguard"]
     read, write = (set(rpcd[kind]["ubus"]["flowguard"]) for kind in ("read", "write"))
     # A check has the kernel try the drivers, so it is not for those who may only read.
     assert read == {"status", "flows", "decisions"}
     assert read | write == set(PUBLIC)
     assert not read & write
     assert set(system["access"]["flowguard"]["methods"]) == read
-    assert all(f"./files/{file.name} " in MAKEFILE for file in files.iterdir())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -13,10 +14,8 @@ from flowguard.cli.common import (
     ExitCode,
     add_configuration,
     add_socket,
+    find_ubus,
 )
-
-UBUS_SOCKETS = ("/var/run/ubus/ubus.sock", "/var/run/ubus.sock")
-"""Where ubusd listens, since OpenWrt 21.02 and before."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,54 +27,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ubus", metavar="SOCKET", help="ubusd's socket (found by itself)")
 
 
-def find_ubus() -> str | None:
-    return next((path for path in UBUS_SOCKETS if os.path.exists(path)), None)
-
-
 def run(options: argparse.Namespace) -> ExitCode:
     # asyncio takes this as "no TLS" and leaves out OpenSSL: 4 MB that the daemon never uses.
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
-    import asyncio
-
-    from flowguard.host import configuration, lock, log
-    from flowguard.host.lock import AlreadyRunning
-
-    # A reload may be asked for before the loop listens for it; Python would die of it.
+    # These may come before the loop listens for them; Python would die of them.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # systemd ends a main loop that hangs by SIGABRT; this shows where it hung.
+    faulthandler.enable()
+    from flowguard.host import configuration, effective, lock
+
     if os.geteuid() != 0:
         print("flowguard: run: only root may change the flowtables", file=sys.stderr)
         return ExitCode.USAGE
-    path = options.config or configuration.default_path()
-    loaded = configuration.load(path)
+    loaded = configuration.load(options.config)
     if not loaded.configuration.enabled:
         for problem in loaded.problems:
             print(f"flowguard: {problem}", file=sys.stderr)
+        path = options.config or effective.file_of(configuration.PACKAGE)
         print(f"flowguard: not enabled in {path}", file=sys.stderr)
         return ExitCode.USAGE if loaded.problems else ExitCode.FINE
-    log.set_up(loaded.configuration.log_level)
-    from flowguard import rules
-    from flowguard.api import PUBLIC, Api
+    from flowguard import life
     from flowguard.core.faults import RuleError
-    from flowguard.service import Paths, Service
+    from flowguard.service import Paths
 
-    paths = Paths(path, options.state_dir, options.socket)
-
-    async def serve() -> None:
-        service = Service(paths, loaded, rules.load(loaded.configuration.rules))
-        api = Api(service)
-        if path_of_ubus := options.ubus or find_ubus():
-            from flowguard.host.ubus import UbusObject
-
-            service.ubus = UbusObject(path_of_ubus, api.call, PUBLIC)
-        await service.run(api.call)
-
+    paths = Paths(options.config, options.state_dir, options.socket)
     try:
         lock.take(paths.runtime_directory)
-        asyncio.run(serve())
+        life.live(paths, loaded, options.ubus or find_ubus())
     except RuleError as error:
         print(f"flowguard: run: {error}", file=sys.stderr)
         return ExitCode.USAGE
-    except (AlreadyRunning, OSError) as error:
+    except (lock.AlreadyRunning, OSError) as error:
         print(f"flowguard: run: {error}", file=sys.stderr)
         return ExitCode.TROUBLE
     return ExitCode.FINE

@@ -114,6 +114,7 @@ def _devices(status: dict[str, Any]) -> Iterator[str]:
             line += f", held off for {max(0, device['held_off_until'] - status['time']):.0f} s"
         yield f"{line}  ({device['reason']})" if device["reason"] else line
     yield from (f"device    {name:<10} missing" for name in status["missing_devices"])
+    yield from (f"left out  {left['name']:<10} {left['reason']}" for left in status["left_out"])
 
 
 def _decisions(decisions: list[dict[str, Any]]) -> Iterator[str]:

@@ -7,18 +7,18 @@ becomes a problem, one line for people.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from flowguard.core.model import Level, Mode, PolicySettings
 from flowguard.core.plan import Exclusion, OffloadSettings
+from flowguard.host import effective, uci
 from flowguard.host import option_kinds as kinds
-from flowguard.host import uci
 from flowguard.host.exclusions import read_exclusion
 from flowguard.host.options import Problem, Problems, Setting, read_section
 
 DAY = 86400
+PACKAGE = "flowguard"
 
 
 class LogLevel(StrEnum):
@@ -171,17 +171,14 @@ class Loaded:
     readable: bool = True
 
 
-def default_path() -> str:
-    """Where the configuration is; like libuci, a run-time override goes before the file."""
-    override = "/var/run/uci/flowguard"
-    return override if os.path.exists(override) else "/etc/config/flowguard"
-
-
-def load(path: str) -> Loaded:
-    """Read the configuration; raises nothing, whatever is in the way."""
-    problems = Problems(path, [])
+def load(path: str | None = None) -> Loaded:
+    """Read this file, or the configuration that counts; raises nothing, whatever is in the way."""
+    problems = Problems(path or effective.file_of(PACKAGE), [])
     try:
-        package = uci.load(path)
+        if path:
+            package = uci.load(path)
+        else:
+            package, problems.path = effective.load(PACKAGE)
     except OSError as error:
         problems.add(0, f"cannot be read: {error.strerror or error}; flowguard stays disabled")
         return Loaded(Configuration(), tuple(problems.found), readable=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where log lines go: a terminal, the journal's stderr, or syslog with true levels."""
+"""Where log lines go: a terminal, systemd's journal, or syslog with true levels."""
 
 from __future__ import annotations
 
@@ -7,12 +7,55 @@ import logging
 import os
 import sys
 import syslog
+from collections.abc import Callable
 
 _PRIORITIES = (
     (logging.ERROR, syslog.LOG_ERR),
     (logging.WARNING, syslog.LOG_WARNING),
     (logging.INFO, syslog.LOG_INFO),
 )
+
+
+def fields(**values: object) -> dict[str, dict[str, str]]:
+    """For `extra=` of a log call: what the journal keeps beside the message, as FLOWGUARD_*."""
+    named = {f"FLOWGUARD_{k.upper()}": str(v) for k, v in values.items() if v is not None}
+    return {"fields": named}
+
+
+def set_up(level: str) -> str:
+    """Configure the root logger: `level` is debug, info, warning or error.
+
+    Returns what becomes of the journal's fields, for the status; "" where there is no journal.
+    """
+    handler: logging.Handler
+    journal = ""
+    if _stderr_is_the_journal():
+        handler, journal = _journal()
+    elif sys.stderr.isatty() or not os.path.exists("/dev/log"):
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("flowguard: %(message)s"))
+    else:
+        syslog.openlog("flowguard", syslog.LOG_PID, syslog.LOG_DAEMON)
+        handler = _SyslogHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    return journal
+
+
+def _stderr_is_the_journal() -> bool:
+    """As systemd.exec(5) says to find out: children inherit the variable, but not the stream."""
+    stderr = os.fstat(2)
+    return os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
+
+
+def _journal() -> tuple[logging.Handler, str]:
+    try:
+        from systemd.journal import send
+    except ImportError:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_PrefixFormatter("%(message)s"))
+        return handler, "without fields: systemd-python is not installed"
+    return _JournalHandler(send), "ok"
 
 
 def _priority(level: int) -> int:
@@ -24,24 +67,30 @@ class _SyslogHandler(logging.Handler):
         syslog.syslog(_priority(record.levelno), self.format(record))
 
 
-class _JournalFormatter(logging.Formatter):
+class _JournalHandler(logging.Handler):
+    """Entries with fields of their own, by systemd-python."""
+
+    def __init__(self, send: Callable[..., None]) -> None:
+        super().__init__()
+        self._send = send
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._send(
+                self.format(record),
+                PRIORITY=_priority(record.levelno),
+                SYSLOG_IDENTIFIER="flowguard",
+                CODE_FILE=record.pathname,
+                CODE_LINE=record.lineno,
+                CODE_FUNC=record.funcName,
+                **getattr(record, "fields", {}),
+            )
+        except OSError:
+            self.handleError(record)
+
+
+class _PrefixFormatter(logging.Formatter):
     """Prefixes the level as sd-daemon(3) reads it from a service's stderr."""
 
     def format(self, record: logging.LogRecord) -> str:
         return f"<{_priority(record.levelno)}>{super().format(record)}"
-
-
-def set_up(level: str) -> None:
-    """Configure the root logger: `level` is debug, info, warning or error."""
-    handler: logging.Handler
-    if "JOURNAL_STREAM" in os.environ:
-        handler = logging.StreamHandler()
-        handler.setFormatter(_JournalFormatter("%(message)s"))
-    elif sys.stderr.isatty() or not os.path.exists("/dev/log"):
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("flowguard: %(message)s"))
-    else:
-        syslog.openlog("flowguard", syslog.LOG_PID, syslog.LOG_DAEMON)
-        handler = _SyslogHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler])

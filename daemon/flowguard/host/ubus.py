@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowguard.core.model import Decision, Fault
@@ -39,6 +39,7 @@ class UbusObject:
         self._call = call
         self._bus = Bus(path, first_delay=first_delay)
         self._sending: set[asyncio.Task[None]] = set()
+        self.path = path
         self._bus.add_object(NAME, {name: self._method(name, methods[name]) for name in methods})
 
     @property
@@ -46,9 +47,17 @@ class UbusObject:
         status = self._bus.status
         return "ok" if status == "connected" else f"not available: {status}"
 
+    def listen(self, event: str, heard: Callable[[], None]) -> None:
+        """Call `heard` whenever another program sends this event; call it before `run`."""
+        self._bus.listen(event, lambda name, data: heard())
+
     async def run(self) -> None:
         """Until cancelled; what is lost with ubusd comes back with it."""
         await self._bus.run()
+
+    async def ask(self, path: str, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Call another program's object; raises UbusError."""
+        return await self._bus.call(path, method, arguments)
 
     def decided(self, decision: Decision) -> None:
         """Event `flowguard.level`, when the decision moves the device."""

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The user's own script, run when a device changes its level and when the kernel reports a fault.
+
+What it is told is described in the script that is installed (config/flowguard.user).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+
+from flowguard.core.model import Decision, Fault
+
+log = logging.getLogger(__name__)
+
+PATH = "/etc/flowguard.user"
+LIMIT_SECONDS = 10.0
+WAITING_LIMIT = 64
+FAULTS_WAITING_LIMIT = 8
+"""Faults come in storms; changes of level must still get through."""
+OUTPUT_LIMIT = 4096
+"""Bytes of a script's output that are logged."""
+_CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+
+
+class Hook:
+    """Runs the script, one call at a time, in the order in which things happened.
+
+    A call that takes longer than `limit` seconds is killed, with all it started.
+    """
+
+    def __init__(self, path: str = PATH, limit: float = LIMIT_SECONDS) -> None:
+        self._path = path
+        self._limit = limit
+        self._waiting: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self._left_out = 0
+
+    def decided(self, decision: Decision) -> None:
+        """ACTION=level, when the decision moves the device."""
+        if decision.before is decision.after:
+            return
+        self._add(
+            WAITING_LIMIT,
+            ACTION="level",
+            DEVICE=decision.device,
+            FROM=decision.before,
+            TO=decision.after,
+            REASON=decision.reason,
+            EVIDENCE=decision.evidence,
+        )
+
+    def fault_seen(self, fault: Fault) -> None:
+        """ACTION=fault."""
+        self._add(
+            FAULTS_WAITING_LIMIT,
+            ACTION="fault",
+            RULE=fault.rule,
+            ATTRIBUTION=fault.attribution,
+            DEVICE=fault.device or "",
+            DRIVER=fault.driver or "",
+            LINE=fault.line,
+        )
+
+    async def run(self) -> None:
+        """Until cancelled, which kills a call under way."""
+        while True:
+            environment = await self._waiting.get()
+            try:
+                await self._call(environment)
+            except OSError as error:
+                log.error("%s cannot be run: %s", self._path, error)
+            if self._left_out and self._waiting.empty():
+                log.warning("%s: %d calls were left out", self._path, self._left_out)
+                self._left_out = 0
+
+    def _add(self, limit: int, **told: str) -> None:
+        if not os.path.exists(self._path):
+            return
+        if self._waiting.qsize() >= limit:
+            self._left_out += 1
+            return
+        self._waiting.put_nowait({name: _carried(value) for name, value in told.items()})
+
+    async def _call(self, told: dict[str, str]) -> None:
+        # Not a pipe: what the script leaves running would keep that open.
+        with open(os.memfd_create("flowguard-hook"), "rb") as output:
+            process = await asyncio.create_subprocess_exec(
+                "/bin/sh",
+                self._path,
+                env=_CLEAN | told,
+                cwd="/",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+            try:
+                async with asyncio.timeout(self._limit):
+                    await process.wait()
+            except TimeoutError:
+                log.warning("%s ran for more than %g s and is killed", self._path, self._limit)
+            finally:
+                if process.returncode is None:
+                    with contextlib.suppress(ProcessLookupError):  # It has just ended.
+                        os.killpg(process.pid, signal.SIGKILL)
+                    await process.wait()
+            # From the start: the script and we share the position in the file.
+            self._log(os.pread(output.fileno(), OUTPUT_LIMIT, 0), process.returncode)
+
+    def _log(self, output: bytes, status: int | None) -> None:
+        for line in output.decode(errors="replace").splitlines():
+            log.info("%s: %s", self._path, line)
+        if status is not None and status > 0:
+            log.warning("%s ended with status %d", self._path, status)
+
+
+def _carried(value: str) -> str:
+    """Text of the kernel and of drivers can hold what an environment cannot."""
+    return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

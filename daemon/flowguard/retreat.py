@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Leaves hardware without the service: for a daemon that cannot stay up, or not even start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from flowguard.core.model import Level
+from flowguard.core.plan import plan
+from flowguard.host.configuration import Configuration
+from flowguard.offload import tables
+from flowguard.offload.converge import RELEASE_SECONDS, ConvergeError, Converger
+from flowguard.offload.nfnetlink import Nftables
+from flowguard.sensors.links import scan
+
+log = logging.getLogger(__name__)
+
+
+async def to_software(configuration: Configuration, runtime_directory: str) -> None:
+    """Drain hardware and leave the software level behind; what goes wrong is logged."""
+    try:
+        nftables = Nftables()
+        try:
+            await _to_software(nftables, configuration, runtime_directory)
+        finally:
+            nftables.close()
+    except (OSError, ConvergeError, TimeoutError) as error:
+        log.error("hardware could not be left: %s", error or "the drain does not end")
+
+
+async def _to_software(
+    nftables: Nftables, configuration: Configuration, runtime_directory: str
+) -> None:
+    if tables.read(nftables).hardware is None:
+        return
+    log.warning("hardware is left, as nothing would guard it")
+    converger = Converger(nftables, runtime_directory, lambda progress: None)
+    devices = scan(configuration.device).devices
+    levels = {device.name: Level.SOFTWARE for device in devices}
+    async with asyncio.timeout(RELEASE_SECONDS):
+        await converger.converge(plan(devices, levels, configuration.offload_settings))

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A daemon that cannot stay up, or not even start, leaves the software level behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.capture import Engine
+from tests.lab.daemon import Daemon, all_on
+from tests.lab.kernel import LabError
+from tests.lab.namespace import run
+from tests.lab.traffic.control import Traffic
+from tests.lab.traffic.patterns import Downloads
+
+ALL_HARDWARE = all_on("hardware")
+ALL_SOFTWARE = all_on("software")
+TIMEOUT = "net.netfilter.nf_flowtable_tcp_timeout"
+
+
+def test_one_that_keeps_dying_is_kept_from_hardware(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    before = run("sysctl", "-n", TIMEOUT)
+    daemon.start().wait_for_levels(ALL_HARDWARE)
+    batch = traffic.start(Downloads(count=20))
+    batch.wait_until_flowing()
+    for _ in range(4):
+        daemon.kill()
+        daemon.start()
+    daemon.wait_for_levels(ALL_HARDWARE)
+    daemon.kill()
+    daemon.start().wait_for_levels(ALL_SOFTWARE)
+    assert engine.bound() == []
+    assert run("sysctl", "-n", TIMEOUT) == before
+    assert any("died 5 times" in problem for problem in daemon.status()["problems"])
+    assert not batch.report().lost
+    daemon.cli("retry")
+    daemon.wait_for_levels(ALL_HARDWARE)
+    report = batch.stop()
+    assert len(report.alive) == 20, report
+
+
+def test_one_that_was_told_to_end_is_not_counted(daemon: Daemon, engine: Engine) -> None:
+    for _ in range(7):
+        daemon.start().wait_for_levels(ALL_HARDWARE)
+        daemon.stop()
+    daemon.start().wait_for_levels(ALL_HARDWARE)
+    assert daemon.status()["problems"] == []
+
+
+def test_one_that_cannot_start_leaves_no_flow_in_hardware(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    daemon.start().wait_for_levels(ALL_HARDWARE)
+    batch = traffic.start(Downloads(count=20))
+    batch.wait_until_flowing()
+    daemon.stop()
+    daemon.configure("rules '/nonexistent.toml'")
+    with pytest.raises(LabError) as failed:
+        daemon.start()
+    assert "/nonexistent.toml: cannot be read" in str(failed.value)
+    tables = run("nft", "list", "tables")
+    assert "inet flowguard_sw" in tables
+    assert "inet flowguard\n" not in tables
+    assert engine.bound() == []
+    report = batch.stop()
+    assert len(report.alive) == 20, report
