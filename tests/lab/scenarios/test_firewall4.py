@@ -7,7 +7,6 @@ table, `flush` deletes every table one by one under the lock, then the state fil
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
