@@ -41,23 +41,28 @@ def fill(first: int, last: int) -> None:
     """TCP connections number first to last; one in a hundred is marked."""
     with open_socket() as opened:
         for number in range(first, last):
-            opened.send(connection(number))
+            opened.send(connection(number, 0 if number % 100 else MARK))
             # A refusal would be queued here; nothing else is.
     found = int(run("conntrack", "-C"))
     if found < last:
         sys.exit(f"only {found} of {last} connections could be made")
 
 
-def connection(number: int) -> bytes:
-    source, port = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1024 + number % 60000
-    original = FlowTuple("tcp", source, "198.51.100.1", port, 443)
+def original_of(number: int) -> FlowTuple:
+    source = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+    return FlowTuple("tcp", source, "198.51.100.1", 1024 + number % 60000, 443)
+
+
+def connection(number: int, mark: int, flags: int = 0) -> bytes:
+    """The request to make a TCP connection; the mark is its last four bytes."""
+    there = original_of(number)
+    back = FlowTuple("tcp", there.destination, there.source, 443, there.source_port)
     state = attribute(1 | NESTED, attribute(1, bytes((ESTABLISHED,))))
-    body = encode_tuple(1, original)[1]
-    body += encode_tuple(2, FlowTuple("tcp", "198.51.100.1", source, 443, port))[1]
+    body = encode_tuple(1, there)[1] + encode_tuple(2, back)[1]
     body += attribute(CTA_STATUS, struct.pack("!I", SEEN_REPLY_ASSURED_CONFIRMED))
     body += attribute(CTA_TIMEOUT, struct.pack("!I", 7440)) + attribute(4 | NESTED, state)
-    body += attribute(CTA_MARK, struct.pack("!I", 0 if number % 100 else MARK))
-    return request(NEW, NLM_F_CREATE, socket.AF_INET, body)
+    body += attribute(CTA_MARK, struct.pack("!I", mark))
+    return request(NEW, NLM_F_CREATE | flags, socket.AF_INET, body)
 
 
 async def classify(wanted: Filter) -> int:
