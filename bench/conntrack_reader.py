@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from flowguard.conntrack import Filter, sweep
 from flowguard.conntrack.flow import encode_tuple
@@ -31,6 +31,7 @@ from tests.lab.vm import Machine
 SMALL, LARGE = 50_000, 200_000
 GOAL_RATIO, GOAL_PAUSE = 2.0, 0.050
 ROUNDS = 3
+IDLE_SECONDS = 10.0  # about as long as a sweep takes: for the pauses that the machine makes
 MARK = 0x8000
 MARKED = Filter(mark=MARK, mark_mask=MARK)
 SEEN_REPLY_ASSURED_CONFIRMED = 0xE
@@ -91,8 +92,8 @@ def list_with_conntrack() -> None:
     subprocess.run(["conntrack", "-L"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-async def longest_pause(wanted: Filter) -> tuple[float, float]:
-    """The longest that others on the loop had to wait during a sweep, in seconds.
+async def longest_pause(work: Awaitable[object]) -> tuple[float, float]:
+    """The longest that others on the loop had to wait during the work, in seconds.
 
     First by the processor time of the loop's thread, then by the clock, which also counts
     what other programs on the machine took.
@@ -110,7 +111,7 @@ async def longest_pause(wanted: Filter) -> tuple[float, float]:
             last_cpu, last_wall = now_cpu, now_wall
 
     beating = asyncio.create_task(beat())
-    await classify(wanted)
+    await work
     done = True
     await beating
     return cpu, wall
@@ -132,10 +133,18 @@ def inside() -> None:
     print(f"    sweep, 1 % marked    {marked:.3f} s, ratio {marked / theirs:.2f}", flush=True)
     fill(SMALL, LARGE)
     print(f"{LARGE} connections, longest pause, CPU/clock (goal {GOAL_PAUSE * 1e3:.0f} ms):")
-    for name, wanted in (("sweep", Filter()), ("sweep, 1 % marked", MARKED)):
-        pauses = sorted(asyncio.run(longest_pause(wanted)) for _ in range(ROUNDS))
-        shown = ", ".join(f"{cpu * 1e3:.1f}/{wall * 1e3:.1f}" for cpu, wall in pauses)
-        print(f"    {name:<20} {shown} ms", flush=True)
+    show_pauses("sweep", lambda: classify(Filter()))
+    show_pauses("sweep, 1 % marked", lambda: classify(MARKED))
+    show_pauses("nothing at all", lambda: asyncio.sleep(IDLE_SECONDS))
+
+
+def show_pauses(name: str, work: Callable[[], Awaitable[object]]) -> None:
+    async def measure() -> tuple[float, float]:
+        return await longest_pause(work())
+
+    pauses = sorted(asyncio.run(measure()) for _ in range(ROUNDS))
+    shown = ", ".join(f"{cpu * 1e3:.1f}/{wall * 1e3:.1f}" for cpu, wall in pauses)
+    print(f"    {name:<20} {shown} ms", flush=True)
 
 
 def main() -> int:
