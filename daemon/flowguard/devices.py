@@ -90,13 +90,23 @@ def find(
 
 
 class Devices:
-    """Tells `feed` of the devices; `ubus` is the socket of netifd's ubusd, where there is one."""
+    """Tells `feed` of the devices; `ubus` is the socket of netifd's ubusd, where there is one.
 
-    def __init__(self, nftables: Nftables, feed: Callable[[Event], None]) -> None:
+    A trial binds the driver, and drivers have died of that: `may_try` says of which device
+    it may be asked now. What was not tried has no known capability.
+    """
+
+    def __init__(
+        self,
+        nftables: Nftables,
+        feed: Callable[[Event], None],
+        may_try: Callable[[Device], bool] = lambda device: True,
+    ) -> None:
         self.ubus: str | None = None
         self.found = Found()
         self._nftables = nftables
         self._feed = feed
+        self._may_try = may_try
         self._routed: Routed | None = None
         self._kept: tuple[str, ...] = ()
         self._capabilities: dict[tuple[str, int], Capability] = {}
@@ -128,9 +138,9 @@ class Devices:
 
     async def _with_capability(self, device: Device) -> Device:
         key = (device.name, device.ifindex)
-        if key not in self._capabilities:
+        if key not in self._capabilities and self._may_try(device):
             self._capabilities[key] = await probe(self._nftables, device.name)
-        found = self._capabilities[key]
+        found = self._capabilities.get(key, Capability(None))
         return replace(
             device, hardware_capable=found.capable, reason=found.reason, code=_code(device.name)
         )
