@@ -67,20 +67,26 @@ async def _netifd(ubus: str) -> Routed | None:
     return Routed(answer.names, answer.carriers)
 
 
-def find(configured: Sequence[str], known: Routed, kept: Sequence[str] = ()) -> Found:
+def find(
+    configured: Sequence[str],
+    known: Routed,
+    kept: Sequence[str] = (),
+    sys: str = "/sys",
+    proc: str = "/proc",
+) -> Found:
     """The configured devices, or those below the interfaces that packets are routed over.
 
     Of the devices `kept` from before, those that could still take part do: a route that is
     gone for a moment must not cost a drain.
     """
     if configured:
-        seen = scan(configured, carriers=known.carriers)
+        seen = scan(configured, sys, proc, known.carriers)
         return Found(seen.devices, seen.missing)
-    present = links(carriers=known.carriers)
+    present = links(sys, proc, known.carriers)
     resolution = resolve(present, known.names)
     still = [name for name in kept if resolve(present, (name,)).devices == (name,)]
     names = sorted({*resolution.devices, *still})
-    return Found(scan(names, carriers=known.carriers).devices, (), resolution.left_out)
+    return Found(scan(names, sys, proc, known.carriers).devices, (), resolution.left_out)
 
 
 class Devices:

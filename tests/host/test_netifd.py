@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.devices import Routed, routed
-from flowguard.host.netifd import Interfaces, interfaces, read_dump
+from flowguard.host.netifd import Interfaces, read_dump
+from flowguard.sensors.addresses import forwarding_interfaces
 from flowguard.ubus.connection import Connection
 from flowguard.ubus.serving import Method
 from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import Status
-from tests.ubus.broker import Broker
+from tests.ubus.broker import Ubusd
+from tests.ubus.conftest import ubusd
+
+__all__ = ["ubusd"]
 
 DUMP: dict[str, Any] = {
     "interface": [
@@ -53,49 +58,46 @@ def test_whatever_is_answered_only_names_come_out(answer: dict[str, Any]) -> Non
     assert all(isinstance(name, str) and name not in ("", "lo") for name in found.names)
 
 
-async def ask(methods: dict[str, Method] | None, path: str) -> tuple[Routed | None, Any]:
-    """What devices and netifd itself say, with an object `network.interface` or without."""
-    broker = Broker(path)
-    await broker.start()
-    server = await Connection.connect(path)
-    try:
-        if methods is not None:
-            await server.add_object("network.interface", methods)
+Dump = Callable[[dict[str, Any], object], Awaitable[dict[str, Any]]]
+
+
+def ask(ubusd: Ubusd, dump: Dump | None = None) -> Routed | None:
+    """What is found out with a netifd that answers so, or without one."""
+
+    async def run() -> Routed | None:
+        await ubusd.start()
+        server = await Connection.connect(ubusd.path)
         try:
-            direct: Any = await interfaces(path)
-        except UbusError as error:
-            direct = error.status
-        return await routed(path), direct
-    finally:
-        server.close()
-        await broker.stop()
+            if dump:
+                await server.add_object("network.interface", {"dump": Method(dump, {})})
+            return await routed(ubusd.path)
+        finally:
+            server.close()
+            await ubusd.stop()
+
+    return asyncio.run(run())
 
 
-@pytest.fixture
-def path() -> Any:
-    with tempfile.TemporaryDirectory() as folder:
-        yield f"{folder}/ubus.sock"
-
-
-def test_netifd_is_asked(path: str) -> None:
+def test_netifd_is_asked(ubusd: Ubusd) -> None:
     async def dump(arguments: dict[str, Any], caller: object) -> dict[str, Any]:
         return DUMP
 
-    known, direct = asyncio.run(ask({"dump": Method(dump, {})}, path))
-    assert direct == EXPECTED
-    assert known == Routed(EXPECTED.names, EXPECTED.carriers)
+    assert ask(ubusd, dump) == Routed(EXPECTED.names, EXPECTED.carriers)
 
 
-def test_without_netifd_the_kernel_is_asked(path: str) -> None:
-    known, direct = asyncio.run(ask(None, path))
-    assert direct is Status.NOT_FOUND
-    assert known is not None and known.carriers == {}
+def test_without_netifd_the_kernel_is_asked(ubusd: Ubusd) -> None:
+    assert ask(ubusd) == Routed(forwarding_interfaces())
 
 
-def test_a_netifd_without_an_answer_is_no_answer(path: str) -> None:
+def test_a_netifd_without_an_answer_is_no_answer(
+    ubusd: Ubusd, caplog: pytest.LogCaptureFixture
+) -> None:
     async def dump(arguments: dict[str, Any], caller: object) -> dict[str, Any]:
         raise UbusError(Status.UNKNOWN_ERROR)
 
-    known, _ = asyncio.run(ask({"dump": Method(dump, {})}, path))
-    assert known is None
-    assert asyncio.run(routed(path)) is None
+    assert ask(ubusd, dump) is None
+    assert "netifd: unknown error" in caplog.text
+
+
+def test_a_ubusd_that_is_gone_is_no_answer(tmp_path: Path) -> None:
+    assert asyncio.run(routed(str(tmp_path / "none"))) is None

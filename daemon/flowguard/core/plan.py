@@ -74,8 +74,9 @@ class OffloadSettings:
 
 
 CONFIGURED_DRAW = Draw()
-# A flow this young was drawn by the canary's rules, and not before them.
-CANARY_PACKETS = 100
+# A new flow is offered to hardware with its first few packets; one that has had more than
+# this was there before the canary, drawn by other rules.
+CANARY_PACKETS = 16
 
 
 def plan(

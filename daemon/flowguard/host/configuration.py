@@ -105,7 +105,7 @@ SETTINGS = (
     Setting(
         "device",
         kinds.device_name(),
-        "take part in offloading; none listed: every suitable device",
+        "take part in offloading; none listed: those below the interfaces in use",
         is_list=True,
     ),
     Setting("udp", kinds.boolean(), "offload UDP, not only TCP"),

@@ -26,7 +26,7 @@ table inet labcount {
     chain forward { type filter hook forward priority -300; counter; }
 }
 """
-PAYLOAD = 4 << 20
+PAYLOAD = 1 << 20
 SEGMENT = 1400
 
 
@@ -60,7 +60,7 @@ def assert_short_path(batch: Batch, daemon: Daemon) -> None:
     bytes_before, packets_before = payload(batch), forwarded()
     wait_for(lambda: payload(batch) - bytes_before > PAYLOAD, "some more payload", 120)
     packets = (payload(batch) - bytes_before) / SEGMENT
-    assert forwarded() - packets_before < packets / 20
+    assert forwarded() - packets_before < packets / 10
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,11 @@ def test_devices_are_found_below_and_flows_are_offloaded(
     with topology(router):
         daemon.start().wait_for_levels(levels)
         assert daemon.levels() == levels
-        batch = traffic.start(Downloads(count=3), Uploads(count=3, host="lan2"))
+        batch = traffic.start(Downloads(count=2), Uploads(count=2, host="lan2"))
         batch.wait_until_flowing()
         assert_short_path(batch, daemon)
         report = batch.stop()
-        assert len(report.alive) == 6, report
+        assert len(report.alive) == 4, report
         daemon.stop(release=True)
 
 
