@@ -7,16 +7,18 @@ The hosts, their addresses and the firewall stay what they are.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import IO
 
 from tests.lab.hosts import LAN1, LAN2, WAN, WAN_GROUP, Router, Segment
 from tests.lab.wait import wait_for
 
 VLAN = 7
 PPP = "pppoe-wan"
-# Nothing of the machine's own options, and quick to notice the end.
-PPPD = ("noauth", "nodefaultroute", "noipv6", "noccp", "novj", "nolock", "nodetach", "mtu", "1492")
+# Against what Debian's /etc/ppp/options asks for, and as little to negotiate as can be.
+PPPD = ("noauth", "nodefaultroute", "noipv6", "noccp", "novj", "nolock", "mtu 1492", "mru 1492")
 
 
 @contextmanager
@@ -111,18 +113,31 @@ def _dialled(router: Router, how: Sequence[str]) -> Iterator[None]:
     router.namespace.ip(f"address flush dev {WAN.port}")
     host.ip("address flush dev eth0")
     addresses = ["-L", WAN.host4, "-R", WAN.router4, "-N", "1"]
-    serve = host.command("pppoe-server", "-F", "-I", "eth0", "-O", "/dev/null", *addresses)
-    dial = router.namespace.command("pppd", *how, "ifname", PPP, *PPPD)
+    words = [word for option in PPPD for word in option.split()]
+    dial = router.namespace.command("pppd", *how, "ifname", PPP, "nodetach", *words)
     with ExitStack() as ends:
         ends.callback(router.configure_host, WAN)
         ends.callback(_restore, router, WAN)
+        log = ends.enter_context(tempfile.TemporaryFile("w+"))
+        options = ends.enter_context(tempfile.NamedTemporaryFile("w"))
+        options.write("\n".join((*PPPD, "")))
+        options.flush()
+        serve = host.command("pppoe-server", "-F", "-I", "eth0", "-O", options.name, *addresses)
         for command in (serve, dial):
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            process = subprocess.Popen(command, stdout=log, stderr=log)
             ends.callback(process.wait)
             ends.callback(process.terminate)
-        wait_for(lambda: _has_address(router, PPP), "the PPPoE session", 60)
+        wait_for(lambda: _has_address(router, PPP), "the PPPoE session", 60, state=_text(log))
         router.namespace.ip(f"link set {PPP} group {WAN_GROUP}")
         yield
+
+
+def _text(file: IO[str]) -> Callable[[], str]:
+    def read() -> str:
+        file.seek(0)
+        return file.read()
+
+    return read
 
 
 def _has_address(router: Router, device: str) -> bool:
