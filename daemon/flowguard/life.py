@@ -55,7 +55,7 @@ async def _serve(
 ) -> None:
     service = Service(paths, loaded, fault_rules)
     if journal:
-        service.sensors["journal"] = journal
+        service.sensors["log"] = journal
     if deaths >= DEATHS_LIMIT:
         service.opening = (HoldAsked(monotonic(), WINDOW_SECONDS),)
         service.report(

@@ -77,7 +77,7 @@ def test_start_opens_one_instance_that_is_always_started_again() -> None:
     assert "procd_set_param command flowguard run" in asked
     assert "procd_set_param respawn 3600 5 0" in asked
     assert "procd_set_param stderr 1" in asked
-    assert "procd_set_param env FLOWGUARD_VERSION=@VERSION@ FLOWGUARD_WATCHDOG=60" in asked
+    assert "procd_set_param env FLOWGUARD_VERSION=@VERSION@... FLOWGUARD_WATCHDOG=60" in asked
     assert "procd_set_param file /etc/config/flowguard" in asked
 
 
