@@ -17,7 +17,8 @@ from bench.virtual import LAN1, LAN2, WAN
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, Entry, Flow
 from flowguard.conntrack.flow import encode_tuple
 from flowguard.core.model import Family, FlowTuple, Protocol
-from flowguard.sensors.observer import ASSURED, ESTABLISHED, RESET_TIMEOUT, SEEN_REPLY, TIME_WAIT
+from flowguard.sensors.observed import ESTABLISHED, RESET_TIMEOUT, TIME_WAIT
+from flowguard.sensors.observer import ASSURED, SEEN_REPLY
 
 OBSERVE, CONTROL = 0x8000, 0x2000000
 ROUND_TRIP = 0.05  # seconds

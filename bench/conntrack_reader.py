@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from flowguard.conntrack import Filter, sweep
 from flowguard.conntrack.flow import encode_tuple
@@ -31,6 +31,7 @@ from tests.lab.vm import Machine
 SMALL, LARGE = 50_000, 200_000
 GOAL_RATIO, GOAL_PAUSE = 2.0, 0.050
 ROUNDS = 3
+IDLE_SECONDS = 10.0  # about as long as a sweep takes: for the pauses that the machine makes
 MARK = 0x8000
 MARKED = Filter(mark=MARK, mark_mask=MARK)
 SEEN_REPLY_ASSURED_CONFIRMED = 0xE
@@ -41,23 +42,28 @@ def fill(first: int, last: int) -> None:
     """TCP connections number first to last; one in a hundred is marked."""
     with open_socket() as opened:
         for number in range(first, last):
-            opened.send(connection(number))
+            opened.send(connection(number, 0 if number % 100 else MARK))
             # A refusal would be queued here; nothing else is.
     found = int(run("conntrack", "-C"))
     if found < last:
         sys.exit(f"only {found} of {last} connections could be made")
 
 
-def connection(number: int) -> bytes:
-    source, port = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1024 + number % 60000
-    original = FlowTuple("tcp", source, "198.51.100.1", port, 443)
+def original_of(number: int) -> FlowTuple:
+    source = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+    return FlowTuple("tcp", source, "198.51.100.1", 1024 + number % 60000, 443)
+
+
+def connection(number: int, mark: int, flags: int = 0) -> bytes:
+    """The request to make a TCP connection; the mark is its last four bytes."""
+    there = original_of(number)
+    back = FlowTuple("tcp", there.destination, there.source, 443, there.source_port)
     state = attribute(1 | NESTED, attribute(1, bytes((ESTABLISHED,))))
-    body = encode_tuple(1, original)[1]
-    body += encode_tuple(2, FlowTuple("tcp", "198.51.100.1", source, 443, port))[1]
+    body = encode_tuple(1, there)[1] + encode_tuple(2, back)[1]
     body += attribute(CTA_STATUS, struct.pack("!I", SEEN_REPLY_ASSURED_CONFIRMED))
     body += attribute(CTA_TIMEOUT, struct.pack("!I", 7440)) + attribute(4 | NESTED, state)
-    body += attribute(CTA_MARK, struct.pack("!I", 0 if number % 100 else MARK))
-    return request(NEW, NLM_F_CREATE, socket.AF_INET, body)
+    body += attribute(CTA_MARK, struct.pack("!I", mark))
+    return request(NEW, NLM_F_CREATE | flags, socket.AF_INET, body)
 
 
 async def classify(wanted: Filter) -> int:
@@ -86,8 +92,8 @@ def list_with_conntrack() -> None:
     subprocess.run(["conntrack", "-L"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-async def longest_pause(wanted: Filter) -> tuple[float, float]:
-    """The longest that others on the loop had to wait during a sweep, in seconds.
+async def longest_pause(work: Awaitable[object]) -> tuple[float, float]:
+    """The longest that others on the loop had to wait during the work, in seconds.
 
     First by the processor time of the loop's thread, then by the clock, which also counts
     what other programs on the machine took.
@@ -105,7 +111,7 @@ async def longest_pause(wanted: Filter) -> tuple[float, float]:
             last_cpu, last_wall = now_cpu, now_wall
 
     beating = asyncio.create_task(beat())
-    await classify(wanted)
+    await work
     done = True
     await beating
     return cpu, wall
@@ -127,10 +133,18 @@ def inside() -> None:
     print(f"    sweep, 1 % marked    {marked:.3f} s, ratio {marked / theirs:.2f}", flush=True)
     fill(SMALL, LARGE)
     print(f"{LARGE} connections, longest pause, CPU/clock (goal {GOAL_PAUSE * 1e3:.0f} ms):")
-    for name, wanted in (("sweep", Filter()), ("sweep, 1 % marked", MARKED)):
-        pauses = sorted(asyncio.run(longest_pause(wanted)) for _ in range(ROUNDS))
-        shown = ", ".join(f"{cpu * 1e3:.1f}/{wall * 1e3:.1f}" for cpu, wall in pauses)
-        print(f"    {name:<20} {shown} ms", flush=True)
+    show_pauses("sweep", lambda: classify(Filter()))
+    show_pauses("sweep, 1 % marked", lambda: classify(MARKED))
+    show_pauses("nothing at all", lambda: asyncio.sleep(IDLE_SECONDS))
+
+
+def show_pauses(name: str, work: Callable[[], Awaitable[object]]) -> None:
+    async def measure() -> tuple[float, float]:
+        return await longest_pause(work())
+
+    pauses = sorted(asyncio.run(measure()) for _ in range(ROUNDS))
+    shown = ", ".join(f"{cpu * 1e3:.1f}/{wall * 1e3:.1f}" for cpu, wall in pauses)
+    print(f"    {name:<20} {shown} ms", flush=True)
 
 
 def main() -> int:

@@ -64,26 +64,41 @@ def poisson(rng: random.Random, mean: float) -> int:
 
 @dataclass(slots=True)
 class Router:
-    """A process and the control share that follows from its evidence."""
+    """A process and the control share that follows from its evidence.
+
+    `tick` is in seconds. `unjudged` are the shares by which those were drawn whose outcomes
+    are still to come, a tick each, oldest first.
+    """
 
     rng: random.Random
     process: Process
     share: float = NARROW
+    tick: float = TICK
+    suspect: float = SUSPECT
+    relax: float = RELAX
+    wanted: float = NARROW
+    unjudged: tuple[float, ...] = ()
 
-    def tick(self, rate: float, treated: float, control: float, burst: int = 0) -> Counts:
-        """Ten seconds of `rate` connections a second, failing per arm; a burst all fails."""
+    def pass_tick(self, rate: float, treated: float, control: float, burst: int = 0) -> Counts:
+        """A tick with `rate` connections a second, failing per arm; a burst all fails."""
         at_control = sum(self.rng.random() < self.share for _ in range(burst))
-        arms = ((1 - self.share) * rate * TICK, treated), (self.share * rate * TICK, control)
+        flows = rate * self.tick
+        arms = ((1 - self.share) * flows, treated), (self.share * flows, control)
         drawn = [poisson(self.rng, n * p) for n, theta in arms for p in (theta, 1 - theta)]
         counts = Counts(*drawn) + Counts(burst - at_control, 0, at_control, 0)
-        now = self.process.updated + TICK
+        now = self.process.updated + self.tick
         self.process = update(self.process, now, counts, self.process.epoch)
         self.steer(now)
         return counts
 
     def steer(self, now: float) -> None:
         value, before = self.process.value, self.share
-        self.share = WIDE if value >= SUSPECT else NARROW if value < RELAX else before
+        if value >= self.suspect:
+            self.wanted = WIDE
+        elif value < self.relax:
+            self.wanted = NARROW
+        self.share, *unjudged = *self.unjudged, self.wanted
+        self.unjudged = tuple(unjudged)
         if self.share != before:
             self.process = update(self.process, now, Counts(), self.process.epoch + 1)
 
@@ -91,10 +106,10 @@ class Router:
 # --- how soon a fault is found --------------------------------------------------------------
 
 
-def healthy(rate: float, seed: int) -> Router:
-    router = Router(random.Random(seed), Process())
-    for _ in range(int(HEALTHY_SECONDS / TICK) + seed % 6):
-        router.tick(rate, BASE_RATE, BASE_RATE)
+def healthy(rate: float, router: Router, seed: int) -> Router:
+    """The router after so much time without a fault."""
+    for _ in range(int(HEALTHY_SECONDS / router.tick) + seed % 6):
+        router.pass_tick(rate, BASE_RATE, BASE_RATE)
         if router.process.value >= ACT:
             router.process = replace(router.process, values=(0.0,) * 4)
     return router
@@ -104,7 +119,7 @@ def alarm(router: Router, rate: float, failing: float) -> tuple[float, int]:
     """Seconds until the evidence suffices, and the treated flows that failed until then."""
     began, harmed = router.process.updated, 0
     while router.process.value < ACT:
-        harmed += router.tick(rate, failing, BASE_RATE).treated_failed
+        harmed += router.pass_tick(rate, failing, BASE_RATE).treated_failed
         if router.process.updated - began > DAY:
             return math.inf, harmed
     return router.process.updated - began, harmed
@@ -113,7 +128,9 @@ def alarm(router: Router, rate: float, failing: float) -> tuple[float, int]:
 def show_delays(runs: int, rates: list[float], failures: list[float]) -> None:
     print(" rate  failing   median    90 %  failures     expected")
     for rate in rates:
-        histories = [healthy(rate, seed) for seed in range(runs)]
+        histories = [
+            healthy(rate, Router(random.Random(seed), Process()), seed) for seed in range(runs)
+        ]
         for failing in failures:
             found = [
                 alarm(replace(h, rng=random.Random(n)), rate, failing)
@@ -165,7 +182,7 @@ def week(rate: float, world: World, seed: int) -> tuple[float, float]:
     ticks = int(7 * DAY / TICK)
     for _ in range(ticks):
         theta, burst = world(router.process.updated, router.rng)
-        router.tick(rate, theta, theta, burst)
+        router.pass_tick(rate, theta, theta, burst)
         highest = max(highest, router.process.value)
         suspicious += router.share == WIDE
     return highest, suspicious / ticks

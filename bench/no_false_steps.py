@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Trouble that is not the engine's, again and again: how often flowguard steps for it.
 
-Each round is a life of flowguard in the lab router and one kind of trouble.
+Each round is a life of flowguard in the lab router, with all kinds of trouble one after the
+other; after a step a new life begins. The table grows with each trouble, so that a run that
+is interrupted tells as well.
 
-Run: python -m bench.no_false_steps [--rounds 3] [--only TEXT] [--seconds 120] [--kernel 6.12]
+Run: python -m bench.no_false_steps [--rounds 3] [--only TEXT] [--kernel 6.12]
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ import argparse
 import os
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,49 +32,66 @@ from tests.lab.traffic.control import Traffic
 from tests.lab.vm import Machine
 
 
-def one_round(
-    case: Quiet, engine: Engine, router: Router, traffic: Traffic, seconds: float
-) -> list[dict[str, Any]]:
+@contextmanager
+def life(engine: Engine) -> Iterator[Daemon]:
+    """A flowguard that has just begun, with nothing left of those before it."""
     daemon = configure(Daemon(Path(tempfile.mkdtemp())))
     try:
-        return endure(case, daemon, router, traffic, seconds)
+        yield daemon
     finally:
-        traffic.clear()
         daemon.stop(release=True)
         run("conntrack", "-F")
         engine.flush()
 
 
-def inside(count: int, only: str, seconds: float) -> None:
+def one_round(
+    cases: list[Quiet], engine: Engine, router: Router, traffic: Traffic
+) -> Iterator[tuple[Quiet, list[dict[str, Any]]]]:
+    """Each trouble, and the steps down that it led to."""
+    left = iter(cases)
+    case = next(left, None)
+    while case:
+        with life(engine) as daemon:
+            steps: list[dict[str, Any]] = []
+            while case and not steps:
+                steps = endure(case, daemon, router, traffic)
+                yield case, steps
+                case = next(left, None)
+
+
+def inside(count: int, only: str) -> None:
     load_modules()
     load_engine(Path(os.environ["LAB_ENGINE"]))
     engine = Engine()
-    print(f"{'trouble':<32}{'rounds':>7}{'with a step':>13}", flush=True)
+    cases = [case for case in QUIET if only in case.name]
+    runs, stepped = Counter[str](), Counter[str]()
+    print(f"{'trouble':<32}{'seconds':>8}{'runs':>6}{'with a step':>13}", flush=True)
     with Router() as router, Traffic(router) as traffic:
-        for case in QUIET:
-            if only not in case.name:
-                continue
-            rounds = [one_round(case, engine, router, traffic, seconds) for _ in range(count)]
-            print(f"{case.name:<32}{count:>7}{sum(map(bool, rounds)):>13}", flush=True)
-            for step in (step for steps in rounds for step in steps):
-                print(f"    {step['device'] or 'all'}: {step['evidence']}", flush=True)
+        for _ in range(count):
+            for case, steps in one_round(cases, engine, router, traffic):
+                runs[case.name] += 1
+                stepped[case.name] += bool(steps)
+                print(
+                    f"{case.name:<32}{case.seconds:8.0f}{runs[case.name]:6}{stepped[case.name]:13}",
+                    flush=True,
+                )
+                for step in steps:
+                    print(f"    {step['device'] or 'all'}: {step['evidence']}", flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.no_false_steps")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="troubles whose name has this in it")
-    parser.add_argument("--seconds", type=float, default=120.0, help="how long each lasts")
     parser.add_argument("--kernel", default=DEFAULT_KERNEL)
     options = parser.parse_args()
     if os.environ.get("LAB_ROUTER"):
-        inside(options.rounds, options.only, options.seconds)
+        inside(options.rounds, options.only)
         return 0
     kernel = ensure_kernel(options.kernel)
     python = guest_python(LAB_ENGINE=str(build_engine(kernel)))
     arguments = ("--rounds", str(options.rounds), "--only", options.only)
-    duration = ("--seconds", str(options.seconds))
-    command = [*python, "-m", "bench.no_false_steps", *arguments, *duration]
+    command = [*python, "-m", "bench.no_false_steps", *arguments]
     return Machine(kernel, limit=6 * 3600).run(command)
 
 

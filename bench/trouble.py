@@ -169,7 +169,8 @@ class Net:
             self.flows = [f for f in self.flows if f.number not in left]
         self.scanned = [(end, f) for end, f in self.scanned if end > self.time]
         unanswered = [f.entry(self.time, (0, 0))._replace(status=0) for _, f in self.scanned]
-        judged = self.observer.look(self.time, [*self._entries(self.flows), *unanswered])
+        self.observer.look(self.time, [*self._entries(self.flows), *unanswered])
+        judged = self.observer.judge(self.time)
         known = len(self.router.changes)
         stepped = self.router.judge(judged)
         for change in self.router.changes[known:]:

@@ -22,17 +22,20 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from bench.evidence import EXPECTED, numbers, poisson
+from bench.evidence import EXPECTED, NARROW, alarm, healthy, numbers, poisson
+from bench.evidence import Router as BareTest
 from bench.households import AGES, CALM, CELLS, TROUBLES, Born, Trouble, means
 from bench.virtual import UPTIME, Router, quantile
 from flowguard.core.events import Births, FlowsJudged, OutcomeKind, Outcomes
-from flowguard.core.evidence import Counts
+from flowguard.core.evidence import Counts, Process
 
 WEEK = 7 * 86400.0
 HEALTHY_SECONDS = 6 * 3600.0
 GIVE_UP = 86400.0
 FAST_TICK = 5.0
-LONGEST_AGE = 240
+YOUNGEST_AGE, LONGEST_AGE = 15, 240
+# Above and below which evidence the table of expected delays widens the control share.
+BARE_SUSPECT, BARE_RELAX = 100.0, 10.0
 RATE_STEPS = 48  # a day
 PEAK_RATES = (0.05, 0.3, 1.0, 5.0, 20.0)  # connections a second, in the evening
 BURST_EVERY = 1800.0  # seconds between servers that die under 30 to 200 connections
@@ -188,21 +191,37 @@ def delay(rate: float, fault: float, seed: int) -> tuple[float, int]:
     return math.inf, world.harmed
 
 
+def bare_delay(rate: float, fault: float, seed: int) -> float:
+    """Of one test that knows all outcomes' age: a wider share shows only so much later."""
+    unjudged = (NARROW,) * int(YOUNGEST_AGE / FAST_TICK)
+    bare = BareTest(
+        random.Random(seed), Process(), tick=FAST_TICK,
+        suspect=BARE_SUSPECT, relax=BARE_RELAX, unjudged=unjudged,
+    )  # fmt: skip
+    return alarm(healthy(rate, bare, seed), rate, fault)[0]
+
+
 def show_delays(runs: int, rates: list[float], faults: list[float]) -> None:
-    print("seconds until the step; 15 s, the age of the youngest outcomes, come on top")
-    print(" rate  failing   median    90 %  with age  failures     expected by the bare test")
+    print("seconds until the alarm, median/90 %; the age of the youngest outcomes,")
+    print(
+        f"{YOUNGEST_AGE} s, comes on top. Bare: one test alone, with nothing but the fault to find"
+    )
+    print(" rate  failing    policy  failures  bare, outcomes of that age  bare, without age")
     for rate in rates:
         for fault in faults:
             found = [delay(rate, fault, seed) for seed in range(runs)]
-            delays, harmed = [d for d, _ in found], [h for _, h in found]
-            middle = median(delays)
-            expected = EXPECTED.get((int(rate), fault))
+            bare = [bare_delay(rate, fault, seed) for seed in range(runs)]
+            ageless = EXPECTED.get((int(rate), fault))
             print(
-                f"{rate:3g}/s  {fault:7.0%}  {middle:5.0f} s {quantile(delays, 0.9):5.0f} s"
-                f"  {middle + 15:6.0f} s  {median(harmed):8.0f}     "
-                + ("{} s / {} s, {}".format(*expected) if expected else "-"),
+                f"{rate:3g}/s  {fault:7.0%}{_spread([d for d, _ in found]):>10}"
+                f"{median(h for _, h in found):10.0f}{_spread(bare):>28}"
+                + ("{:>13.0f}/{:.0f}".format(*ageless) if ageless else f"{'-':>14}"),
                 flush=True,
             )
+
+
+def _spread(delays: list[float]) -> str:
+    return f"{median(delays):.0f}/{quantile(delays, 0.9):.0f}"
 
 
 def main() -> None:

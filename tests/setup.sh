@@ -21,6 +21,9 @@ nft:nftables
 ip:iproute2
 ethtool:ethtool
 conntrack:conntrack
+mkfs.ext4:e2fsprogs
+pppd:ppp
+pppoe-server:pppoe
 "
 
 present() {

@@ -84,7 +84,8 @@ class Api:
         # Seldom asked for, so not worth its memory until then.
         from flowguard import checks
 
-        return to_json(await checks.findings(self._service.paths.configuration))
+        path, ubus = self._service.paths.configuration, self._service.devices.ubus
+        return to_json(await checks.findings(path, ubus))
 
     async def _flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         limit = _limit(params, FLOWS_SHOWN, FLOWS_MOST)
@@ -139,11 +140,11 @@ class Api:
 
     async def _stop(self, params: dict[str, Any]) -> dict[str, Any]:
         left: list[str] = []
-        if params.get("shutdown"):
-            self._service.feed(PlannedEnd(monotonic()))
         if params.get("release"):
             left = [str(t) for t in await self._service.release()]
         else:
+            # Somebody wants it so: what happens to the router now is not unplanned.
+            self._service.feed(PlannedEnd(monotonic()))
             self._service.stop()
         return {"left_in_hardware": left}
 

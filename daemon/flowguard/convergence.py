@@ -7,9 +7,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from flowguard.core.events import Converged, ConvergeFailed, Event, TablesLost
+from flowguard.core.events import Converged, ConvergeFailed, Event
 from flowguard.core.model import FlowTuple
-from flowguard.core.plan import Plan
+from flowguard.core.tables import (
+    Plan,
+)
 from flowguard.host.clock import monotonic
 from flowguard.offload.converge import ConvergeError, Converger
 
@@ -32,13 +34,12 @@ class Convergence:
             former.cancel()
         self._running = asyncio.create_task(self._converge(target, former))
 
-    async def check(self) -> None:
-        """Report tables that somebody else changed, but not while we change them ourselves."""
+    async def intact(self) -> bool:
+        """Whether nobody else changed our tables; asked when we have done changing them."""
         if self._running and not self._running.done():
             # Converging ends with a dump of its own; only what happens later is news.
             await asyncio.wait([self._running])
-        if not await self._converger.intact():
-            self._feed(TablesLost(monotonic()))
+        return await self._converger.intact()
 
     async def release(self) -> tuple[FlowTuple, ...]:
         """Drain as long as the converger allows, remove everything; what would not leave."""

@@ -20,7 +20,7 @@ from flowguard.conntrack import HW_OFFLOAD, IN_HARDWARE, DumpInterrupted, Entry,
 from flowguard.core.events import CrossoverSeen, Event
 from flowguard.host.clock import monotonic
 from flowguard.offload.nfnetlink import MalformedMessage
-from flowguard.sensors.observer import CLOSE
+from flowguard.sensors.observed import CLOSE
 
 LOOK_SECONDS = 3.0
 READY_SECONDS = 0.1

@@ -12,6 +12,7 @@ from flowguard.core.events import BootSeen, Event, LedgerFailed, Started
 from flowguard.core.faults import FaultRules
 from flowguard.core.model import Boots, Intent, Level
 from flowguard.core.state import State
+from flowguard.host import pstore
 from flowguard.host.clock import monotonic
 from flowguard.host.configuration import Configuration
 from flowguard.host.store import FORMAT, Memory, StateStore
@@ -27,11 +28,14 @@ class IntentLedger:
     became of each place where a crash may leave its trace.
     """
 
-    def __init__(self, store: StateStore, rules: FaultRules) -> None:
+    def __init__(
+        self, store: StateStore, rules: FaultRules, places: boot.Places = boot.EVERYWHERE
+    ) -> None:
         self.health = "ok"
         self.sources: tuple[tuple[str, str], ...] = ()
         self._store = store
         self._rules = rules
+        self._places = places
         self._kernel = os.uname().release
 
     def begin(self, configuration: Configuration) -> Iterator[Event]:
@@ -64,7 +68,7 @@ class IntentLedger:
     def _boot_seen(self, now: float, memory: Memory | None) -> BootSeen:
         boots = memory.boots if memory else Boots()
         intent = memory.intent if memory else None
-        seen = boot.look(self._rules, boots.judged)
+        seen = boot.look(self._rules, boots.judged, self._places)
         self.sources = seen.sources
         return BootSeen(
             now,
@@ -74,9 +78,16 @@ class IntentLedger:
             intent.devices if intent else (),
             self._kernel,
             __version__,
+            seen.crash,
             seen.judged,
             seen.watchdog,
         )
+
+    def clear_dumps(self) -> None:
+        """Delete the crash dumps that were judged, once that is written down."""
+        if self.health == "ok":
+            for problem in pstore.clear(self._places.dumps):
+                log.warning("a crash dump stays: %s", problem)
 
     def save(self, configured: Level, state: State) -> str:
         """Write down what must survive; what went wrong in words, or ""."""

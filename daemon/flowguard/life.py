@@ -58,16 +58,16 @@ async def _serve(
         service.sensors["log"] = journal
     if deaths >= DEATHS_LIMIT:
         service.opening = (HoldAsked(monotonic(), WINDOW_SECONDS),)
-        service.problems += (
+        service.report(
             f"flowguard died {deaths} times within an hour: hardware is not used for the next "
-            "hour, or until `flowguard retry`",
+            "hour, or until `flowguard retry`"
         )
     api = Api(service)
     if bus:
         # Where there is no ubus, it costs no memory.
         from flowguard.host.ubus import UbusObject
 
-        service.ubus = UbusObject(bus, api.call, PUBLIC)
-    ask = service.ubus.ask if service.ubus else None
+        service.telling.ubus = UbusObject(bus, api.call, PUBLIC)
+    ask = service.telling.ubus.ask if service.telling.ubus else None
     service.supervisor = supervisor.find(os.environ, ask)
     await service.run(api.call)

@@ -95,20 +95,22 @@ class Observation:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
-        entries: list[Entry] = []
         observer = self._observer
         try:
             async with aclosing(conntrack.sweep(self._wanted)) as batches:
                 async for batch in batches:
-                    entries += batch
+                    observer.look(monotonic(), batch)
         except DumpInterrupted:
-            return  # Half a look would show flows as gone that are not; the next one will do.
+            # Half a look would show flows as gone that are not; the next one will do.
+            observer.abandon()
+            return
         except (OSError, MalformedMessage) as error:
+            observer.abandon()
             self._complain(f"the observed flows cannot be read: {error}")
             return
         self.health = "ok"
         if observer is self._observer:
-            self._tell(observer.look(monotonic(), entries))
+            self._tell(observer.judge(monotonic()))
 
     def _tell(self, judged: FlowsJudged) -> None:
         news = judged.outcomes or judged.births or judged.observed or self._observed

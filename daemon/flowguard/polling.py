@@ -8,7 +8,9 @@ import logging
 from collections.abc import Callable
 
 from flowguard.core.events import Event
-from flowguard.core.plan import Plan
+from flowguard.core.tables import (
+    Plan,
+)
 from flowguard.host.clock import monotonic
 from flowguard.offload.nfnetlink import MalformedMessage
 from flowguard.offload.sysctls import min_packets_problem

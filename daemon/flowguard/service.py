@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from flowguard.core.events import (
     Notify,
     Rescue,
     Save,
-    Severity,
+    TablesLost,
     Tick,
 )
 from flowguard.core.faults import FaultRules
@@ -40,9 +40,8 @@ from flowguard.host import configuration
 from flowguard.host.clock import boot_id, monotonic
 from flowguard.host.configuration import Configuration
 from flowguard.host.control import Call, ControlServer
-from flowguard.host.hook import Hook
+from flowguard.host.firewall4 import Firewall4
 from flowguard.host.kmsg_position import KmsgPosition
-from flowguard.host.log import fields
 from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
 from flowguard.host.supervisor import Supervisor, attend
@@ -50,29 +49,25 @@ from flowguard.ledger import IntentLedger
 from flowguard.observation import Observation
 from flowguard.offload.converge import Converger
 from flowguard.offload.nfnetlink import Nftables
-from flowguard.offload.tables import foreign_flowtables
 from flowguard.offload.watch import TableWatch
 from flowguard.polling import Polling
 from flowguard.sensors.kmsg import KmsgSensor
 from flowguard.sensors.links import LinkWatch
+from flowguard.standby import STOPPED, Standby
+from flowguard.tasks import Tasks
+from flowguard.telling import Telling
 
 if TYPE_CHECKING:  # Where there is no ubus, it costs no memory.
     from flowguard.host.ubus import UbusObject
 
 log = logging.getLogger(__name__)
 
-_SEVERITIES = {
-    Severity.INFO: logging.INFO,
-    Severity.WARNING: logging.WARNING,
-    Severity.ERROR: logging.ERROR,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where the daemon finds its configuration and keeps its files."""
+    """Where the daemon keeps its files; `configuration` None is the one that counts."""
 
-    configuration: str
+    configuration: str | None
     state_directory: str
     socket: str
 
@@ -87,16 +82,14 @@ class Service:
     def __init__(self, paths: Paths, loaded: configuration.Loaded, fault_rules: FaultRules) -> None:
         self.paths = paths
         self.configuration: Configuration = loaded.configuration
-        self.problems: tuple[str, ...] = tuple(str(p) for p in loaded.problems)
+        self._problems: tuple[str, ...] = tuple(str(p) for p in loaded.problems)
         self.state = State()
         self.sensors: dict[str, str] = {}
         self.boot_id = boot_id()
         self.stopping = False
-        self.ubus: UbusObject | None = None
-        self.hook = Hook()
+        self.telling = Telling()
         self.supervisor: Supervisor | None = None
         self.opening: tuple[Event, ...] = ()
-        self._competitors: tuple[str, ...] = ()
         self.ledger = IntentLedger(StateStore(paths.state_directory, self.boot_id), fault_rules)
         self._recorder = EventRecorder(paths.runtime_directory)
         self._rules = fault_rules
@@ -116,16 +109,26 @@ class Service:
             lambda: self.state.epoch,
             lambda: self.configuration.min_packets,
         )
+        self.standby = Standby(self._nftables, Firewall4())
         self.observation = Observation(self.feed, self.configuration.offload_settings)
         self._crossover = Crossover(
             self.feed, lambda: self.state.trial is not None, self._takes_none
         )
         self._asked = Converge(())
         self._kmsg: KmsgSensor | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._timer: asyncio.TimerHandle | None = None
         self._closers: list[Callable[[], None]] = []
         self._ended = asyncio.Event()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with configuration, memory and surroundings, a line each."""
+        return (*self._problems, *self.standby.competitors)
+
+    def report(self, problem: str) -> None:
+        """Have one more problem shown in the status."""
+        self._problems += (problem,)
 
     # --- events and commands ------------------------------------------------------------
 
@@ -156,24 +159,13 @@ class Service:
                 self._converge(command)
             case Rescue(seconds):
                 stalled = [s.flow for s in self.observation.stalled()]
-                self._spawn(self._crossover.run(stalled, seconds))
+                self._tasks.spawn(self._crossover.run(stalled, seconds))
             case Save():
                 pass  # Done already, before everything else.
             case Notify():
-                log.log(_SEVERITIES[command.severity], "%s", command.message)
+                self.telling.notify(command)
             case Decided(decision):
-                falls = decision.after.rank < decision.before.rank
-                severity = logging.WARNING if falls else logging.INFO
-                told = fields(
-                    device=decision.device,
-                    before=decision.before,
-                    after=decision.after,
-                    reason=decision.reason,
-                )
-                log.log(severity, "%s", decision, extra=told)
-                self.hook.decided(decision)
-                if self.ubus:
-                    self.ubus.decided(decision)
+                self.telling.decided(decision)
 
     def _arm_timer(self) -> None:
         if self._timer:
@@ -209,8 +201,23 @@ class Service:
 
     # --- sensors ------------------------------------------------------------------------
 
+    def _follow_netifd(self, ubus: UbusObject) -> None:
+        self.devices.ubus = ubus.path
+        ubus.listen("network.interface", lambda: self._tasks.spawn(self._rescan()))
+
     async def _rescan(self) -> None:
-        await self.devices.rescan(self.configuration.device)
+        await self.devices.rescan(self.configuration.device, self.standby.reason)
+
+    async def _tables_touched(self) -> None:
+        """Somebody took tables of ours away, or has come or gone with a flowtable of his own."""
+        lost = not await self.convergence.intact()
+        if await self.standby.look(lost):
+            await self._rescan()
+            if self.standby.reason == STOPPED:
+                await self.standby.firewall_started()
+                await self._tables_touched()
+        elif lost and not self.standby.reason:
+            self.feed(TablesLost(monotonic()))
 
     def _save_kmsg_position(self) -> None:
         if self._kmsg:
@@ -221,30 +228,23 @@ class Service:
         return self._kmsg
 
     def _on_fault(self, sequence: int, fault: Fault) -> None:
-        told = fields(
-            rule=fault.rule,
-            attribution=fault.attribution,
-            device=fault.device,
-            driver=fault.driver,
-        )
-        log.warning("%s fault %s: %s", fault.attribution, fault.rule, fault.line, extra=told)
-        self.hook.fault_seen(fault)
-        if self.ubus:
-            self.ubus.fault_seen(fault)
+        self.telling.fault_seen(fault)
         self.feed(FaultSeen(monotonic(), fault))
         self._kmsg_position.save(sequence)
 
     def _start_sensors(self) -> None:
         """A sensor that cannot start is reported in the status; the others work."""
-        self._sense("links", lambda: LinkWatch(lambda: self._spawn(self._rescan())))
+        self._sense("links", lambda: LinkWatch(lambda: self._tasks.spawn(self._rescan())))
         self._sense(
             "tables",
-            lambda: TableWatch(self._nftables.port, lambda: self._spawn(self.convergence.check())),
+            lambda: TableWatch(
+                self._nftables.port, lambda: self._tasks.spawn(self._tables_touched())
+            ),
         )
         self._sense("kmsg", self._start_kmsg)
         self._sense("ended flows", self.observation.listen)
-        self._spawn(self.polling.run(self._save_kmsg_position))
-        self._spawn(self.observation.run())
+        self._tasks.spawn(self.polling.run(self._save_kmsg_position))
+        self._tasks.spawn(self.observation.run())
 
     def _sense(self, name: str, start: Callable[[], Any]) -> None:
         try:
@@ -256,16 +256,6 @@ class Service:
             self.sensors[name] = "ok"
             self._closers.append(sensor.close)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._reap)
-
-    def _reap(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("a background task failed", exc_info=error)
-
     # --- life ---------------------------------------------------------------------------
 
     async def run(self, call: Call) -> None:
@@ -273,28 +263,33 @@ class Service:
 
         The tables stay unless they were released.
         """
-        for problem in self.problems:
+        for problem in self._problems:
             log.warning("%s", problem)
         self._converger.recover()
         for event in (*self.ledger.begin(self.configuration), *self.opening):
             self.feed(event)
         if self.ledger.health != "ok":
-            self.problems += (self.ledger.health,)
+            self.report(self.ledger.health)
+        if self.configuration.clear_crash_dumps:
+            self.ledger.clear_dumps()
+        if self.telling.ubus:
+            self._follow_netifd(self.telling.ubus)
+        await self.standby.look(tables_lost=False)
         await self._rescan()
         self._start_sensors()
-        self._warn_of_competitors()
+        self.standby.look_for_competitors()
         control = ControlServer(self.paths.socket, call)
         await control.start()
-        if self.ubus:
-            self._spawn(self.ubus.run())
-        self._spawn(self.hook.run())
+        if self.telling.ubus:
+            self._tasks.spawn(self.telling.ubus.run())
+        self._tasks.spawn(self.telling.hook.run())
         if self.supervisor:
-            self._spawn(attend(self.supervisor, self._supervised))
+            self._tasks.spawn(attend(self.supervisor, self._supervised))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
-        loop.add_signal_handler(signal.SIGUSR1, lambda: self._spawn(self._look_again()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.spawn(self.reload()))
+        loop.add_signal_handler(signal.SIGUSR1, lambda: self._tasks.spawn(self._look_again()))
         await self._ended.wait()
         control.close()
         await self._close()
@@ -304,25 +299,7 @@ class Service:
 
     async def _look_again(self) -> None:
         await self._rescan()
-        self._warn_of_competitors()
-
-    def _warn_of_competitors(self) -> None:
-        try:
-            found = foreign_flowtables(self._nftables)
-        except OSError as error:
-            log.warning("other programs' flowtables cannot be seen: %s", error.strerror)
-            return
-        former, self._competitors = (
-            self._competitors,
-            tuple(
-                f"{competitor}: switch that off, or flowguard cannot do its work"
-                for competitor in found
-            ),
-        )
-        self.problems = tuple(p for p in self.problems if p not in former) + self._competitors
-        for problem in self._competitors:
-            if problem not in former:
-                log.warning("%s", problem)
+        self.standby.look_for_competitors()
 
     async def reload(self) -> None:
         """Read the configuration again; only what changed is converged.
@@ -330,10 +307,10 @@ class Service:
         A file that cannot be read changes nothing: half an edit must not cost the speed.
         """
         loaded = configuration.load(self.paths.configuration)
-        self.problems = tuple(str(p) for p in loaded.problems)
-        for problem in self.problems:
+        self._problems = tuple(str(p) for p in loaded.problems)
+        for problem in self._problems:
             log.warning("%s", problem)
-        self._warn_of_competitors()
+        self.standby.look_for_competitors()
         if not loaded.readable:
             log.error("the configuration stays as it was")
             return
@@ -357,9 +334,7 @@ class Service:
             close()
         if self._timer:
             self._timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         await self.convergence.close()
         self._recorder.close()
         self.observation.close()

@@ -25,9 +25,10 @@ def status(service: Service) -> dict[str, Any]:
         "level": state.level,
         "wanted": state.wanted,
         "state": Phase.STOPPED if service.stopping else state.phase,
-        "reason": _reason(state),
+        "reason": service.standby.reason or _reason(state),
         "devices": [_device(state, device) for device in state.devices],
-        "missing_devices": list(service.devices.missing),
+        "missing_devices": list(service.devices.found.missing),
+        "left_out": to_json(service.devices.found.left_out),
         "flows": _flows(state),
         "control": _control(service),
         "drain": to_json(state.drain),
@@ -44,13 +45,12 @@ def status(service: Service) -> dict[str, Any]:
 
 
 def _sensors(service: Service) -> dict[str, str]:
-    ubus = service.ubus.health if service.ubus else "not available: no ubus socket"
+    ubus = service.telling.ubus.health if service.telling.ubus else "not available: no ubus socket"
     return {
         **service.sensors,
         **service.polling.health,
         "observation": service.observation.health,
         "store": service.ledger.health,
-        **dict(service.ledger.sources),
         "ubus": ubus,
     }
 
@@ -67,6 +67,7 @@ def _boot(service: Service) -> dict[str, Any]:
         "short_boots": boots.early,
         "looping": boots.looping,
         "kernel": boots.kernel,
+        "sources": dict(service.ledger.sources),
     }
 
 

@@ -35,9 +35,17 @@ def status(**changes: Any) -> dict[str, Any]:
         "reason": "wan: held off",
         "devices": [device],
         "missing_devices": [],
+        "left_out": [],
         "flows": {"hardware": 0, "software": 7, "none": 2, "refused": 0},
         "control": control(),
         "drain": None,
+        "boot": {
+            "count": 7,
+            "unplanned": False,
+            "evidence": "",
+            "looping": False,
+            "short_boots": 0,
+        },
         "decisions": [decision],
         "sensors": {"kmsg": "ok"},
         "problems": [],
@@ -58,6 +66,7 @@ def control(**changes: Any) -> dict[str, Any]:
         "muted_until": None,
         "exonerations": 0,
         "trial": None,
+        "canary": None,
         **changes,
     }
 
@@ -102,3 +111,15 @@ def test_both_arms_and_the_evidence_are_there() -> None:
     assert "not judged for 83 s" in text(control=control(muted_until=1100.0, exonerations=1))
     trial = {"stalled": 7, "revived": 5, "trying": 1}
     assert "5 of 7 stalled connections are answered again" in text(control=control(trial=trial))
+
+
+def test_how_the_boot_before_ended_is_told() -> None:
+    boot = {**status()["boot"], "unplanned": True, "evidence": "Oops in mtk_ppe"}
+    assert "number 7, after an unplanned reboot: Oops in mtk_ppe" in text(boot=boot)
+    assert "boot" not in text()
+    loop = {**status()["boot"], "looping": True, "short_boots": 3}
+    assert "3 short boots in a row: nothing is offloaded" in text(boot=loop)
+
+
+def test_a_canary_is_told() -> None:
+    assert "canary: 1 in 16 flows" in text(control=control(canary={"share": 16}))

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.events import Draw
 from flowguard.core.model import Device, Family, Level, Protocol
-from flowguard.core.plan import (
+from flowguard.core.plan import CANARY_PACKETS, Exclusion, OffloadSettings, plan
+from flowguard.core.tables import (
     AddressIn,
+    AllButOneIn,
     DevicesOutside,
-    Exclusion,
     FamilyIs,
     InterfaceIs,
     Leave,
@@ -21,16 +23,15 @@ from flowguard.core.plan import (
     NewConnection,
     Observe,
     Offload,
-    OffloadSettings,
     OneIn,
     PacketsAtLeast,
+    PacketsAtMost,
     Plan,
     ProtocolIs,
     Rule,
     SetMark,
     Side,
     Table,
-    plan,
 )
 
 LAN = Device("lan1", 2, forward_names=("br-lan",))
@@ -118,6 +119,23 @@ def test_the_share_in_force_goes_before_the_configured_one() -> None:
     assert drawing(Draw()) == drawing(Draw(control_share=16))
     assert drawing(Draw(control_share=2))[0].action == Observe(0x200, 0x100, OneIn(2))
     assert drawing(Draw(control_share=0)) == drawing(Draw(observe_share=4), PLAIN) == []
+
+
+def test_in_a_canary_all_but_one_in_so_many_stay_below_and_older_flows_do_not_climb() -> None:
+    draw = Draw(canary=16)
+    (rule,) = drawing(draw)
+    assert rule.action == Observe(0x200, 0x100, AllButOneIn(16))
+    assert [r.action for r in drawing(replace(draw, observe_share=4))] == [
+        Observe(0x200, 0x100, AllButOneIn(16)),
+        SetMark(0x100),
+    ]
+    result = tables(TOP, MARKED, draw)
+    assert result.hardware and result.software
+    offloads = [r for r in result.hardware.rules if r.action == Offload()]
+    assert all(MarkIs(0x100, 0) in r.matches for r in offloads)
+    assert all(PacketsAtMost(CANARY_PACKETS) in r.matches for r in offloads)
+    below = [r for r in result.software.rules if r.action == Offload()]
+    assert [r.matches for r in below] == [(ProtocolIs(p),) for p in Protocol]
 
 
 def test_both_arms_wait_for_the_same_number_of_packets() -> None:

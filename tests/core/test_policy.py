@@ -38,7 +38,7 @@ from flowguard.core.requests import WantedChanged
 from flowguard.core.state import Phase, State
 
 SETTINGS = PolicySettings(
-    quiet=0, boot_delay=30, hold_off=600, hold_off_limit=2000, settle=30, drain_limit=60
+    boot_delay=30, hold_off=600, hold_off_limit=2000, settle=30, drain_limit=60
 )
 LAN1 = Device("lan1", 2, driver="mtk_soc_eth", lower=("eth0",), hardware_capable=True)
 LAN2 = Device("lan2", 3, driver="mtk_soc_eth", lower=("eth0",), hardware_capable=True)

@@ -12,15 +12,18 @@ from flowguard.core.events import (
     BootSeen,
     Converge,
     Converged,
+    Decided,
     DevicesChanged,
+    FaultSeen,
     LedgerFailed,
+    LedgerKept,
     Save,
     Severity,
     Started,
     Tick,
 )
 from flowguard.core.model import Attribution, Boots, Fault, FaultClass, Level, Verdict
-from flowguard.core.requests import WantedChanged
+from flowguard.core.requests import PlannedEnd, RetryAsked, WantedChanged
 from tests.core.test_policy import ALL, LAN1, LAN2, SETTINGS, WAN, Story, fault
 
 OOPS = FaultClass.KERNEL_OOPS
@@ -33,13 +36,14 @@ def boot(
     faults: tuple[Fault, ...] = (),
     kernel: str = "6.12",
     time: float = 5,
+    crash: str = "",
 ) -> Story:
     """The next boot, with what the boot before (`story`) remembers."""
     boots = story.state.boots if story else Boots()
     verdicts: tuple[Verdict, ...] = story.state.verdicts if story else ()
     verdicts = tuple(replace(v, stepped=-100, held_until=time + v.hold) for v in verdicts)
     new = Story().on(Started(time, HARDWARE, SETTINGS, verdicts, boots))
-    new.on(BootSeen(time, boots.count + 1, unplanned, faults, ALL, kernel, "1"))
+    new.on(BootSeen(time, boots.count + 1, unplanned, faults, ALL, kernel, "1", crash))
     new.commands = list(new.last)
     return new.on(DevicesChanged(time, ALL))
 
@@ -77,15 +81,22 @@ def test_a_driver_trace_convicts_every_device_of_the_driver() -> None:
 
 
 def test_an_unrelated_panic_acquits() -> None:
-    trace = fault(Attribution.NONE, rule="oops", fault_class=OOPS)
-    story = boot(lived(boot()), True, (trace,)).on(Tick(31))
+    story = boot(lived(boot()), True, crash="Kernel panic: VFS").on(Tick(31))
     assert story.state.level is HARDWARE and not story.state.boots.unknown
-    assert trace.line in story.state.boots.evidence
+    assert story.state.boots.evidence == "Kernel panic: VFS"
 
 
-def test_a_weak_fault_explains_nothing() -> None:
-    story = boot(lived(boot()), True, (fault(Attribution.WEAK, fault_class=OOPS),))
-    assert story.state.boots.unknown == (2,)
+def test_a_weak_fault_neither_convicts_nor_clears() -> None:
+    trace = fault(Attribution.WEAK, fault_class=OOPS)
+    story = boot(lived(boot()), True, (trace,), crash="Kernel panic")
+    assert story.state.boots.unknown == (2,) and not story.state.verdicts
+
+
+def test_a_crash_with_hardware_not_in_use_is_shown_and_blamed_on_nobody() -> None:
+    trace = fault(Attribution.OFFLOAD, "wan", rule="oops", fault_class=OOPS)
+    story = boot(lived(boot()), False, (trace,), crash="Oops").on(Tick(31))
+    assert story.state.level is HARDWARE and not story.state.verdicts
+    assert story.state.boots.evidence == "Oops" and not story.state.boots.unplanned
 
 
 def test_the_first_unexplained_reboot_is_a_longer_probation() -> None:
@@ -129,11 +140,60 @@ def test_without_a_ledger_there_is_no_hardware() -> None:
     assert story.state.level is Level.SOFTWARE
 
 
+def test_what_is_lost_costs_hardware_for_this_boot_only() -> None:
+    story = boot().on(LedgerFailed(6, "not JSON; kept aside", lost=True)).on(LedgerKept(7))
+    assert story.on(Tick(5000)).state.level is Level.SOFTWARE
+    assert boot(story).on(Tick(31)).state.level is HARDWARE
+    assert story.on(RetryAsked(5001)).state.level is HARDWARE
+
+
+def test_a_medium_that_refused_is_tried_again_and_hardware_comes_back() -> None:
+    story = boot().on(LedgerFailed(6, "disk full")).on(Tick(31))
+    due = story.state.next_deadline()
+    while due is not None and Save() not in story.on(Tick(due)).last:
+        due = story.state.next_deadline()
+    assert due is not None and due < 1000 and story.state.level is Level.SOFTWARE
+    assert story.on(LedgerKept(due)).state.level is HARDWARE
+    assert story.state.armed == ALL and Save() in story.last
+
+
+def test_a_planned_end_leaves_no_intent_and_breaks_the_row_of_short_boots() -> None:
+    story = boot(boot().on(Tick(31))).on(Tick(31)).on(PlannedEnd(60))
+    assert not story.state.armed and not story.state.boots.early and Save() in story.last
+    assert not boot(boot(story)).state.boots.looping
+
+
+def test_the_first_use_of_hardware_waits_for_quiet() -> None:
+    story = boot().on(DevicesChanged(28, ALL[:2])).on(Tick(31))
+    assert story.state.level is Level.SOFTWARE
+    assert story.on(Tick(38)).state.level is HARDWARE
+    story.on(DevicesChanged(50, ALL))
+    assert set(story.levels().values()) == {HARDWARE}
+
+
 def test_a_quiet_month_writes_three_times() -> None:
+    """The boot, the intent, and that the boot lived; nothing by the clock."""
     story = lived(boot().on(Tick(31)))
     for hour in range(1, 24 * 30):
         story.on(Tick(hour * 3600))
     assert story.commands.count(Save()) == 3
+
+
+def test_a_month_with_troubles_writes_at_most_twice_for_each_change_of_a_level() -> None:
+    """Every other day a port fails, is held off, tries again as a canary and passes."""
+    story = lived(boot().on(Tick(31)))
+    for day in range(1, 30):
+        for second in range(0, 86400, 1200):
+            story.on(Tick(day * 86400 + second))
+            if day % 2 and second == 6000:
+                story.on(FaultSeen(day * 86400 + second, fault(device=WAN.name)))
+            if not story.state.converged:
+                story.on(Converged(story.state.time))
+    moves = [c.decision for c in story.commands if isinstance(c, Decided)]
+    changes = sum(d.before is not d.after for d in moves)
+    stages = sum("canary" in d.reason for d in moves)
+    assert changes > 30 and stages > 0
+    assert story.commands.count(Save()) <= 3 + 2 * (changes + stages)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=12))

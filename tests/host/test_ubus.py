@@ -35,10 +35,15 @@ async def call(method: str, params: dict[str, Any]) -> Any:
     return {"method": method, "text": "a\0b\udc80", "params": params}
 
 
-def with_object(ubusd: Ubusd, use: Callable[[UbusObject, Connection], Awaitable[None]]) -> None:
+def with_object(
+    ubusd: Ubusd,
+    use: Callable[[UbusObject, Connection], Awaitable[None]],
+    prepare: Callable[[UbusObject], None] = lambda published: None,
+) -> None:
     async def run() -> None:
         await ubusd.start()
         published = UbusObject(ubusd.path, call, PUBLIC, first_delay=0.01)
+        prepare(published)
         running = asyncio.create_task(published.run())
         client = await Connection.connect(ubusd.path)
         try:
@@ -139,3 +144,18 @@ def test_it_comes_back_with_ubusd_and_says_when_it_is_gone(ubusd: Ubusd) -> None
         client.close()
 
     with_object(ubusd, use)
+
+
+def test_events_of_others_are_heard(ubusd: Ubusd) -> None:
+    heard: list[bool] = []
+
+    async def use(published: UbusObject, client: Connection) -> None:
+        async def tell() -> None:
+            # Whether the listener is registered yet cannot be seen from here.
+            while not heard:
+                await client.send_event("network.interface", {"action": "ifup"})
+                await asyncio.sleep(0.001)
+
+        await asyncio.wait_for(tell(), 10)
+
+    with_object(ubusd, use, lambda p: p.listen("network.interface", lambda: heard.append(True)))

@@ -31,8 +31,9 @@ RATE = 20.0
 ENDS = tuple((host, family) for host in ("lan1", "lan2") for family in (4, 6))
 # Longer than any step takes, so that a connection that resumes after it can prove it.
 PATIENCE = 600.0
-# As long as it takes for those that were struck at its start to be judged twice.
-TROUBLE_SECONDS = 50.0
+# As long as it takes for those that were struck at its start to come of age.
+TROUBLE_SECONDS = 25.0
+OUTAGE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,16 @@ def lasting(count: int = 2) -> tuple[Pattern, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """Trouble that is not the engine's; `background`: beside the usual traffic."""
+    """Trouble that is not the engine's, and how long it lasts in seconds.
+
+    `background`: beside the usual traffic.
+    """
 
     name: str
     impairment: Callable[[Router], AbstractContextManager[None]] = lambda router: nullcontext()
     patterns: tuple[Pattern, ...] = ()
     background: bool = True
+    seconds: float = TROUBLE_SECONDS
 
     def __str__(self) -> str:
         return self.name
@@ -108,7 +113,11 @@ def _both_families(make: Callable[[int], Pattern]) -> tuple[Pattern, ...]:
 
 
 QUIET = (
-    Quiet("outage of the WAN", lambda router: impair.outage(router.hosts["wan"])),
+    Quiet(
+        "outage of the WAN",
+        lambda router: impair.outage(router.hosts["wan"]),
+        seconds=OUTAGE_SECONDS,
+    ),
     Quiet(
         "server that resets everything",
         patterns=_both_families(
@@ -152,13 +161,7 @@ def configure(daemon: Daemon) -> Daemon:
     return daemon
 
 
-def endure(
-    case: Quiet,
-    daemon: Daemon,
-    router: Router,
-    traffic: Traffic,
-    seconds: float = TROUBLE_SECONDS,
-) -> list[dict[str, Any]]:
+def endure(case: Quiet, daemon: Daemon, router: Router, traffic: Traffic) -> list[dict[str, Any]]:
     """Go through the trouble, up to a step or for so long; returns the steps down."""
 
     def stepped() -> bool:
@@ -170,6 +173,6 @@ def endure(
         if case.patterns:
             traffic.start(*case.patterns)
         with suppress(LabError):
-            wait_for(stepped, "a step", seconds, interval=2)
+            wait_for(stepped, "a step", case.seconds, interval=2)
     traffic.clear()
     return steps_down(daemon.status())

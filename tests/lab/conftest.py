@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The scenarios run inside the lab router only; the other tests here run anywhere."""
+"""Scenarios run inside the lab router, or switch it on and off (`python -m tests.lab`).
+
+The other tests here run anywhere.
+"""
 
 import os
 
-collect_ignore = [] if os.environ.get("LAB_ROUTER") else ["scenarios"]
+_RUNS = {"scenarios": "LAB_ROUTER", "reboots": "LAB_REBOOTS"}
+
+collect_ignore = [name for name, switch in _RUNS.items() if switch not in os.environ]

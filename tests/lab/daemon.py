@@ -147,7 +147,8 @@ class Daemon:
         if self._process.poll() is not None:
             raise LabError(f"flowguard ended at its start: {self._output()}")
         try:
-            return bool(self.status()["devices"])
+            status = self.status()
+            return bool(status["devices"] or status["left_out"])
         except Unreachable:
             return False
 

@@ -10,7 +10,10 @@ from typing import Any, TypeVar
 
 from flowguard.core.events import DrainProgress
 from flowguard.core.model import Device, Level
-from flowguard.core.plan import OffloadSettings, Plan, plan
+from flowguard.core.plan import OffloadSettings, plan
+from flowguard.core.tables import (
+    Plan,
+)
 from flowguard.offload.converge import Converger
 from flowguard.offload.nfnetlink import Nftables
 from tests.lab.daemon import PORTS

@@ -28,6 +28,9 @@ LAN_GROUP = 1
 WAN_GROUP = 2
 
 MODULES = (
+    "8021q",
+    "bonding",
+    "bridge",
     "nf_conntrack",
     "nf_conntrack_netlink",
     "nf_tables",
@@ -39,6 +42,8 @@ MODULES = (
     "nft_nat",
     "nft_numgen",
     "nft_reject_inet",
+    "ppp_async",
+    "pppoe",
 )
 
 
@@ -162,7 +167,7 @@ class Router:
         for segment in SEGMENTS:
             self._plug_in_host(segment)
             self.configure_port(segment)
-            self._configure_host(segment, links[segment.port]["address"])
+            self.configure_host(segment)
 
     def tear_down(self) -> None:
         """Give the wires back and leave neither namespace, address nor rule behind."""
@@ -221,15 +226,17 @@ class Router:
                 f"link set {segment.wire} netns {target}",
             )
 
-    def _configure_host(self, segment: Segment, mac: str) -> None:
+    def configure_host(self, segment: Segment, device: str = "eth0") -> None:
+        """Address the host's side of a segment, on this device of the host's."""
+        mac = self.namespace.links()[segment.port]["address"]
         routes = [f"route replace {_network6(lan)} via {segment.router6}" for lan in (LAN1, LAN2)]
         if segment.group == LAN_GROUP:
             routes = [f"route replace default via {a}" for a in (segment.router4, segment.router6)]
         self.hosts[segment.port].ip(
-            f"address replace {segment.host4}/24 dev eth0",
-            f"address replace {segment.host6}/64 dev eth0 nodad",
-            f"neighbour replace {segment.router4} lladdr {mac} dev eth0 nud permanent",
-            f"neighbour replace {segment.router6} lladdr {mac} dev eth0 nud permanent",
+            f"address replace {segment.host4}/24 dev {device}",
+            f"address replace {segment.host6}/64 dev {device} nodad",
+            f"neighbour replace {segment.router4} lladdr {mac} dev {device} nud permanent",
+            f"neighbour replace {segment.router6} lladdr {mac} dev {device} nud permanent",
             *routes,
         )
 

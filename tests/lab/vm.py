@@ -50,6 +50,8 @@ TOOLS = {
     "nft": "nftables",
     "conntrack": "conntrack",
     "ethtool": "ethtool",
+    "pppd": "ppp",
+    "pppoe-server": "pppoe",
 }
 
 # QEMU 7.2 sometimes corrupts EFLAGS when it emulates cmpxchg16b, and the guest double-faults;
@@ -96,8 +98,9 @@ class Machine:
         `output` gets the command's stdout and stderr as they come (default: our stdout).
         Raises MachineDiedError or MachineTimeoutError when there is no exit status.
         """
-        # Unwind on SIGTERM too, so that QEMU never outlives us.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        if threading.current_thread() is threading.main_thread():
+            # Unwind on SIGTERM too, so that QEMU never outlives us.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         for _ in range(_BOOT_ATTEMPTS):
             with _exchange(shlex.join(command)) as exchange:
                 self._boot_and_wait(exchange, output or _to_stdout)

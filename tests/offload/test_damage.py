@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from flowguard.core.model import Device, Level
-from flowguard.core.plan import OffloadSettings, Plan, plan
+from flowguard.core.plan import OffloadSettings, plan
+from flowguard.core.tables import (
+    Plan,
+)
 from flowguard.offload.damage import has_oopsed, without_unbinding
 from flowguard.offload.tables import TableState, wanted_state
 

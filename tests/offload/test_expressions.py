@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from flowguard.core.model import Family, Protocol
-from flowguard.core.plan import (
+from flowguard.core.tables import (
     Action,
     AddressIn,
+    AllButOneIn,
     DevicesOutside,
     DscpIs,
     FamilyIs,
@@ -25,6 +26,7 @@ from flowguard.core.plan import (
     Offload,
     OneIn,
     PacketsAtLeast,
+    PacketsAtMost,
     PortIn,
     ProtocolIs,
     Rule,
@@ -166,10 +168,25 @@ MATCHES: list[tuple[Match, list[str]]] = [
         ],
     ),
     (
+        PacketsAtMost(100),
+        [
+            f"ct key=CT_PKTS {LOAD}",
+            f"byteorder {SAME} op=BYTEORDER_HTON len=8 size=8",
+            f"cmp sreg=REG_1 op=CMP_LTE data={'00' * 7}64",
+        ],
+    ),
+    (
         OneIn(16),
         [
             f"numgen {LOAD} modulus=16 type=NG_RANDOM offset=0",
             f"cmp sreg=REG_1 op=CMP_EQ data={native(0)}",
+        ],
+    ),
+    (
+        AllButOneIn(16),
+        [
+            f"numgen {LOAD} modulus=16 type=NG_RANDOM offset=0",
+            f"cmp sreg=REG_1 op=CMP_NEQ data={native(0)}",
         ],
     ),
 ]

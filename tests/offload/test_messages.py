@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.model import Protocol
-from flowguard.core.plan import Leave, ProtocolIs, Rule
+from flowguard.core.tables import (
+    Leave,
+    ProtocolIs,
+    Rule,
+)
 from flowguard.offload import messages
 from flowguard.offload.expressions import rule_expressions
 from flowguard.offload.nfnetlink import messages_in

@@ -8,7 +8,10 @@ from dataclasses import replace
 import pytest
 
 from flowguard.core.model import Device, Level
-from flowguard.core.plan import OffloadSettings, Table, plan
+from flowguard.core.plan import OffloadSettings, plan
+from flowguard.core.tables import (
+    Table,
+)
 from flowguard.offload import tables
 from flowguard.offload.tables import TableState
 

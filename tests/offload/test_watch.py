@@ -6,10 +6,10 @@ import struct
 import pytest
 
 from flowguard.offload.nfnetlink import attribute
-from flowguard.offload.watch import touches_ours
+from flowguard.offload.watch import concerns_us
 
 OURS, OTHERS = 4711, 815
-DELTABLE, NEWRULE, DELRULE, NEWGEN, DELFLOWTABLE = 2, 6, 8, 15, 24
+DELTABLE, NEWRULE, DELRULE, NEWGEN, NEWFLOWTABLE, DELFLOWTABLE = 2, 6, 8, 15, 22, 24
 
 
 def notification(kind: int, table: str, port: int = OTHERS) -> bytes:
@@ -20,12 +20,18 @@ def notification(kind: int, table: str, port: int = OTHERS) -> bytes:
 @pytest.mark.parametrize("kind", [DELTABLE, DELRULE, DELFLOWTABLE])
 @pytest.mark.parametrize("table", ["flowguard", "flowguard_sw"])
 def test_deletions_of_ours_by_others(kind: int, table: str) -> None:
-    assert touches_ours(notification(kind, table), OURS)
+    assert concerns_us(notification(kind, table), OURS)
+
+
+@pytest.mark.parametrize("kind", [NEWFLOWTABLE, DELFLOWTABLE])
+def test_flowtables_of_others_come_and_go(kind: int) -> None:
+    assert concerns_us(notification(kind, "fw4"), OURS)
+    assert not concerns_us(notification(kind, "fw4", OURS), OURS)
 
 
 def test_among_many() -> None:
     buffer = notification(NEWRULE, "fw4") + notification(DELTABLE, "flowguard")
-    assert touches_ours(buffer + notification(NEWGEN, "x"), OURS)
+    assert concerns_us(buffer + notification(NEWGEN, "x"), OURS)
 
 
 @pytest.mark.parametrize(
@@ -35,10 +41,11 @@ def test_among_many() -> None:
         notification(DELTABLE, "fw4"),
         notification(DELTABLE, "flowguard_backup"),
         notification(NEWRULE, "flowguard"),
+        notification(NEWFLOWTABLE, "flowguard_sw"),
         notification(DELTABLE, "flowguard")[:-4],
         b"flowguard",
         b"",
     ],
 )
 def test_everything_else(buffer: bytes) -> None:
-    assert not touches_ours(buffer, OURS)
+    assert not concerns_us(buffer, OURS)

@@ -12,7 +12,10 @@ from flowguard import conntrack
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, Filter, Flow, Look
 from flowguard.core.events import FlowsSeen
 from flowguard.core.model import Device, FlowTuple, Level
-from flowguard.core.plan import Exclusion, OffloadSettings, Plan, plan
+from flowguard.core.plan import Exclusion, OffloadSettings, plan
+from flowguard.core.tables import (
+    Plan,
+)
 from flowguard.sensors.flows import FlowCounter
 
 SETTINGS = OffloadSettings()

@@ -8,49 +8,9 @@ from pathlib import Path
 import pytest
 
 from flowguard.core.model import Device
-from flowguard.sensors.links import scan
-
-
-class Machine:
-    def __init__(self, root: Path) -> None:
-        self.sys = root / "sys"
-        self.proc = root / "proc"
-        self._net = self.sys / "class" / "net"
-        self._net.mkdir(parents=True)
-        (self.proc / "net").mkdir(parents=True)
-        self._index = 0
-
-    def add(
-        self,
-        name: str,
-        *,
-        driver: str | None = None,
-        up: bool = True,
-        kind: str = "",
-        type_: int = 1,
-        entries: tuple[str, ...] = (),
-        above: tuple[str, ...] = (),
-    ) -> None:
-        """A device; `above` are those it is built on, `entries` further directories."""
-        self._index += 1
-        directory = self._net / name
-        directory.mkdir()
-        (directory / "ifindex").write_text(f"{self._index}\n")
-        (directory / "type").write_text(f"{type_}\n")
-        (directory / "flags").write_text("0x1003\n" if up else "0x1002\n")
-        (directory / "uevent").write_text(f"DEVTYPE={kind}\nINTERFACE={name}\n" if kind else "")
-        for entry in entries:
-            (directory / entry).mkdir()
-        if driver:
-            (directory / "device").mkdir()
-            (directory / "device" / "driver").symlink_to(f"/bus/platform/drivers/{driver}")
-        for lower in above:
-            (directory / f"lower_{lower}").symlink_to(self._net / lower)
-            (self._net / lower / f"upper_{name}").symlink_to(directory)
-
-    def scan(self, *configured: str) -> dict[str, Device]:
-        links = scan(configured, str(self.sys), str(self.proc))
-        return {device.name: device for device in links.devices}
+from flowguard.core.topology import Kind, Link
+from flowguard.sensors.links import links, scan
+from tests.sensors.machine import Machine
 
 
 @pytest.fixture
@@ -68,12 +28,29 @@ def machine(tmp_path: Path) -> Machine:
     return made
 
 
-def test_automatic_takes_wired_ports_that_are_up(machine: Machine) -> None:
-    assert set(machine.scan()) == {"lan1", "eth1"}
+def test_every_kind_of_link(machine: Machine) -> None:
+    machine.add("bond0", kind="bond", above=("eth1",))
+    machine.add("veth0")
+    found = {link.name: link for link in links(str(machine.sys), str(machine.proc))}
+    assert found == {
+        link.name: link
+        for link in (
+            Link("lo", Kind.OTHER),
+            Link("eth0", Kind.CONDUIT),
+            Link("lan1", Kind.PORT, lower=("eth0",)),
+            Link("lan2", Kind.PORT, up=False, lower=("eth0",)),
+            Link("eth1", Kind.PORT),
+            Link("phy0-ap0", Kind.WIFI),
+            Link("br-lan", Kind.BRIDGE, lower=("lan1", "lan2", "phy0-ap0")),
+            Link("br-lan.10", Kind.VLAN, lower=("br-lan",)),
+            Link("bond0", Kind.BOND, lower=("eth1",)),
+            Link("veth0", Kind.OTHER),
+        )
+    }
 
 
 def test_switch_port(machine: Machine) -> None:
-    assert machine.scan()["lan1"] == Device(
+    assert machine.scan("lan1")["lan1"] == Device(
         name="lan1",
         ifindex=3,
         driver="mtk_soc_eth",
@@ -83,15 +60,15 @@ def test_switch_port(machine: Machine) -> None:
 
 
 def test_plain_port(machine: Machine) -> None:
-    assert machine.scan()["eth1"] == Device(
+    assert machine.scan("eth1")["eth1"] == Device(
         name="eth1", ifindex=5, driver="igc", forward_names=("eth1",)
     )
 
 
-def test_configured_devices_are_taken_as_they_are(machine: Machine) -> None:
-    links = scan(("lan2", "phy0-ap0", "gone", "lan2"), str(machine.sys), str(machine.proc))
-    assert [device.name for device in links.devices] == ["lan2", "phy0-ap0"]
-    assert links.missing == ("gone",)
+def test_names_are_taken_as_they_are(machine: Machine) -> None:
+    found = scan(("lan2", "phy0-ap0", "gone", "lan2"), str(machine.sys), str(machine.proc))
+    assert [device.name for device in found.devices] == ["lan2", "phy0-ap0"]
+    assert found.missing == ("gone",)
 
 
 def test_virtual_device_has_the_driver_below_it(machine: Machine) -> None:
@@ -104,13 +81,27 @@ def test_virtual_device_has_the_driver_below_it(machine: Machine) -> None:
 def test_pppoe_is_above_its_ethernet_device(machine: Machine) -> None:
     machine.add("eth1.7", kind="vlan", above=("eth1",))
     machine.add("pppoe-wan", type_=512)
-    assert "pppoe-wan" not in machine.scan()["eth1"].forward_names
-    (machine.proc / "net" / "pppoe").write_text(
-        "Id       Address              Device\n0000002A 02:00:00:00:00:01     eth1.7\n"
-    )
-    found = machine.scan()
+    assert "pppoe-wan" not in machine.scan("eth1")["eth1"].forward_names
+    assert machine.link("pppoe-wan") == Link("pppoe-wan", Kind.PPP)
+    machine.sessions("eth1.7")
+    found = machine.scan("eth1", "lan1")
     assert found["eth1"].forward_names == ("eth1", "eth1.7", "pppoe-wan")
     assert "pppoe-wan" not in found["lan1"].forward_names
+    assert machine.link("pppoe-wan") == Link("pppoe-wan", Kind.PPP, lower=("eth1.7",))
+
+
+def test_who_knows_whose_session_it_is_tells_two_apart(machine: Machine) -> None:
+    machine.add("pppoe-wan", type_=512)
+    machine.add("pppoe-two", type_=512)
+    machine.add("l2tp-vpn", type_=512)
+    machine.sessions("eth1", "lan1")
+    assert machine.link("pppoe-wan").lower == ("eth1", "lan1")
+    carriers = {"pppoe-wan": "eth1", "pppoe-two": "lan1", "l2tp-vpn": "br-lan"}
+    assert machine.link("pppoe-wan", carriers).lower == ("eth1",)
+    assert machine.link("l2tp-vpn", carriers).lower == ()
+    found = machine.scan("eth1", "lan1", carriers=carriers)
+    assert found["eth1"].forward_names == ("eth1", "pppoe-wan")
+    assert found["lan1"].forward_names == ("br-lan", "br-lan.10", "lan1", "pppoe-two")
 
 
 def test_what_is_reached_twice_is_named_once(machine: Machine) -> None:
@@ -129,5 +120,31 @@ def test_rings_do_not_trap_the_walk(machine: Machine) -> None:
 
 
 def test_no_sysfs_no_devices(tmp_path: Path) -> None:
-    links = scan(("wan",), str(tmp_path), str(tmp_path))
-    assert links.devices == () and links.missing == ("wan",)
+    found = scan(("wan",), str(tmp_path), str(tmp_path))
+    assert found.devices == () and found.missing == ("wan",)
+
+
+def test_ports_of_one_piece_of_hardware_are_told_apart_whatever_their_names_are(
+    tmp_path: Path,
+) -> None:
+    made = Machine(tmp_path)
+    net = made.sys / "class" / "net"
+    for name, port in (("eth0", "mac@0"), ("eth1", "mac@1")):
+        made.add(name, driver="mtk_soc_eth")
+        (net / name / "of_node").symlink_to(f"/firmware/devicetree/base/soc/ethernet/{port}")
+    made.add("sw1", driver="mt7530-mdio", kind="dsa", above=("eth0",))
+    (net / "sw1" / "phys_port_name").write_text("p1\n")
+    made.add("enp1s0", driver="igc")
+    (net / "enp1s0" / "dev_port").write_text("0\n")
+    made.add("eth0.2", kind="vlan", above=("eth0",))
+    made.add("tun0")
+    found = made.scan("eth0", "eth1", "sw1", "enp1s0", "eth0.2", "tun0")
+    ports = {name: device.port for name, device in found.items()}
+    assert ports == {
+        "eth0": "mac@0",
+        "eth1": "mac@1",
+        "sw1": "p1",
+        "enp1s0": "0",
+        "eth0.2": "eth0.2",
+        "tun0": "",
+    }

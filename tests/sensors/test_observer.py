@@ -16,13 +16,11 @@ from flowguard.conntrack.flow import encode_tuple
 from flowguard.core.events import FlowsJudged, OutcomeKind
 from flowguard.core.evidence import Counts
 from flowguard.core.model import Family, FlowTuple, Protocol
+from flowguard.sensors.observed import CLOSE, ESTABLISHED, TIME_WAIT
 from flowguard.sensors.observer import (
     ASSURED,
-    CLOSE,
-    ESTABLISHED,
     LIMIT,
     SEEN_REPLY,
-    TIME_WAIT,
     Observer,
     ends_are_visible_in,
 )
@@ -83,7 +81,8 @@ class Watch:
 
     def look(self, entries: Sequence[Entry] = ()) -> FlowsJudged:
         self.time += STEP
-        self.judged.append(self.observer.look(self.time, list(entries)))
+        self.observer.look(self.time, entries)
+        self.judged.append(self.observer.judge(self.time))
         return self.judged[-1]
 
     def counts(self, kind: OutcomeKind = OutcomeKind.ANSWERED, age: int = 15) -> Counts:
@@ -214,6 +213,39 @@ def test_who_gives_up_after_a_minute_is_judged_later_and_only_once() -> None:
     assert not watch.counts(OutcomeKind.ENDED, 240).total
 
 
+@pytest.mark.parametrize("control", [False, True])
+@pytest.mark.parametrize(
+    ("busy_looks", "silent_looks", "good"), [(2, 0, True), (5, 0, False), (1, 9, True)]
+)
+def test_an_orderly_end_is_good_unless_it_kept_busy_for_long(
+    control: bool, busy_looks: int, silent_looks: int, good: bool
+) -> None:
+    watch, flow = Watch(), entry(1, control=control)
+    for _ in range(busy_looks):
+        watch.look([flow])
+        flow = moved(flow, 1, 1)
+    for _ in range(silent_looks):
+        watch.look([flow])
+    for _ in range(60):
+        watch.look([flow._replace(status=ASSURED, tcp_state=TIME_WAIT)])
+    one = Counts(treated_failed=int(not good), treated_good=int(good))
+    if control:
+        one = Counts(control_failed=one.treated_failed, control_good=one.treated_good)
+    assert watch.counts(OutcomeKind.ENDED, 60) == one
+    assert not watch.counts(OutcomeKind.ENDED, 240).total
+
+
+def test_at_the_last_age_an_orderly_end_is_good() -> None:
+    watch, flow = Watch(), entry(1)
+    for _ in range(20):
+        watch.look([flow])
+        flow = moved(flow, 1, 1)
+    for _ in range(40):
+        watch.look([flow._replace(status=ASSURED, tcp_state=TIME_WAIT)])
+    assert not watch.counts(OutcomeKind.ENDED, 60).total
+    assert watch.counts(OutcomeKind.ENDED, 240) == Counts(treated_good=1)
+
+
 def test_a_reset_that_only_the_destroy_event_shows() -> None:
     watch, flow = Watch(), entry(1)
     watch.look([flow])
@@ -252,6 +284,47 @@ def test_another_share_keeps_what_is_observed_under_its_old_epoch() -> None:
         watch.look([flow, entry(2), entry(3)])
     epochs = [o.epoch for j in watch.judged for o in j.outcomes if o.checkpoint == 15]
     assert epochs == [1, 2]  # The second flow may have been drawn under either.
+
+
+def test_a_look_in_parts_is_one_look() -> None:
+    watch, flows = Watch(), [entry(n) for n in range(4)]
+    for _ in range(4):
+        watch.observer.look(watch.time + STEP, flows[:3])
+        watch.look(flows[3:])
+        flows = [moved(flow, 2, 2) for flow in flows]
+    assert watch.counts() == Counts(treated_good=4)
+
+
+def test_nobody_is_taken_for_gone_in_a_look_that_was_cut_short() -> None:
+    watch, flow, other = Watch(), entry(1), entry(2)
+    watch.look([flow, other])
+    watch.observer.look(watch.time, [other])
+    watch.observer.abandon()
+    for _ in range(3):
+        flow = moved(flow, 3, 0)
+        watch.look([flow])
+    assert watch.counts() == Counts(treated_failed=1, treated_good=1)
+
+
+def test_a_draw_that_changes_during_a_look() -> None:
+    watch = Watch()
+    watch.observer.look(watch.time, [entry(1)])
+    watch.observer.begin(2, 16, in_hardware=True, anew=True)
+    watch.look([entry(2)])
+    watch.look([entry(1), entry(2), entry(3)])
+    for _ in range(4):
+        watch.look([entry(1), entry(2), entry(3)])
+    assert not watch.counts().total  # Each may have been born under the draw before.
+
+
+def test_a_reset_after_the_flow_was_seen_in_the_same_look() -> None:
+    watch, flow = Watch(), entry(1)
+    watch.look([flow])
+    watch.observer.look(watch.time, [flow])
+    watch.observer.destroyed([flow._replace(status=ASSURED, tcp_state=CLOSE)])
+    for _ in range(13):
+        watch.look()
+    assert watch.counts(OutcomeKind.ENDED, 60) == Counts(treated_failed=1)
 
 
 def test_births_count_both_arms() -> None:

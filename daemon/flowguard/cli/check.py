@@ -9,9 +9,8 @@ import json
 
 from flowguard import checks
 from flowguard.checks import Finding, Grade
-from flowguard.cli.common import ExitCode, add_configuration
+from flowguard.cli.common import ExitCode, add_configuration, find_ubus
 from flowguard.core.serial import to_json
-from flowguard.host import configuration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    findings = asyncio.run(checks.findings(options.config or configuration.default_path()))
+    findings = asyncio.run(checks.findings(options.config, find_ubus()))
     if options.json:
         print(json.dumps(to_json(findings), indent=1))
     else:

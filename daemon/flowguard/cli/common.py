@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -12,6 +13,8 @@ from typing import Any
 from flowguard.host.control import DEFAULT_SOCKET, ApiError, Unreachable, request
 
 DEFAULT_STATE_DIRECTORY = "/etc/flowguard"
+UBUS_SOCKETS = ("/var/run/ubus/ubus.sock", "/var/run/ubus.sock")
+"""Where ubusd listens, since OpenWrt 21.02 and before."""
 
 
 class ExitCode(IntEnum):
@@ -31,6 +34,10 @@ def add_configuration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", help="the UCI file (/etc/config/flowguard, unless overridden at run time)"
     )
+
+
+def find_ubus() -> str | None:
+    return next((path for path in UBUS_SOCKETS if os.path.exists(path)), None)
 
 
 def ask(

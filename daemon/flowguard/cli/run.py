@@ -14,10 +14,8 @@ from flowguard.cli.common import (
     ExitCode,
     add_configuration,
     add_socket,
+    find_ubus,
 )
-
-UBUS_SOCKETS = ("/var/run/ubus/ubus.sock", "/var/run/ubus.sock")
-"""Where ubusd listens, since OpenWrt 21.02 and before."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ubus", metavar="SOCKET", help="ubusd's socket (found by itself)")
 
 
-def find_ubus() -> str | None:
-    return next((path for path in UBUS_SOCKETS if os.path.exists(path)), None)
-
-
 def run(options: argparse.Namespace) -> ExitCode:
     # asyncio takes this as "no TLS" and leaves out OpenSSL: 4 MB that the daemon never uses.
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
@@ -41,23 +35,23 @@ def run(options: argparse.Namespace) -> ExitCode:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # systemd ends a main loop that hangs by SIGABRT; this shows where it hung.
     faulthandler.enable()
-    from flowguard.host import configuration, lock
+    from flowguard.host import configuration, effective, lock
 
     if os.geteuid() != 0:
         print("flowguard: run: only root may change the flowtables", file=sys.stderr)
         return ExitCode.USAGE
-    path = options.config or configuration.default_path()
-    loaded = configuration.load(path)
+    loaded = configuration.load(options.config)
     if not loaded.configuration.enabled:
         for problem in loaded.problems:
             print(f"flowguard: {problem}", file=sys.stderr)
+        path = options.config or effective.file_of(configuration.PACKAGE)
         print(f"flowguard: not enabled in {path}", file=sys.stderr)
         return ExitCode.USAGE if loaded.problems else ExitCode.FINE
     from flowguard import life
     from flowguard.core.faults import RuleError
     from flowguard.service import Paths
 
-    paths = Paths(path, options.state_dir, options.socket)
+    paths = Paths(options.config, options.state_dir, options.socket)
     try:
         lock.take(paths.runtime_directory)
         life.live(paths, loaded, options.ubus or find_ubus())

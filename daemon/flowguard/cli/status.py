@@ -53,6 +53,7 @@ def describe(status: dict[str, Any]) -> Iterator[str]:
             f" {flows['none']} not offloaded{refused}"
         )
     yield from _control(status["control"], status["time"])
+    yield from _boot(status["boot"])
     yield from _drain(status["drain"])
     yield from _devices(status)
     for name, health in status["sensors"].items():
@@ -72,7 +73,9 @@ def _control(control: dict[str, Any], now: float) -> Iterator[str]:
         f" control {compared['failed']} of {compared['n']};"
         f" e-value {control['e_value']:.3g} (acts at {control['acts_at']:.0e})"
     )
-    if control["suspicious"]:
+    if canary := control["canary"]:
+        line += f", canary: 1 in {canary['share']} flows tries hardware"
+    elif control["suspicious"]:
         line += f", suspicious: 1 in {control['share']} in the control arm"
     yield line
     if control["share_broken"]:
@@ -85,6 +88,16 @@ def _control(control: dict[str, Any], now: float) -> Iterator[str]:
             f"trial     {trial['revived']} of {trial['stalled'] or 0} stalled connections"
             f" are answered again, {trial['trying']} try in vain"
         )
+
+
+def _boot(boot: dict[str, Any]) -> Iterator[str]:
+    """How the boot before ended, when there is something to tell about it."""
+    if boot["unplanned"]:
+        yield f"boot      number {boot['count']}, after an unplanned reboot: {boot['evidence']}"
+    elif boot["evidence"]:
+        yield f"boot      number {boot['count']}: {boot['evidence']}"
+    if boot["looping"]:
+        yield f"boot      {boot['short_boots']} short boots in a row: nothing is offloaded"
 
 
 def _drain(drain: dict[str, Any] | None) -> Iterator[str]:
@@ -101,6 +114,7 @@ def _devices(status: dict[str, Any]) -> Iterator[str]:
             line += f", held off for {max(0, device['held_off_until'] - status['time']):.0f} s"
         yield f"{line}  ({device['reason']})" if device["reason"] else line
     yield from (f"device    {name:<10} missing" for name in status["missing_devices"])
+    yield from (f"left out  {left['name']:<10} {left['reason']}" for left in status["left_out"])
 
 
 def _decisions(decisions: list[dict[str, Any]]) -> Iterator[str]:

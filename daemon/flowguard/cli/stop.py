@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`flowguard stop`: end the daemon; `--release` leaves nothing of it in the kernel."""
+"""`flowguard stop`: end the daemon as planned; `--release` leaves nothing in the kernel."""
 
 from __future__ import annotations
 
@@ -19,18 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="drain hardware and remove all tables, also when no daemon runs",
     )
-    parser.add_argument(
-        "--shutdown",
-        action="store_true",
-        help="the router goes down as planned: the next boot is no unplanned reboot",
-    )
     add_socket(parser)
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    params = {"release": options.release, "shutdown": options.shutdown}
     try:
-        answer: dict[str, Any] = request(options.socket, "stop", params)
+        answer: dict[str, Any] = request(options.socket, "stop", {"release": options.release})
         left = answer["left_in_hardware"]
     except ApiError as error:
         print(f"flowguard: stop: {error}", file=sys.stderr)

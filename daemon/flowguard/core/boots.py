@@ -17,12 +17,10 @@ from flowguard.core.events import (
     Save,
     Severity,
 )
-from flowguard.core.model import Attribution, Fault, FaultClass, Level
+from flowguard.core.model import Attribution, Fault, Level
 from flowguard.core.state import LEDGER_RETRY, Ledger, State
 
 UNEXPLAINED = "unexplained-reboot"
-# What ends a boot; a warning or a driver's message before it explains nothing.
-_FATAL = {FaultClass.KERNEL_OOPS, FaultClass.LOCKUP_OR_STALL}
 
 Step = tuple[State, list[Command]]
 
@@ -78,11 +76,11 @@ def _forgive(state: State, changed: str) -> Step:
 
 def _acquit(state: State, event: BootSeen) -> Step:
     """Hardware was not in use: a trace is shown, and nobody is blamed for it."""
-    if not (trace := next(iter(event.faults), None)):
+    trace = _trace(event)
+    if not trace:
         return state, []
-    state = _because(state, trace)
-    message = f"the boot before ended with hardware not in use, and this trace: {trace.line}"
-    return state, [Notify(Severity.WARNING, message)]
+    message = f"the boot before ended with hardware not in use, and this trace: {trace}"
+    return _because(state, trace), [Notify(Severity.WARNING, message)]
 
 
 def _blame(state: State, event: BootSeen) -> Step:
@@ -94,9 +92,10 @@ def _blame(state: State, event: BootSeen) -> Step:
             commands += more
     if commands:
         return state, commands
-    if fatal := next((f for f in event.faults if f.fault_class in _FATAL and _clears(f)), None):
-        message = f"the unplanned reboot is not blamed on offloading: {fatal.line}"
-        return _because(state, fatal), [Notify(Severity.WARNING, message)]
+    # A weak fault in the trace neither convicts nor clears.
+    if event.crash and not any(f.attribution is Attribution.WEAK for f in event.faults):
+        message = f"the unplanned reboot is not blamed on offloading: {event.crash}"
+        return _because(state, event.crash), [Notify(Severity.WARNING, message)]
     return _suspect(state, event)
 
 
@@ -108,13 +107,10 @@ def _convict_by(state: State, fault: Fault) -> Step:
             state, more = convict(
                 state, device.name, Level.SOFTWARE, reason, fault.rule, fault.line
             )
-            state = _because(state, fault)
+            text = f"{fault.attribution} fault {fault.rule}: {fault.line}"
+            state = _because(state, text)
             commands += more
     return state, commands
-
-
-def _clears(fault: Fault) -> bool:
-    return fault.attribution is not Attribution.WEAK
 
 
 def _struck(state: State, name: str) -> bool:
@@ -123,14 +119,20 @@ def _struck(state: State, name: str) -> bool:
     return verdict is not None and verdict.stepped == state.time
 
 
-def _because(state: State, fault: Fault) -> State:
-    evidence = state.boots.evidence or f"{fault.attribution} fault {fault.rule}: {fault.line}"
+def _trace(event: BootSeen) -> str:
+    return event.crash or next((fault.line for fault in event.faults), "")
+
+
+def _because(state: State, evidence: str) -> State:
+    """The first thing that explains the reboot stays."""
+    evidence = state.boots.evidence or evidence
     return replace(state, boots=replace(state.boots, evidence=evidence))
 
 
 def _suspect(state: State, event: BootSeen) -> Step:
     unknown = (*state.boots.unknown, event.boot_count)
-    evidence = "unknown: no trace was left" + (", by the watchdog" if event.watchdog else "")
+    evidence = f"unknown: {_trace(event) or 'no trace was left'}"
+    evidence += "; the watchdog ended the boot" if event.watchdog else ""
     state = replace(state, boots=replace(state.boots, unknown=unknown, evidence=evidence))
     if len(unknown) == 1:
         message = (

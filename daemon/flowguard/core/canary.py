@@ -105,8 +105,14 @@ def draw(state: State, levels: tuple[tuple[str, Level], ...]) -> State:
     stage = None if state.settings.detect_only else max(tried, default=0) or None
     if stage == state.draw.canary:
         return state
+    # The soak time begins when flows go to hardware, not when they were allowed to.
+    verdicts = tuple(
+        replace(v, raised=state.time) if v.canary and v.device in on_hardware else v
+        for v in state.verdicts
+    )
     return replace(
         state,
+        verdicts=verdicts,
         draw=Draw(None, state.draw.observe_share, stage),
         canary_epoch=state.epoch + 1,
         canary_tests=(),

@@ -109,8 +109,9 @@ class BootSeen:
     """The first start in a new boot.
 
     `unplanned`: the boot before ended with hardware on and without a planned end; `devices`
-    were on hardware then, and `faults` are what the kernel left behind about its end.
-    `watchdog`: the hardware watchdog is known to have ended it.
+    were on hardware then. `faults` are what the kernel left behind about its end, and
+    `crash` is the headline of a crash, "" when there is no trace of one. `watchdog`: the
+    hardware watchdog is known to have ended it.
     """
 
     time: float
@@ -120,6 +121,7 @@ class BootSeen:
     devices: tuple[Device, ...]
     kernel: str
     flowguard: str
+    crash: str = ""
     judged: tuple[str, ...] = ()
     watchdog: bool = False
 

@@ -1,195 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A level per device -> the nftables tables that should exist.
-
-The rules are small, typed descriptions; `offload.expressions` knows how the kernel
-spells them. Two tables, because a device may be in one flowtable only per table.
-"""
+"""A level per device -> the nftables tables that should exist."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from flowguard.core.events import Draw
 from flowguard.core.model import Device, Family, Level, Protocol
-
-HARDWARE_TABLE = "flowguard"
-SOFTWARE_TABLE = "flowguard_sw"
-# After the filter hook (priority 0), so that what the firewall drops is never offloaded.
-HARDWARE_PRIORITY = 10
-SOFTWARE_PRIORITY = 11
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-class Side(StrEnum):
-    SOURCE = "source"
-    DESTINATION = "destination"
-
-
-@dataclass(frozen=True, slots=True)
-class DevicesOutside:
-    """iifname (SOURCE) or oifname (DESTINATION) is none of the table's forward names."""
-
-    side: Side
-
-
-@dataclass(frozen=True, slots=True)
-class InterfaceIs:
-    side: Side
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class FamilyIs:
-    family: Family
-
-
-@dataclass(frozen=True, slots=True)
-class ProtocolIs:
-    protocol: Protocol
-
-
-@dataclass(frozen=True, slots=True)
-class AddressIn:
-    """Address of the connection's original direction within a network; implies its family.
-
-    The original direction, because a packet of either direction may hand a flow over.
-    """
-
-    side: Side
-    network: Network
-
-
-@dataclass(frozen=True, slots=True)
-class PortIn:
-    """Port of the connection's original direction, from first to last, both included."""
-
-    side: Side
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class DscpIs:
-    """DSCP 0..63 of this packet's header; the field sits elsewhere in each family."""
-
-    family: Family
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class MarkIs:
-    """Conntrack mark and mask equals value."""
-
-    mask: int
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class NewConnection:
-    """Conntrack state new: the first packet, when an arm is drawn."""
-
-
-@dataclass(frozen=True, slots=True)
-class OneIn:
-    """True for a random one in `count` packets (nft numgen random)."""
-
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class AllButOneIn:
-    """False for a random one in `count` packets."""
-
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class PacketsAtLeast:
-    """The connection has had so many packets, both directions together.
-
-    Counted by connection tracking; with net.netfilter.nf_conntrack_acct=0 there are none.
-    """
-
-    count: int
-
-
-Match = (
-    DevicesOutside
-    | InterfaceIs
-    | FamilyIs
-    | ProtocolIs
-    | AddressIn
-    | PortIn
-    | DscpIs
-    | MarkIs
-    | NewConnection
-    | OneIn
-    | AllButOneIn
-    | PacketsAtLeast
+from flowguard.core.tables import (
+    HARDWARE_PRIORITY,
+    HARDWARE_TABLE,
+    SOFTWARE_PRIORITY,
+    SOFTWARE_TABLE,
+    AddressIn,
+    AllButOneIn,
+    DevicesOutside,
+    DscpIs,
+    FamilyIs,
+    InterfaceIs,
+    Leave,
+    MarkIs,
+    Match,
+    Network,
+    NewConnection,
+    Observe,
+    Offload,
+    OneIn,
+    PacketsAtLeast,
+    PacketsAtMost,
+    Plan,
+    PortIn,
+    ProtocolIs,
+    Rule,
+    SetMark,
+    Side,
+    Table,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Offload:
-    """`flow add` to the table's flowtable."""
-
-
-@dataclass(frozen=True, slots=True)
-class SetMark:
-    """Set these bits of the conntrack mark, leave the others alone."""
-
-    bits: int
-
-
-@dataclass(frozen=True, slots=True)
-class Observe:
-    """Set the observe bit, and for the random packets of `control` the control bit with it."""
-
-    observe_mark: int
-    control_mark: int
-    control: OneIn | AllButOneIn
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Stop reading this table's rules for the packet (nft `return`)."""
-
-
-Action = Offload | SetMark | Observe | Leave
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    matches: tuple[Match, ...]
-    action: Action
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One `table inet NAME` with a flowtable, a set of interface names and a forward chain.
-
-    `devices` are hooked by the flowtable; `forward_names` are the elements of the set
-    that `DevicesOutside` looks up. Empty `rules` mean: take no new flows.
-    """
-
-    name: str
-    priority: int
-    hardware: bool
-    devices: tuple[str, ...]
-    forward_names: tuple[str, ...]
-    rules: tuple[Rule, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The tables that should exist; any other flowguard table should not."""
-
-    hardware: Table | None
-    software: Table | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +74,9 @@ class OffloadSettings:
 
 
 CONFIGURED_DRAW = Draw()
+# A new flow is offered to hardware with its first few packets; one that has had more than
+# this was there before the canary, drawn by other rules.
+CANARY_PACKETS = 16
 
 
 def plan(
@@ -240,7 +90,9 @@ def plan(
     hardware = _at_least(devices, levels, Level.HARDWARE)
     software = _at_least(devices, levels, Level.SOFTWARE)
     return Plan(
-        hardware=_table(Level.HARDWARE, hardware, settings, drawing) if hardware else None,
+        hardware=_table(Level.HARDWARE, hardware, settings, drawing, bool(draw.canary))
+        if hardware
+        else None,
         # The arm is drawn once, at the top of the ladder; below it every flow is welcome.
         software=_table(Level.SOFTWARE, software, settings, () if hardware else drawing)
         if software
@@ -281,6 +133,7 @@ def _table(
     devices: Sequence[Device],
     settings: OffloadSettings,
     drawing: tuple[Rule, ...],
+    young_only: bool = False,
 ) -> Table:
     hardware = level is Level.HARDWARE
     names = {name for d in devices for name in (d.name, *d.forward_names)}
@@ -290,11 +143,13 @@ def _table(
         hardware=hardware,
         devices=tuple(sorted(d.name for d in devices)),
         forward_names=tuple(sorted(names)),
-        rules=_rules(level, settings, drawing),
+        rules=_rules(level, settings, drawing, young_only),
     )
 
 
-def _rules(level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...]) -> tuple[Rule, ...]:
+def _rules(
+    level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...], young_only: bool
+) -> tuple[Rule, ...]:
     rules = [Rule((DevicesOutside(side),), Leave()) for side in Side]
     if not settings.ipv6:
         rules.append(Rule((FamilyIs(Family.IPV6),), Leave()))
@@ -305,6 +160,8 @@ def _rules(level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...]) -
     ready: list[Match] = [MarkIs(settings.control_mark, 0)] if drawing else []
     if settings.min_packets:
         ready.append(PacketsAtLeast(settings.min_packets))
+    if young_only:
+        ready.append(PacketsAtMost(settings.min_packets + CANARY_PACKETS))
     protocols = [Protocol.TCP, Protocol.UDP] if settings.udp else [Protocol.TCP]
     rules += (Rule((ProtocolIs(p), *ready), Offload()) for p in protocols)
     return tuple(rules)

@@ -7,18 +7,18 @@ becomes a problem, one line for people.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from flowguard.core.model import Level, Mode, PolicySettings
 from flowguard.core.plan import Exclusion, OffloadSettings
+from flowguard.host import effective, uci
 from flowguard.host import option_kinds as kinds
-from flowguard.host import uci
 from flowguard.host.exclusions import read_exclusion
 from flowguard.host.options import Problem, Problems, Setting, read_section
 
 DAY = 86400
+PACKAGE = "flowguard"
 
 
 class LogLevel(StrEnum):
@@ -60,6 +60,7 @@ class Configuration:
     weak_count: int = 3
     weak_window: int = 600
     settle: int = 30
+    clear_crash_dumps: bool = False
     rules: tuple[str, ...] = ()
     log_level: LogLevel = LogLevel.INFO
     exclusions: tuple[Exclusion, ...] = ()
@@ -104,7 +105,7 @@ SETTINGS = (
     Setting(
         "device",
         kinds.device_name(),
-        "take part in offloading; none listed: every suitable device",
+        "take part in offloading; none listed: those below the interfaces in use",
         is_list=True,
     ),
     Setting("udp", kinds.boolean(), "offload UDP, not only TCP"),
@@ -151,6 +152,11 @@ SETTINGS = (
         kinds.duration(0, 3600),
         "faults so soon after a step belong to what caused it",
     ),
+    Setting(
+        "clear_crash_dumps",
+        kinds.boolean(),
+        "delete the kernel's crash dumps (pstore) once they have been judged",
+    ),
     Setting("rules", kinds.absolute_path(), "files with further fault rules", is_list=True),
     Setting("log_level", kinds.one_of(LogLevel), "the least severe messages that are logged"),
 )
@@ -165,17 +171,14 @@ class Loaded:
     readable: bool = True
 
 
-def default_path() -> str:
-    """Where the configuration is; like libuci, a run-time override goes before the file."""
-    override = "/var/run/uci/flowguard"
-    return override if os.path.exists(override) else "/etc/config/flowguard"
-
-
-def load(path: str) -> Loaded:
-    """Read the configuration; raises nothing, whatever is in the way."""
-    problems = Problems(path, [])
+def load(path: str | None = None) -> Loaded:
+    """Read this file, or the configuration that counts; raises nothing, whatever is in the way."""
+    problems = Problems(path or effective.file_of(PACKAGE), [])
     try:
-        package = uci.load(path)
+        if path:
+            package = uci.load(path)
+        else:
+            package, problems.path = effective.load(PACKAGE)
     except OSError as error:
         problems.add(0, f"cannot be read: {error.strerror or error}; flowguard stays disabled")
         return Loaded(Configuration(), tuple(problems.found), readable=False)

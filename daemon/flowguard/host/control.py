@@ -36,6 +36,7 @@ class ControlServer:
         self._path = path
         self._call = call
         self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
@@ -52,10 +53,14 @@ class ControlServer:
     def close(self) -> None:
         if self._server:
             self._server.close()
+            # Whoever still listens sees the end; cancelled instead, asyncio would complain.
+            for writer in self._connections:
+                writer.close()
             with contextlib.suppress(FileNotFoundError):  # From 3.13 on asyncio removes it.
                 os.unlink(self._path)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
         try:
             if not _is_privileged(writer):
                 await _reply(writer, {"error": "permission denied: only root may ask"})
@@ -65,6 +70,7 @@ class ControlServer:
         except (ConnectionError, ValueError) as error:
             log.debug("control socket: %s", error)
         finally:
+            self._connections.discard(writer)
             writer.close()
 
     async def _answer(self, line: bytes) -> dict[str, Any]:

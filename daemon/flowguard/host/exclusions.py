@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from flowguard.core.model import Family, Level, Protocol
-from flowguard.core.plan import Exclusion, Network
+from flowguard.core.plan import Exclusion
+from flowguard.core.tables import (
+    Network,
+)
 from flowguard.host import option_kinds as kinds
 from flowguard.host.option_kinds import Mark
 from flowguard.host.options import Problems, Setting, read_section

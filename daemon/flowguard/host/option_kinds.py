@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from flowguard.core.plan import Network
+from flowguard.core.tables import (
+    Network,
+)
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

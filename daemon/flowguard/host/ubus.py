@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowguard.core.model import Decision, Fault
@@ -39,12 +39,17 @@ class UbusObject:
         self._call = call
         self._bus = Bus(path, first_delay=first_delay)
         self._sending: set[asyncio.Task[None]] = set()
+        self.path = path
         self._bus.add_object(NAME, {name: self._method(name, methods[name]) for name in methods})
 
     @property
     def health(self) -> str:
         status = self._bus.status
         return "ok" if status == "connected" else f"not available: {status}"
+
+    def listen(self, event: str, heard: Callable[[], None]) -> None:
+        """Call `heard` whenever another program sends this event; call it before `run`."""
+        self._bus.listen(event, lambda name, data: heard())
 
     async def run(self) -> None:
         """Until cancelled; what is lost with ubusd comes back with it."""

@@ -12,7 +12,12 @@ from dataclasses import replace
 
 from flowguard.core.events import DrainProgress
 from flowguard.core.model import FlowTuple
-from flowguard.core.plan import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
+from flowguard.core.tables import (
+    HARDWARE_TABLE,
+    SOFTWARE_TABLE,
+    Plan,
+    Table,
+)
 from flowguard.offload import tables
 from flowguard.offload.damage import has_oopsed, without_unbinding
 from flowguard.offload.drain import Drain

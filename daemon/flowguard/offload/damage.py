@@ -11,7 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flowguard.core.plan import HARDWARE_PRIORITY, HARDWARE_TABLE, Plan, Table
+from flowguard.core.tables import (
+    HARDWARE_PRIORITY,
+    HARDWARE_TABLE,
+    Plan,
+    Table,
+)
 from flowguard.offload.tables import TableState
 
 TAINTED = "/proc/sys/kernel/tainted"

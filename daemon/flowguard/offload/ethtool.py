@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One netdev feature by name, over the ethtool ioctl (include/uapi/linux/ethtool.h).
+"""A netdev's feature by name, and the versions of its code, over the ethtool ioctl
+(include/uapi/linux/ethtool.h).
 
 pyroute2 has it too, but behind imports that cost more memory than this whole file.
 """
@@ -13,6 +14,8 @@ import socket
 import struct
 
 SIOCETHTOOL = 0x8946
+GET_DRIVER_INFO = 0x03
+DRIVER_INFO = struct.Struct("=I32s32s32s32s32s12x20x")
 GET_STRINGS = 0x1B
 GET_STRING_COUNT = 0x37
 GET_FEATURES = 0x3A
@@ -36,6 +39,26 @@ def has_feature(device: str, feature: str) -> bool | None:
             if error.errno == errno.EOPNOTSUPP:
                 return None
             raise
+
+
+def code_of(device: str) -> str:
+    """The versions of driver and firmware in words, "" where the driver tells none.
+
+    Raises OSError, ENODEV for a device that does not exist.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        try:
+            answer = _ask(control, device, DRIVER_INFO.pack(GET_DRIVER_INFO, *[b""] * 5))
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                return ""
+            raise
+    _, *texts = DRIVER_INFO.unpack(answer)
+    driver, version, firmware, _, _ = (t.split(b"\0", 1)[0].decode(errors="replace") for t in texts)
+    known = [f"{driver} {version}".strip()]
+    if firmware and firmware != "N/A":
+        known.append(f"firmware {firmware}")
+    return ", ".join(filter(None, known))
 
 
 def _feature_names(control: socket.socket, device: str) -> list[str]:

@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import assert_never
 
 from flowguard.core.model import Family, Protocol
-from flowguard.core.plan import (
+from flowguard.core.tables import (
     Action,
     AddressIn,
     AllButOneIn,
@@ -32,6 +32,7 @@ from flowguard.core.plan import (
     Offload,
     OneIn,
     PacketsAtLeast,
+    PacketsAtMost,
     PortIn,
     ProtocolIs,
     Rule,
@@ -146,9 +147,9 @@ def _match(wanted: Match) -> list[bytes]:
         case AllButOneIn(count):
             return [_random_below(count), _compare(NOT_EQUAL, _native(0))]
         case PacketsAtLeast(count):
-            # Without a direction the kernel adds both; order is compared byte by byte.
-            at_least = _compare(AT_LEAST, struct.pack("!Q", count))
-            return [_conntrack(CT_PACKETS), _to_network_order(8), at_least]
+            return _packets(AT_LEAST, count)
+        case PacketsAtMost(count):
+            return _packets(AT_MOST, count)
         case _:
             assert_never(wanted)
 
@@ -168,6 +169,12 @@ def _action(action: Action) -> list[bytes]:
             return [_verdict(RETURN)]
         case _:
             assert_never(action)
+
+
+def _packets(operator: int, count: int) -> list[bytes]:
+    # Without a direction the kernel adds both; order is compared byte by byte.
+    compare = _compare(operator, struct.pack("!Q", count))
+    return [_conntrack(CT_PACKETS), _to_network_order(8), compare]
 
 
 def _port_range(first: int, last: int) -> list[bytes]:

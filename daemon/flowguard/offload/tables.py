@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from flowguard.core.plan import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Rule, Table
+from flowguard.core.tables import (
+    HARDWARE_TABLE,
+    SOFTWARE_TABLE,
+    Plan,
+    Rule,
+    Table,
+)
 from flowguard.offload import messages
 from flowguard.offload.expressions import rule_expressions
 from flowguard.offload.nfnetlink import Message, Nftables, Request

@@ -22,7 +22,7 @@ TAIL_SECONDS = 120.0
 
 _CRASH = re.compile(
     r"Kernel panic - not syncing|BUG: |\bOops\b|Unable to handle kernel|Internal error: "
-    r"|general protection fault|kernel BUG at"
+    r"|general protection fault|kernel BUG at|Kernel bug detected"
 )
 
 

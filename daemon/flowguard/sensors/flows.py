@@ -6,7 +6,14 @@ from __future__ import annotations
 from flowguard import conntrack
 from flowguard.conntrack import HW_OFFLOAD, IN_HARDWARE, IN_SOFTWARE, OFFLOAD, Filter, Flow
 from flowguard.core.events import FlowsSeen
-from flowguard.core.plan import Leave, MarkIs, Offload, Plan, Rule, Table
+from flowguard.core.tables import (
+    Leave,
+    MarkIs,
+    Offload,
+    Plan,
+    Rule,
+    Table,
+)
 
 # The kernel asks the driver again about once a second; what lasts longer is a refusal.
 LASTING = 2.0

@@ -8,46 +8,79 @@ Read from sysfs (Documentation/ABI/testing/sysfs-class-net), where `upper_NAME` 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flowguard.core.model import Device
+from flowguard.core.topology import Kind, Link
 from flowguard.sensors.netlink import NetlinkTrigger
 
 NETLINK_ROUTE = 0
 RTMGRP_LINK = 1
+RTMGRP_IPV4_IFADDR = 0x10
+RTMGRP_IPV6_IFADDR = 0x100
 DELAY = 0.1
 ARPHRD_ETHER = "1"
 ARPHRD_PPP = "512"
 IFF_UP = 1
+KINDS = {
+    "bridge": Kind.BRIDGE,
+    "vlan": Kind.VLAN,
+    "bond": Kind.BOND,
+    "macvlan": Kind.MACVLAN,
+    "wlan": Kind.WIFI,
+    "dsa": Kind.PORT,
+}
+"""By DEVTYPE of uevent."""
+NO_CARRIERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """`missing` are the configured names that do not exist now."""
+    """`missing` are the names that do not exist now."""
 
     devices: tuple[Device, ...]
     missing: tuple[str, ...]
 
 
-def scan(configured: Sequence[str], sys: str = "/sys", proc: str = "/proc") -> Links:
-    """The configured devices that exist, and those that do not; with none configured, all
-    devices with hardware of their own that are up (wired Ethernet and DSA user ports).
+def scan(
+    names: Sequence[str],
+    sys: str = "/sys",
+    proc: str = "/proc",
+    carriers: Mapping[str, str] = NO_CARRIERS,
+) -> Links:
+    """The devices of these names that exist, and the names that do not.
+
+    `carriers` says which device a PPP device's session goes through, where it is known.
     """
-    tree = _Tree(os.path.join(sys, "class", "net"), os.path.join(proc, "net", "pppoe"))
+    tree = _tree(sys, proc, carriers)
     existing = tree.names()
-    names = list(dict.fromkeys(configured)) or [n for n in existing if tree.is_wired_port(n)]
-    found = [tree.device(name) for name in names if name in existing]
-    missing = [name for name in names if name not in existing]
+    wanted = list(dict.fromkeys(names))
+    found = [tree.device(name) for name in wanted if name in existing]
+    missing = [name for name in wanted if name not in existing]
     return Links(tuple(d for d in found if d is not None), tuple(missing))
 
 
+def links(
+    sys: str = "/sys", proc: str = "/proc", carriers: Mapping[str, str] = NO_CARRIERS
+) -> tuple[Link, ...]:
+    """All devices there are, each with what is directly below it."""
+    tree = _tree(sys, proc, carriers)
+    return tuple(tree.link(name) for name in tree.names())
+
+
+def _tree(sys: str, proc: str, carriers: Mapping[str, str]) -> _Tree:
+    sessions = os.path.join(proc, "net", "pppoe")
+    return _Tree(os.path.join(sys, "class", "net"), sessions, carriers)
+
+
 class LinkWatch:
-    """Calls `changed` (debounced) after any device appeared, vanished, was renamed or changed."""
+    """Calls `changed` (debounced) after any device or address appeared, vanished or changed."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         """Listens on the running loop at once."""
-        self._trigger = NetlinkTrigger(NETLINK_ROUTE, RTMGRP_LINK, bool, changed, DELAY)
+        groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
+        self._trigger = NetlinkTrigger(NETLINK_ROUTE, groups, bool, changed, DELAY)
 
     def close(self) -> None:
         self._trigger.close()
@@ -56,9 +89,10 @@ class LinkWatch:
 class _Tree:
     """The devices as sysfs shows them at this moment; any may vanish while one looks."""
 
-    def __init__(self, directory: str, pppoe_sessions: str) -> None:
+    def __init__(self, directory: str, pppoe_sessions: str, carriers: Mapping[str, str]) -> None:
         self._directory = directory
         self._pppoe_sessions = pppoe_sessions
+        self._carriers = carriers
 
     def names(self) -> list[str]:
         try:
@@ -75,20 +109,29 @@ class _Tree:
             ifindex=int(index),
             driver=self._driver(name),
             bus_name=self._bus_name(name),
+            port=self._port(name),
             lower=tuple(self._beyond(name, "lower_")),
             forward_names=tuple(sorted({name, *self._uppers(name)})),
         )
 
-    def is_wired_port(self, name: str) -> bool:
-        """Hardware with a cable in it: not Wi-Fi, not virtual, not a switch's inner link."""
-        return (
-            self._read(name, "type") == ARPHRD_ETHER
-            and bool(int(self._read(name, "flags") or "0", 16) & IFF_UP)
-            and (self._has(name, "device") or self._kind(name) == "dsa")
-            and not self._has(name, "phy80211")
-            and not self._has(name, "wireless")
-            and not self._has(name, "dsa")
-        )
+    def link(self, name: str) -> Link:
+        kind = self._kind(name)
+        below = self._pppoe_below(name) if kind is Kind.PPP else self._neighbours(name, "lower_")
+        up = bool(int(self._read(name, "flags") or "0", 16) & IFF_UP)
+        return Link(name, kind, up, tuple(below))
+
+    def _kind(self, name: str) -> Kind:
+        type_ = self._read(name, "type")
+        if type_ == ARPHRD_PPP:
+            return Kind.PPP
+        if type_ != ARPHRD_ETHER:
+            return Kind.OTHER
+        if self._has(name, "phy80211") or self._has(name, "wireless"):
+            return Kind.WIFI
+        if self._has(name, "dsa"):
+            return Kind.CONDUIT
+        hardware = Kind.PORT if self._has(name, "device") else Kind.OTHER
+        return KINDS.get(self._device_type(name), hardware)
 
     def _driver(self, name: str) -> str | None:
         """The driver that moves the packets: for a switch port, that of the inner link."""
@@ -98,10 +141,21 @@ class _Tree:
         """Like 15100000.ethernet or 0000:01:00.0, as dev_err prints it."""
         return self._link_target(self._carrier(name), "device")
 
+    def _port(self, name: str) -> str:
+        """Which part of its hardware the device is: as the driver numbers it, or the device tree.
+
+        What has no hardware of its own is told from its carrier by its name.
+        """
+        if not self._has(name, "device") and self._kind(name) != "dsa":
+            return name if self._carrier(name) != name else ""
+        node = os.path.realpath(self._at(name, "of_node"))
+        in_tree = os.path.basename(node) if self._has(name, "of_node") else ""
+        return self._read(name, "phys_port_name") or in_tree or self._read(name, "dev_port")
+
     def _carrier(self, name: str) -> str:
         """The device whose driver moves this one's packets."""
         lower = self._neighbours(name, "lower_")
-        if lower and (self._kind(name) == "dsa" or not self._has(name, "device")):
+        if lower and (self._device_type(name) == "dsa" or not self._has(name, "device")):
             return self._carrier(lower[0])
         return name
 
@@ -113,8 +167,8 @@ class _Tree:
 
     def _uppers(self, name: str) -> Iterable[str]:
         uppers = self._beyond(name, "upper_")
-        underlying = {name, *uppers}
-        return [*uppers, *(self._ppp_devices() if underlying & self._pppoe_devices() else [])]
+        sessions = [n for n in self.names() if self._read(n, "type") == ARPHRD_PPP]
+        return [*uppers, *(n for n in sessions if {name, *uppers} & set(self._pppoe_below(n)))]
 
     def _beyond(self, name: str, prefix: str) -> list[str]:
         """Everything above or below, near ones first."""
@@ -134,18 +188,24 @@ class _Tree:
             return []
         return sorted(e.removeprefix(prefix) for e in entries if e.startswith(prefix))
 
+    def _pppoe_below(self, name: str) -> list[str]:
+        """What a PPP device's session goes through; sysfs does not link the two.
+
+        The kernel does not say whose session it is. With several, and nobody who knows,
+        they are taken together.
+        """
+        devices = self._pppoe_devices()
+        carrier = self._carriers.get(name)
+        return sorted(devices & {carrier} if carrier else devices)
+
     def _pppoe_devices(self) -> set[str]:
-        """The devices that carry PPPoE sessions; sysfs does not link them to their ppp device."""
         try:
             with open(self._pppoe_sessions) as file:
                 return {line.split()[-1] for line in file.readlines()[1:] if line.strip()}
         except OSError:
             return set()
 
-    def _ppp_devices(self) -> list[str]:
-        return [name for name in self.names() if self._read(name, "type") == ARPHRD_PPP]
-
-    def _kind(self, name: str) -> str:
+    def _device_type(self, name: str) -> str:
         fields = dict(
             line.split("=", 1) for line in self._read(name, "uevent").splitlines() if "=" in line
         )

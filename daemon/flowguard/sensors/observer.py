@@ -2,9 +2,9 @@
 """Follows the observed flows and judges each at fixed ages, both arms alike.
 
 A flow is judged by what both arms can show: whether both directions go on, and how TCP
-ended. Every flow is judged at the same ages (CHECKPOINTS, seconds since it was first seen),
-also when its fate is known sooner: were one arm's outcomes to come earlier, any outage
-would look like a fault of the other.
+ended, and how soon. Every flow is judged at the same ages (CHECKPOINTS, seconds since it
+was first seen), also when its fate is known sooner: were one arm's outcomes to come
+earlier, any outage would look like a fault of the other.
 """
 
 from __future__ import annotations
@@ -15,19 +15,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, Entry, Flow
+from flowguard.conntrack import HW_OFFLOAD, Entry, Flow
 from flowguard.core.events import Births, FlowsJudged, OutcomeKind, Outcomes
 from flowguard.core.evidence import Counts
 from flowguard.core.model import Family, Protocol
+from flowguard.sensors.observed import ESTABLISHED, Cell, Observed, Pair
 
 CHECKPOINTS = (15, 60, 240)
 # The ages at which it is asked how a connection ended: late enough for programs to give up.
 ENDED_CHECKPOINTS = (60, 240)
-# One packet may be on its way, two may be the last acknowledgement and the end.
-UNANSWERED_PACKETS = 3
-# For so long (seconds) must the other direction have gone on, and not in one look alone:
-# what is counted late, after a transfer has ended, looks as if it were never answered.
-UNANSWERED_SECONDS = 4.0
 # More flows are never followed; those beyond are left out of both arms alike.
 LIMIT = 12_000
 WITNESSES = 1000
@@ -36,24 +32,9 @@ WITNESSES = 1000
 # the slow path (nf_conntrack_proto_udp.c), where no offloaded flow stays so long.
 SEEN_REPLY, ASSURED = 1 << 1, 1 << 2
 ANSWERED_ONCE = {socket.IPPROTO_TCP: ASSURED, socket.IPPROTO_UDP: SEEN_REPLY}
-# enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h
-ESTABLISHED, LAST_ACK, TIME_WAIT, CLOSE = 3, 6, 7, 8
-# nf_flow_table leaves a connection that was reset so many seconds, in state ESTABLISHED.
-RESET_TIMEOUT = 10
 PROTOCOLS = {socket.IPPROTO_TCP: Protocol.TCP, socket.IPPROTO_UDP: Protocol.UDP}
 
-Pair = tuple[str, str]
 PairOf = Callable[[Flow], Pair | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """What is known of a flow from its birth; outcomes are counted by it."""
-
-    family: Family
-    protocol: Protocol
-    pair: Pair | None
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,80 +45,8 @@ class Stalled:
     since: float
 
 
-class _Observed:
-    """One flow as it was at the last look. Mutable: it is the hot path of every look."""
-
-    __slots__ = (
-        "born",
-        "cell",
-        "control",
-        "done",
-        "end_told",
-        "entry",
-        "forth",
-        "offloaded",
-        "progressed",
-        "silent_since",
-        "unanswered",
-        "went_on",
-    )
-
-    def __init__(self, entry: Entry, cell: Cell, control: bool, time: float) -> None:
-        self.entry = entry
-        self.cell = cell
-        self.control = control
-        self.born = time
-        self.done = 0  # checkpoints passed
-        self.end_told = False
-        # The handshake alone proves no way through: it never meets the engine.
-        handshake = 1 if cell.protocol is Protocol.TCP else 0
-        self.progressed = entry.reply_packets > handshake
-        self.forth = True  # the direction that goes on: the original one
-        self.unanswered = 0 if self.progressed else max(0, entry.original_packets - 2)
-        self.silent_since = self.went_on = time
-
-    def look(self, entry: Entry, time: float) -> None:
-        """Take the next look in."""
-        former, self.entry = self.entry, entry
-        original = entry.original_packets - former.original_packets
-        reply = entry.reply_packets - former.reply_packets
-        if original > 0 and reply > 0:
-            self.progressed = True
-            self.unanswered = 0
-        elif original > 0 or reply > 0:
-            forth = original > 0
-            if not self.unanswered or forth != self.forth:
-                self.forth, self.unanswered, self.silent_since = forth, 0, time
-            self.unanswered += max(original, reply)
-            self.went_on = time
-
-    def is_stalled(self) -> bool:
-        lasting = self.went_on - self.silent_since >= UNANSWERED_SECONDS
-        return self.unanswered >= UNANSWERED_PACKETS and lasting
-
-    def answered(self) -> bool | None:
-        """The outcome since the checkpoint before; None for a flow without traffic."""
-        if self.is_stalled():
-            return False
-        return True if self.progressed else None
-
-    def ended(self) -> bool | None:
-        """Whether it ended in order; None while it has not ended."""
-        entry = self.entry
-        if entry.tcp_state in (TIME_WAIT, LAST_ACK):
-            return True
-        offloaded = entry.status & OFFLOAD
-        reset = (
-            entry.tcp_state == ESTABLISHED
-            and not offloaded
-            and entry.timeout is not None
-            and entry.timeout <= RESET_TIMEOUT
-        )
-        return False if entry.tcp_state == CLOSE or reset else None
-
-
 class Observer:
-    """Feed it every look at the observed flows; it answers with those that came of age.
+    """Feed it every look at the observed flows, in parts; it answers with who came of age.
 
     `pair_of` names the two devices that a flow passes. `counters_proven`: hardware was seen
     to count both directions of some flow. Until then its silence means nothing.
@@ -159,10 +68,14 @@ class Observer:
         self._epoch = 0
         self._control_share = 0.0
         self._in_hardware = False
-        self._known: dict[int, _Observed | None] = {}
+        self._known: dict[int, Observed | None] = {}
+        self._followed = 0
+        self._seen: set[int] = set()  # in the look that is under way
         self._newcomers_count = False
+        self._is_whole = True  # Whether that look began after the last change of the draw.
         self._destroyed: dict[int, Entry] = {}
         self._witnesses: dict[int, Entry] = {}
+        self._witnesses_before: dict[int, Entry] = {}
 
     def begin(self, epoch: int, control_share: float, *, in_hardware: bool, anew: bool) -> None:
         """New flows are drawn differently from now on.
@@ -172,10 +85,12 @@ class Observer:
         control arm; 0 draws nothing.
         """
         self._epoch, self._control_share, self._in_hardware = epoch, control_share, in_hardware
-        # Nobody knows under which draw those were born that the next look finds.
+        # Nobody knows under which draw those were born that the next whole look finds.
         self._newcomers_count = False
+        self._is_whole = not self._seen
         if anew:
             self._known.clear()
+            self._followed = 0
 
     def destroyed(self, entries: Iterable[Entry]) -> None:
         """Connections that ended between two looks, with their last counters and state."""
@@ -185,30 +100,46 @@ class Observer:
                     entry = entry._replace(timeout=0)  # It expired in the time after a reset.
                 self._destroyed[entry.id] = entry
 
-    def look(self, time: float, entries: list[Entry]) -> FlowsJudged:
-        """One whole look at the observed flows, at this monotonic time."""
-        if not self.counters_proven:
-            self._look_for_proof(entries)
-        present: dict[int, _Observed | None] = {}
+    def look(self, time: float, entries: Iterable[Entry]) -> None:
+        """A part of a look at the observed flows, at this monotonic time."""
+        known, seen, newcomers_count = self._known, self._seen, self._newcomers_count
         for entry in entries:
-            if entry.id in self._known:
-                flow = self._known.pop(entry.id)
+            number = entry.id
+            if number in known:
+                flow = known[number]
                 if flow:
                     flow.look(entry, time)
-            elif not self._newcomers_count or len(present) >= LIMIT:
-                flow = None
+            elif not newcomers_count or self._followed >= LIMIT:
+                known[number] = None
             elif entry.status & ANSWERED_ONCE.get(entry.protocol, 0):
-                flow = self._newborn(entry, time)
+                known[number] = self._newborn(entry, time)
+                self._followed += 1
             else:
                 continue
-            present[entry.id] = flow
-        for number, gone in self._known.items():
-            # Its fate is known, but it is told at its age, as for all others.
-            if gone:
-                gone.look(self._destroyed.get(number, gone.entry), time)
-                present[number] = gone
-        self._known, self._destroyed, self._newcomers_count = present, {}, True
+            seen.add(number)
+            if not self.counters_proven and entry.status & HW_OFFLOAD:
+                self._take_as_witness(entry)
+
+    def judge(self, time: float) -> FlowsJudged:
+        """The look is complete: who was not seen is gone, who came of age is judged."""
+        for number in self._known.keys() - self._seen:
+            flow = self._known[number]
+            if flow:
+                # Its fate is known, but it is told at its age, as for all others.
+                flow.look(self._destroyed.get(number, flow.entry), time)
+            else:
+                del self._known[number]
+        # Who was seen may have ended since.
+        self._destroyed = {n: e for n, e in self._destroyed.items() if n in self._seen}
+        self._newcomers_count, self._is_whole = self._is_whole, True
+        self.abandon()
         return self._judge(time)
+
+    def abandon(self) -> None:
+        """The look ends here; nobody is taken for gone who was not seen in it."""
+        self._seen.clear()
+        if self._witnesses:
+            self._witnesses_before, self._witnesses = self._witnesses, {}
 
     def stalled(self) -> Iterator[Stalled]:
         """The observed flows that are stalled now."""
@@ -226,24 +157,24 @@ class Observer:
         flow = self._known.get(number)
         return flow.born if flow else None
 
-    def _newborn(self, entry: Entry, time: float) -> _Observed:
+    def _newborn(self, entry: Entry, time: float) -> Observed:
         flow = entry.flow()
         family = Family.IPV6 if ":" in flow.original.source else Family.IPV4
         cell = Cell(family, PROTOCOLS[entry.protocol], self._pair_of(flow), self._epoch)
-        return _Observed(entry, cell, bool(entry.mark & self._control_mark), time)
+        return Observed(entry, cell, bool(entry.mark & self._control_mark), time)
 
-    def _look_for_proof(self, entries: list[Entry]) -> None:
+    def _take_as_witness(self, entry: Entry) -> None:
         """Of all flows, also those that are too old to be judged: any will do as a witness."""
-        before = self._witnesses
-        self._witnesses = {e.id: e for e in entries[:WITNESSES] if e.status & HW_OFFLOAD}
-        self.counters_proven = any(
-            number in before
-            and entry.original_packets > before[number].original_packets
-            and entry.reply_packets > before[number].reply_packets
-            for number, entry in self._witnesses.items()
+        before = self._witnesses_before.get(entry.id)
+        if len(self._witnesses) < WITNESSES:
+            self._witnesses[entry.id] = entry
+        self.counters_proven = (
+            before is not None
+            and entry.original_packets > before.original_packets
+            and entry.reply_packets > before.reply_packets
         )
         if self.counters_proven:
-            self._witnesses = {}
+            self._witnesses = self._witnesses_before = {}
 
     def _judge(self, time: float) -> FlowsJudged:
         counts: defaultdict[tuple[OutcomeKind, int, Cell], list[int]] = defaultdict(lambda: [0] * 4)
@@ -257,16 +188,18 @@ class Observer:
             answered = flow.answered()
             if answered is not None and self._answers_count():
                 counts[OutcomeKind.ANSWERED, age, flow.cell][2 * flow.control + answered] += 1
-            if self._ends_are_visible and age in ENDED_CHECKPOINTS and not flow.end_told:
-                ended = flow.ended()
+            if not flow.done:
+                flow.was_busy = flow.is_busy(time)
+            if self._ends_are_visible and age in ENDED_CHECKPOINTS:
+                ended = flow.tell_end(age)
                 if ended is not None:
-                    flow.end_told = True
                     counts[OutcomeKind.ENDED, age, flow.cell][2 * flow.control + ended] += 1
             flow.done += 1
             flow.progressed = False
             if answered is False or flow.done == len(CHECKPOINTS):
                 # It stays known, so that it is not taken for a new one.
                 self._known[number] = None
+        self._followed = sum(flow is not None for flow in self._known.values())
         return FlowsJudged(
             time,
             tuple(_outcomes(*key, numbers) for key, numbers in counts.items()),
@@ -275,7 +208,7 @@ class Observer:
                 for epoch, numbers in births.items()
                 if epoch == self._epoch and self._control_share > 1
             ),
-            sum(flow is not None for flow in self._known.values()),
+            self._followed,
         )
 
     def _answers_count(self) -> bool:

@@ -157,6 +157,7 @@ struct labengine_faults {
 	atomic_t oops_on_stats;
 	atomic_t oops_in_worker;
 	atomic_t panic_on_replace;
+	atomic_t panic_on_bind;
 	atomic_t stall_on_replace;
 	atomic_t spin_on_replace;
 };

@@ -28,6 +28,7 @@
  * warn_on_replace          the next N REPLACE print a WARN
  * oops_on_replace          ... dereference NULL
  * panic_on_replace         ... panic
+ * panic_on_bind            the next N flowtables bound to a port panic, trials as well
  * oops_on_stats            the next N STATS dereference NULL
  *   Both oopses die with the flowtable's lock: until the next boot, whoever takes one of
  *   its devices down or deletes it hangs, and holds up nf_tables or all of rtnetlink.
@@ -304,6 +305,7 @@ static void labengine_faults_numbers(struct dentry *root)
 		{ "oops_on_stats", &faults->oops_on_stats },
 		{ "oops_in_worker", &faults->oops_in_worker },
 		{ "panic_on_replace", &faults->panic_on_replace },
+		{ "panic_on_bind", &faults->panic_on_bind },
 		{ "stall_on_replace", &faults->stall_on_replace },
 		{ "spin_on_replace", &faults->spin_on_replace },
 	};

@@ -139,6 +139,8 @@ static int labengine_offload_bind(struct net_device *dev, struct flow_block_offl
 {
 	struct flow_block_cb *block;
 
+	if (labengine_fault_take(&labengine_faults.panic_on_bind))
+		panic(LABENGINE ": no answer from the engine");
 	/* Looked up per block, so one port may serve several flowtables. */
 	block = flow_block_cb_lookup(offload->block, labengine_offload_block_cb, dev);
 	if (!block) {

@@ -168,3 +168,23 @@ def test_each_kind_of_exclusion_keeps_its_flows_in_software_and_no_others(
         assert not batch.stop().lost, match
         run("conntrack", "-F")
         wait_for(lambda: hardware_flows() + software_flows() == 0, "the flows to be gone")
+
+
+def test_settings_that_are_saved_and_rolled_back_at_once_cost_no_flow(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    """As LuCI does when nobody confirms: the old file comes back, and both are announced."""
+    daemon.start().wait_for_levels(all_on("hardware"))
+    before = run("nft", "list", "table", "inet", "flowguard")
+    batch = traffic.start(Downloads(count=4))
+    batch.wait_until_flowing()
+    wait_for(lambda: hardware_flows() == 4, "4 flows in hardware")
+    daemon.configure("boot_delay '0'\nudp '0'\ncontrol_share '2'")
+    daemon.signal(signal.SIGHUP)
+    daemon.configure("boot_delay '0'")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for_levels(all_on("hardware"))
+    wait_for(lambda: run("nft", "list", "table", "inet", "flowguard") == before, "the old rules")
+    assert "drain" not in daemon.log.read_text()
+    wait_for(lambda: hardware_flows() == 4, "4 flows in hardware")
+    assert len(batch.stop().alive) == 4

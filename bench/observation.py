@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the daemon costs with a full connection table, beside `conntrack -E > /dev/null`.
+
+In the lab router: a table of 50 000 connections, of which the oldest 500 a second make room
+for new ones. They are marked as the daemon's rules would do it at the time, so that it
+follows as many as it wants. They carry no packets, so none of them has an outcome; a few
+real transfers prove the counters. Only the kernel is asked meanwhile: a status request would
+be paid for by the daemon.
+
+Run: python -m bench.observation [--seconds 480] [--kernel 6.12]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from bench.conntrack_reader import connection, original_of
+from bench.footprint import pss
+from flowguard.conntrack.flow import encode_tuple
+from flowguard.conntrack.wire import CTA_TUPLE_ORIG, DELETE, error_of, open_socket, request
+from flowguard.offload.nfnetlink import NLM_F_ACK
+from tests.lab.cases import lasting
+from tests.lab.daemon import Daemon, all_on
+from tests.lab.engine.build import build_engine
+from tests.lab.guest_python import guest_python
+from tests.lab.hosts import Router, load_engine, load_modules
+from tests.lab.kernel import DEFAULT_KERNEL, ensure_kernel
+from tests.lab.namespace import run
+from tests.lab.traffic.control import Traffic
+from tests.lab.vm import Machine
+
+TABLE, RATE = 50_000, 500
+OBSERVE, CONTROL = 0x8000, 0x02000000
+PULSE = 0.1  # seconds between batches of new connections
+WINDOW = 60.0  # seconds that a line of the report stands for
+RECEIVE = 1 << 16
+ANSWERS_MOST = 100  # More of them do not fit into a socket's buffer.
+
+
+def draw() -> tuple[int, int]:
+    """One new flow in how many is observed, and one in how many is control, by the rules."""
+    rules = run("nft", "list", "table", "inet", "flowguard").splitlines()
+    drawing = next(line for line in rules if "numgen" in line)
+    moduli = [int(number) for number in re.findall(r"numgen random mod (\d+)", drawing)]
+    return (moduli[0] if len(moduli) > 1 else 1), moduli[-1]
+
+
+@dataclass
+class Connections:
+    """The table: `renew` makes connections and deletes as many of the oldest."""
+
+    opened: socket.socket = field(default_factory=open_socket)
+    newest: int = 0
+    oldest: int = 0
+    created: int = 0  # acknowledged by the kernel
+    deleted: int = 0
+
+    def __post_init__(self) -> None:
+        # Made beforehand: the bench must not take the processor from what it measures. A
+        # connection has the addresses of the one that was deleted TABLE connections ago.
+        self._new = [connection(number, 0, NLM_F_ACK) for number in range(TABLE)]
+        self._delete = [_deletion(number) for number in range(TABLE)]
+
+    def create(self, count: int, shares: tuple[int, int]) -> None:
+        observed, control = shares
+        batch = []
+        for number in range(self.newest, self.newest + count):
+            mark = OBSERVE if random.random() < 1 / observed else 0
+            mark |= CONTROL if random.random() < 1 / control else 0
+            batch.append(self._new[number % TABLE][:-4] + struct.pack("!I", mark))
+        self.newest += count
+        self.created += self._send(batch)
+
+    def delete(self, count: int) -> None:
+        numbers = range(self.oldest, self.oldest + count)
+        self.oldest += count
+        self.deleted += self._send([self._delete[number % TABLE] for number in numbers])
+
+    def _send(self, batch: list[bytes]) -> int:
+        """How many of the requests the kernel took; it answers each by a datagram."""
+        taken = 0
+        for first in range(0, len(batch), ANSWERS_MOST):
+            part = batch[first : first + ANSWERS_MOST]
+            self.opened.send(b"".join(part))
+            answers = (self.opened.recv(RECEIVE) for _ in part)
+            taken += sum(error_of(answer, 0).errno == 0 for answer in answers)
+        return taken
+
+
+def _deletion(number: int) -> bytes:
+    family, key = encode_tuple(CTA_TUPLE_ORIG, original_of(number))
+    return request(DELETE, NLM_F_ACK, family, key)
+
+
+@dataclass
+class Program:
+    """One that is measured; shares are per cent of one processor."""
+
+    name: str
+    pid: int
+
+    def __post_init__(self) -> None:
+        self._process = psutil.Process(self.pid)
+        self.begin()
+
+    def begin(self) -> None:
+        self._since, self._spent, self.memory = time.monotonic(), self._times(), pss(self.pid)
+
+    def look(self) -> None:
+        self.memory = max(self.memory, pss(self.pid))
+
+    def report(self) -> str:
+        self.look()
+        share = (self._times() - self._spent) / (time.monotonic() - self._since)
+        return f"{share:10.2%}{self.memory:8.1f} MB"
+
+    def _times(self) -> float:
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+
+def measure(connections: Connections, programs: list[Program], seconds: float) -> None:
+    print(
+        f"{'seconds':>8}{'in table':>10}{'new/s':>7}{'deleted/s':>11}{'observed':>11}"
+        + "".join(f"{program.name + ': CPU, PSS':>26}" for program in programs),
+        flush=True,
+    )
+    begin = time.monotonic()
+    while time.monotonic() - begin < seconds:
+        created, deleted = connections.created, connections.deleted
+        lasted, shares = one_window(connections, programs)
+        print(
+            f"{time.monotonic() - begin:8.0f}{int(run('conntrack', '-C')):10}"
+            f"{(connections.created - created) / lasted:7.0f}"
+            f"{(connections.deleted - deleted) / lasted:11.0f}{f'1 in {shares[0]}':>11}"
+            + "".join(f"{program.report():>26}" for program in programs),
+            flush=True,
+        )
+
+
+def one_window(connections: Connections, programs: list[Program]) -> tuple[float, tuple[int, int]]:
+    """Its length in seconds, and the shares at its end."""
+    for program in programs:
+        program.begin()
+    begin, renewed, pulses, shares = time.monotonic(), 0, 0, draw()
+    while (passed := time.monotonic() - begin) < WINDOW:
+        due = int(passed * RATE) - renewed
+        connections.delete(due)
+        connections.create(due, shares)
+        renewed, pulses = renewed + due, pulses + 1
+        if pulses % 100 == 0:
+            shares = draw()
+            for program in programs:
+                program.look()
+        time.sleep(PULSE)
+    return time.monotonic() - begin, shares
+
+
+def inside(seconds: float) -> None:
+    load_modules()
+    load_engine(Path(os.environ["LAB_ENGINE"]))
+    run("sysctl", "-q", "net.netfilter.nf_conntrack_max=200000")
+    run("sysctl", "-q", "net.netfilter.nf_conntrack_buckets=65536")
+    with Router() as router, Traffic(router) as traffic:
+        daemon = Daemon(Path(tempfile.mkdtemp()), "boot_delay '0'").start()
+        daemon.wait_for_levels(all_on("hardware"))
+        traffic.start(*lasting(1)).wait_until_flowing()
+        print(f"PSS with an empty table: {pss(daemon.pid):.1f} MB", flush=True)
+        listener = subprocess.Popen(
+            ["conntrack", "-E"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            connections = Connections()
+            for _ in range(TABLE // RATE):
+                connections.create(RATE, draw())
+            programs = [Program("flowguard", daemon.pid), Program("conntrack -E", listener.pid)]
+            measure(connections, programs, seconds)
+            print(f"observed: {daemon.status()['control']['observed']}", flush=True)
+        finally:
+            listener.terminate()
+            listener.wait()
+            daemon.stop(release=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench.observation")
+    parser.add_argument("--seconds", type=float, default=480.0)
+    parser.add_argument("--kernel", default=DEFAULT_KERNEL)
+    options = parser.parse_args()
+    if os.environ.get("LAB_ROUTER"):
+        inside(options.seconds)
+        return 0
+    kernel = ensure_kernel(options.kernel)
+    python = guest_python(LAB_ENGINE=str(build_engine(kernel)))
+    command = [*python, "-m", "bench.observation", "--seconds", str(options.seconds)]
+    return Machine(kernel, limit=3600).run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

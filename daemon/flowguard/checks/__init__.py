@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `flowguard check` looks at: each finding has a code, a sentence and a remedy."""
+
+from __future__ import annotations
+
+from flowguard.checks.finding import Finding, Grade
+from flowguard.checks.kernel import check_modules, check_version
+from flowguard.checks.neighbours import check_firewall, check_neighbours
+from flowguard.checks.own import check_configuration, check_evidence, check_sysctls
+from flowguard.checks.tables import check_tables
+from flowguard.host import configuration, effective
+
+__all__ = ["Finding", "Grade", "findings"]
+
+
+async def findings(path: str | None, ubus: str | None) -> list[Finding]:
+    """Everything that is looked at, for the configuration in a file, or the one that counts.
+
+    `ubus` is ubusd's socket, where there is one.
+    """
+    loaded = configuration.load(path)
+    found = [
+        *check_configuration(loaded, path or effective.file_of(configuration.PACKAGE)),
+        *check_sysctls(),
+        *check_firewall(),
+        *check_neighbours(),
+        *check_version(),
+        *check_modules(),
+        *check_evidence(),
+    ]
+    try:
+        found += [f async for f in check_tables(loaded.configuration, ubus)]
+    except OSError as error:
+        sentence = f"the kernel's flowtables cannot be examined: {error.strerror or error}"
+        found.append(Finding(Grade.ERROR, "tables", sentence, "run as root"))
+    return found

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Other programs of OpenWrt that want the same packets, or lose them to offloading."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flowguard.checks.finding import Finding, Grade
+from flowguard.host import uci
+
+FIREWALL = "etc/config/firewall"
+# What libuci's users take for yes (uci.sh, get_bool).
+TRUE_WORDS = ("1", "on", "true", "yes", "enabled")
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Active when its init script is enabled and one of these UCI options is on.
+
+    `switches` are pairs of section type and option; without any, the init script decides.
+    """
+
+    program: str
+    grade: Grade
+    sentence: str
+    remedy: str
+    switches: tuple[tuple[str, str], ...] = ()
+
+
+_SHAPES = "offloaded flows pass its queues by, so they are neither shaped nor given their turn"
+_EXCLUDE = "keep its devices' flows off with a config exclude section, or switch it off"
+NEIGHBOURS = (
+    Neighbour("sqm", Grade.WARNING, _SHAPES, _EXCLUDE, (("queue", "enabled"),)),
+    Neighbour("qosify", Grade.WARNING, _SHAPES, _EXCLUDE),
+    Neighbour(
+        "nft-qos",
+        Grade.WARNING,
+        "its limits and priorities do not see offloaded flows",
+        "keep the limited hosts' flows off with config exclude sections, or switch it off",
+        (
+            ("default", "limit_enable"),
+            ("default", "limit_mac_enable"),
+            ("default", "priority_enable"),
+        ),
+    ),
+    Neighbour(
+        "mwan3",
+        Grade.WARNING,
+        "an offloaded flow stays on the WAN it began with, and packets meet no policy",
+        "keep its flows off with config exclude sections that match its mark (0x3f00)",
+        (("interface", "enabled"),),
+    ),
+    Neighbour(
+        "pbr",
+        Grade.WARNING,
+        "an offloaded flow stays on the route it began with, and packets meet no policy",
+        "keep its flows off with config exclude sections that match its mark (0xff0000)",
+        (("pbr", "enabled"),),
+    ),
+    Neighbour(
+        "bridger",
+        Grade.ERROR,
+        "it fills the same packet engine behind flowguard's back, and has hung one",
+        "/etc/init.d/bridger disable; /etc/init.d/bridger stop",
+    ),
+    Neighbour(
+        "turboacc",
+        Grade.ERROR,
+        "it sets the firewall's own flow offloading anew at every boot",
+        "/etc/init.d/turboacc disable; /etc/init.d/turboacc stop",
+    ),
+)
+
+FAST_PATHS = ("shortcut_fe", "fast_classifier", "qca_nss_ecm", "natflow")
+"""Kernel modules that take flows away from the stack, and so from flowtables."""
+
+
+def check_firewall(root: str = "/") -> Iterator[Finding]:
+    """fw4's own flow offloading competes for the same flows."""
+    path = os.path.join(root, FIREWALL)
+    try:
+        package = uci.load(path)
+    except FileNotFoundError:
+        return
+    except (OSError, uci.UciError) as error:
+        yield Finding(Grade.WARNING, "firewall", f"{path}: {error}", f"correct {path}")
+        return
+    on = [n for n in ("flow_offloading", "flow_offloading_hw") if _is_on(package, "defaults", n)]
+    if on:
+        sentence = f"the firewall's own {' and '.join(on)} is on: it takes the flows first"
+        remedy = "turn Routing/NAT Offloading off in the firewall's settings"
+        yield Finding(Grade.ERROR, "fw4-offload", sentence, remedy)
+    else:
+        yield Finding(Grade.FINE, "fw4-offload", "the firewall leaves offloading to flowguard")
+
+
+def check_neighbours(root: str = "/") -> Iterator[Finding]:
+    """Every program that gets in the way, and none that only is installed."""
+    for neighbour in NEIGHBOURS:
+        if _is_active(neighbour, root):
+            sentence = f"{neighbour.program} is active: {neighbour.sentence}"
+            yield Finding(neighbour.grade, neighbour.program, sentence, neighbour.remedy)
+    for module in FAST_PATHS:
+        if os.path.isdir(os.path.join(root, "sys", "module", module)):
+            sentence = f"kernel module {module} takes flows past the flowtables"
+            yield Finding(Grade.ERROR, "fast-path", sentence, f"unload {module}, or stop flowguard")
+
+
+def _is_active(neighbour: Neighbour, root: str) -> bool:
+    script = os.path.join(root, "etc", "rc.d", f"S[0-9][0-9]{neighbour.program}")
+    if not glob.glob(script):
+        return False
+    if not neighbour.switches:
+        return True
+    try:
+        package = uci.load(os.path.join(root, "etc", "config", neighbour.program))
+    except (OSError, uci.UciError):
+        return False  # It cannot read its file either.
+    return any(_is_on(package, section, option) for section, option in neighbour.switches)
+
+
+def _is_on(package: uci.Package, section_type: str, name: str) -> bool:
+    return any(
+        option.values[-1].text in TRUE_WORDS
+        for section in package.sections
+        if section.type == section_type
+        for option in section.options
+        if option.name == name
+    )

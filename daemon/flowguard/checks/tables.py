@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether the kernel takes the devices, and the very tables that the service would make."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+from flowguard.checks.finding import Finding, Grade
+from flowguard.core.model import Device
+from flowguard.core.plan import plan
+from flowguard.core.tables import Plan, Table
+from flowguard.devices import Routed, find, routed
+from flowguard.host.configuration import Configuration
+from flowguard.offload import tables
+from flowguard.offload.nfnetlink import Nftables, NftablesError
+from flowguard.offload.probe import probe
+from flowguard.offload.sysctls import min_packets_problem
+
+
+def check_min_packets(
+    configured: Configuration, proc: str = "/proc/sys/net/netfilter"
+) -> Iterator[Finding]:
+    """Flows without counters never reach a minimum of packets."""
+    if problem := min_packets_problem(configured.min_packets, proc):
+        remedy = "sysctl net.netfilter.nf_conntrack_acct=1, or remove option min_packets"
+        yield Finding(Grade.ERROR, "min-packets", problem, remedy)
+
+
+async def check_tables(configured: Configuration, ubus: str | None) -> AsyncIterator[Finding]:
+    """Devices one by one, then the very tables that the service would make."""
+    for finding in check_min_packets(configured):
+        yield finding
+    found = find(configured.device, await routed(ubus) or Routed())
+    for name in found.missing:
+        remedy = "correct list device, or wait until it appears"
+        yield Finding(Grade.WARNING, "device", f"device {name} does not exist", remedy)
+    for left in found.left_out:
+        yield Finding(Grade.FINE, "left-out", f"{left.name} is left out: {left.reason}")
+    if not found.devices:
+        remedy = "name devices with list device"
+        yield Finding(Grade.ERROR, "device", "no device can take part", remedy)
+        return
+    nftables = Nftables()
+    try:
+        for device in found.devices:
+            yield await _check_device(nftables, device)
+        yield await _check_plan(nftables, found.devices, configured)
+        for foreign in tables.foreign_flowtables(nftables):
+            sentence = f"{foreign}: it takes flows first, and hardware cannot be drained of them"
+            remedy = "switch the other program's flow offloading off"
+            yield Finding(Grade.ERROR, "other-flowtable", sentence, remedy)
+    finally:
+        nftables.close()
+
+
+async def _check_device(nftables: Nftables, device: Device) -> Finding:
+    found = await probe(nftables, device.name)
+    if found.capable is False:
+        sentence = f"{device.name}: software only: {found.reason}"
+        return Finding(Grade.WARNING, "device", sentence, "none: the device has no engine")
+    if found.capable is None:
+        remedy = "install kmod-nft-offload"
+        return Finding(Grade.ERROR, "device", f"{device.name}: {found.reason}", remedy)
+    sentence = f"{device.name} accepts hardware offload; proof comes with traffic"
+    return Finding(Grade.FINE, "device", sentence)
+
+
+async def _check_plan(
+    nftables: Nftables, devices: tuple[Device, ...], configured: Configuration
+) -> Finding:
+    levels = {device.name: configured.level.below for device in devices}
+    target: Plan = plan(devices, levels, configured.offload_settings)
+    existing = tables.read(nftables)
+    table: Table | None = target.software
+    if table is None or existing.software:
+        return Finding(Grade.FINE, "tables", "the flowtables are in place")
+    try:
+        await nftables.dry_run(tables.create(table))
+    except NftablesError as error:
+        remedy = "install kmod-nft-offload (OpenWrt) or load nft_flow_offload and nft_numgen"
+        return Finding(Grade.ERROR, "tables", f"the kernel refuses the flowtables: {error}", remedy)
+    return Finding(Grade.FINE, "tables", "the kernel accepts the flowtables")

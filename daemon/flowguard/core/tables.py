@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The nftables tables that should exist, as small, typed descriptions.
+
+`offload.expressions` knows how the kernel spells them. Two tables, because a device may be
+in one flowtable only per table.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flowguard.core.model import Family, Protocol
+
+HARDWARE_TABLE = "flowguard"
+SOFTWARE_TABLE = "flowguard_sw"
+# After the filter hook (priority 0), so that what the firewall drops is never offloaded.
+HARDWARE_PRIORITY = 10
+SOFTWARE_PRIORITY = 11
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Side(StrEnum):
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesOutside:
+    """iifname (SOURCE) or oifname (DESTINATION) is none of the table's forward names."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceIs:
+    side: Side
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyIs:
+    family: Family
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolIs:
+    protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class AddressIn:
+    """Address of the connection's original direction within a network; implies its family.
+
+    The original direction, because a packet of either direction may hand a flow over.
+    """
+
+    side: Side
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class PortIn:
+    """Port of the connection's original direction, from first to last, both included."""
+
+    side: Side
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class DscpIs:
+    """DSCP 0..63 of this packet's header; the field sits elsewhere in each family."""
+
+    family: Family
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkIs:
+    """Conntrack mark and mask equals value."""
+
+    mask: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewConnection:
+    """Conntrack state new: the first packet, when an arm is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneIn:
+    """True for a random one in `count` packets (nft numgen random)."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllButOneIn:
+    """False for a random one in `count` packets."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PacketsAtLeast:
+    """The connection has had so many packets, both directions together.
+
+    Counted by connection tracking; with net.netfilter.nf_conntrack_acct=0 there are none.
+    """
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PacketsAtMost:
+    """The connection has had no more packets than this; true where they are not counted."""
+
+    count: int
+
+
+Match = (
+    DevicesOutside
+    | InterfaceIs
+    | FamilyIs
+    | ProtocolIs
+    | AddressIn
+    | PortIn
+    | DscpIs
+    | MarkIs
+    | NewConnection
+    | OneIn
+    | AllButOneIn
+    | PacketsAtLeast
+    | PacketsAtMost
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offload:
+    """`flow add` to the table's flowtable."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetMark:
+    """Set these bits of the conntrack mark, leave the others alone."""
+
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observe:
+    """Set the observe bit, and for the random packets of `control` the control bit with it."""
+
+    observe_mark: int
+    control_mark: int
+    control: OneIn | AllButOneIn
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Stop reading this table's rules for the packet (nft `return`)."""
+
+
+Action = Offload | SetMark | Observe | Leave
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    matches: tuple[Match, ...]
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One `table inet NAME` with a flowtable, a set of interface names and a forward chain.
+
+    `devices` are hooked by the flowtable; `forward_names` are the elements of the set
+    that `DevicesOutside` looks up. Empty `rules` mean: take no new flows.
+    """
+
+    name: str
+    priority: int
+    hardware: bool
+    devices: tuple[str, ...]
+    forward_names: tuple[str, ...]
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The tables that should exist; any other flowguard table should not."""
+
+    hardware: Table | None
+    software: Table | None

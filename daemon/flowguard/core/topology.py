@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From the interfaces that packets are routed over to the devices that a flowtable needs.
+
+A flowtable finds a flow's packets where they enter the machine, so it needs the devices at
+the bottom: nft_flow_offload walks down from the route's device through bridges, VLANs and
+PPPoE (dev_fill_forward_path, net/core/dev.c) and ends at ports, DSA user ports and bonds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+MOST_TAGS = 2
+"""NF_FLOW_TABLE_ENCAP_MAX of include/net/netfilter/nf_flow_table.h: VLAN tags and PPPoE."""
+
+
+class Kind(StrEnum):
+    """What a network device is, as far as offloading cares."""
+
+    PORT = "port"
+    CONDUIT = "conduit"
+    BRIDGE = "bridge"
+    VLAN = "vlan"
+    BOND = "bond"
+    MACVLAN = "macvlan"
+    PPP = "ppp"
+    WIFI = "wifi"
+    OTHER = "other"
+
+
+TAGGING = {Kind.VLAN, Kind.PPP}
+BOTTOM = {Kind.PORT, Kind.BOND, Kind.MACVLAN}
+_REASONS = {
+    Kind.CONDUIT: "the inner link of a switch, whose ports take part instead",
+    Kind.WIFI: "Wi-Fi: a roaming station would leave its flows behind (list device takes it)",
+    Kind.BRIDGE: "a bridge without ports",
+    Kind.VLAN: "the device below it is not here",
+    Kind.OTHER: "neither Ethernet hardware nor built on it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network device and what is directly `lower`: a bridge's ports, a VLAN's device.
+
+    Below a PPP device is the one that its PPPoE session in the kernel goes through; other
+    PPP (a modem, L2TP, PPPoE in a program) has nothing there that a flowtable could use.
+    """
+
+    name: str
+    kind: Kind
+    up: bool = True
+    lower: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A device that cannot take part, and why, in words."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Both sorted by name; nothing is in both."""
+
+    devices: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def resolve(links: Iterable[Link], interfaces: Iterable[str]) -> Resolution:
+    """The devices below these interfaces (names of links), and what is left out on the way."""
+    walk = _Walk({link.name: link for link in links})
+    for name in interfaces:
+        walk.down((name,), 0)
+    left_out = (LeftOut(n, r) for n, r in sorted(walk.left_out.items()) if n not in walk.found)
+    return Resolution(tuple(sorted(walk.found)), tuple(left_out))
+
+
+class _Walk:
+    def __init__(self, links: dict[str, Link]) -> None:
+        self.found: set[str] = set()
+        self.left_out: dict[str, str] = {}
+        self._links = links
+        self._seen: set[tuple[str, str, int]] = set()
+
+    def down(self, path: tuple[str, ...], tags: int) -> None:
+        """`path` leads from an interface to the device to look at, `tags` are those between."""
+        name = path[-1]
+        if (path[0], name, tags) in self._seen:
+            return
+        self._seen.add((path[0], name, tags))
+        link = self._links.get(name)
+        if link is None:
+            self.left_out[name] = "it does not exist"
+        elif not link.up:
+            self.left_out[name] = "it is down"
+        elif link.kind in BOTTOM or (link.kind is Kind.PPP and not link.lower):
+            self.found.add(name)
+        elif not link.lower or link.kind in (Kind.CONDUIT, Kind.WIFI, Kind.OTHER):
+            self.left_out[name] = _REASONS[link.kind]
+        elif tags + (link.kind in TAGGING) > MOST_TAGS:
+            # The kernel would drop the outer tags; flows are still found on the interface itself.
+            self.found.add(path[0])
+        else:
+            self._through(link, path, tags + (link.kind in TAGGING))
+
+    def _through(self, link: Link, path: tuple[str, ...], tags: int) -> None:
+        for lower in link.lower:
+            if lower in path:
+                self.left_out[link.name] = f"it is built on itself, through {lower}"
+            else:
+                self.down((*path, lower), tags)

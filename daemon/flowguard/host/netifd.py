@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which interfaces packets are routed over, as OpenWrt's netifd knows.
+
+Source: netifd, ubus.c (`network.interface dump`, event `network.interface`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flowguard.ubus.connection import Connection
+
+LOOPBACK = "lo"
+
+
+@dataclass(frozen=True, slots=True)
+class Interfaces:
+    """Names of network devices; `carriers` leads from a PPP device to the one below it."""
+
+    names: tuple[str, ...]
+    carriers: Mapping[str, str]
+
+
+async def interfaces(path: str) -> Interfaces:
+    """Ask netifd, over the ubusd behind this socket.
+
+    Raises OSError when there is no ubusd, UbusError when there is no netifd or no answer.
+    """
+    connection = await Connection.connect(path)
+    try:
+        return read_dump(await connection.call("network.interface", "dump"))
+    finally:
+        connection.close()
+
+
+def read_dump(answer: Mapping[str, Any]) -> Interfaces:
+    """The interfaces of a dump; what does not have netifd's form is passed over.
+
+    An interface counts also while it is down: its device stays what it was, and a session
+    that is dialled anew must not cost a drain.
+    """
+    names: set[str] = set()
+    carriers: dict[str, str] = {}
+    entries = answer.get("interface")
+    for device, l3_device in _devices(entries if isinstance(entries, list) else []):
+        names |= {name for name in (device, l3_device) if name not in ("", LOOPBACK)}
+        if device and l3_device and device != l3_device:
+            carriers[l3_device] = device
+    return Interfaces(tuple(sorted(names)), carriers)
+
+
+def _devices(entries: list[Any]) -> Iterator[tuple[str, str]]:
+    for entry in entries:
+        if isinstance(entry, dict):
+            device, l3_device = (entry.get(key, "") for key in ("device", "l3_device"))
+            if isinstance(device, str) and isinstance(l3_device, str):
+                yield device, l3_device

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Programs that get in the way, in an OpenWrt root built for the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flowguard.checks.finding import Finding, Grade
+from flowguard.checks.neighbours import (
+    FAST_PATHS,
+    NEIGHBOURS,
+    Neighbour,
+    check_firewall,
+    check_neighbours,
+)
+
+FIREWALL = "config defaults\n\toption input 'REJECT'\n{}\nconfig zone\n\toption name 'lan'\n"
+
+
+class Root:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        for folder in ("etc/config", "etc/rc.d", "sys/module"):
+            (path / folder).mkdir(parents=True)
+
+    def configure(self, package: str, text: str) -> None:
+        (self.path / "etc/config" / package).write_text(text)
+
+    def enable(self, program: str) -> None:
+        (self.path / "etc/rc.d" / f"S50{program}").symlink_to(f"../init.d/{program}")
+
+    def firewall(self, options: str) -> list[Finding]:
+        self.configure("firewall", FIREWALL.format(options))
+        return list(check_firewall(str(self.path)))
+
+    def found(self) -> list[Finding]:
+        return list(check_neighbours(str(self.path)))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    return Root(tmp_path)
+
+
+@pytest.mark.parametrize("value", ["1", "true", "on", "yes", "enabled"])
+def test_the_firewalls_own_offloading_is_a_conflict(root: Root, value: str) -> None:
+    (finding,) = root.firewall(f"\toption flow_offloading '{value}'")
+    assert (finding.grade, finding.code) == (Grade.ERROR, "fw4-offload")
+    assert finding.remedy
+
+
+@pytest.mark.parametrize("options", ["", "\toption flow_offloading '0'"])
+def test_without_it_there_is_none(root: Root, options: str) -> None:
+    (finding,) = root.firewall(options)
+    assert finding.grade is Grade.FINE
+
+
+def test_no_fw4_no_finding(root: Root) -> None:
+    assert list(check_firewall(str(root.path))) == []
+
+
+def test_a_broken_firewall_file_is_a_warning_with_its_line(root: Root) -> None:
+    (finding,) = root.firewall("\toption flow_offloading 'open end")
+    assert finding.grade is Grade.WARNING
+
+
+def test_a_router_without_them_has_nothing_to_say(root: Root) -> None:
+    assert root.found() == []
+
+
+@pytest.mark.parametrize("neighbour", NEIGHBOURS, ids=lambda n: n.program)
+def test_a_neighbour_is_named_when_it_is_enabled_and_switched_on(
+    root: Root, neighbour: Neighbour
+) -> None:
+    for section, option in neighbour.switches[-1:]:
+        root.configure(neighbour.program, f"config {section}\n\toption {option} '1'\n")
+    assert root.found() == []
+    root.enable(neighbour.program)
+    (finding,) = root.found()
+    assert (finding.code, finding.grade) == (neighbour.program, neighbour.grade)
+    assert finding.remedy
+
+
+@pytest.mark.parametrize(
+    "text", ["config queue\n\toption enabled '0'\n", "config queue\n", "config other\n", "config '"]
+)
+def test_a_neighbour_that_is_switched_off_is_not(root: Root, text: str) -> None:
+    root.enable("sqm")
+    root.configure("sqm", text)
+    assert root.found() == []
+
+
+@pytest.mark.parametrize("module", FAST_PATHS)
+def test_other_fast_paths(root: Root, module: str) -> None:
+    (root.path / "sys/module" / module).mkdir()
+    (finding,) = root.found()
+    assert finding.code == "fast-path" and module in finding.sentence
