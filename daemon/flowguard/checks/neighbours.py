@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from flowguard.checks.finding import Finding, Grade
 from flowguard.host import uci
+from flowguard.host.option_kinds import TRUE_WORDS
 
 FIREWALL = "etc/config/firewall"
 # What libuci's users take for yes (uci.sh, get_bool).
-TRUE_WORDS = ("1", "on", "true", "yes", "enabled")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import os
 import subprocess
 
 from flowguard.host.files import replace_file
+from flowguard.host.option_kinds import TRUE_WORDS
 
 OPTIONS = ("flow_offloading", "flow_offloading_hw")
-TRUE_WORDS = ("1", "on", "true", "yes", "enabled")
 _CHANGED = json.dumps({"type": "config.change", "data": {"package": "firewall"}})
 
 
