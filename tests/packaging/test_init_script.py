@@ -28,8 +28,8 @@ config_load() { :; }
 config_get_bool() { eval "$1=$ENABLED"; }
 procd_running() { [ "$RUNNING" = 1 ]; }
 for call in procd_open_instance procd_set_param procd_close_instance procd_add_reload_trigger \
-    procd_add_config_trigger procd_add_raw_trigger procd_add_validation procd_send_signal \
-    uci_load_validate; do
+    procd_add_config_trigger procd_add_raw_trigger procd_add_validation procd_add_jail \
+    procd_send_signal uci_load_validate; do
     eval "$call() { say $call \"\$@\"; }"
 done
 start() { say start; start_service; }
@@ -45,6 +45,7 @@ def run(
     running: bool = False,
     program: int = 0,
     runtime: str = "/nonexistent",
+    capabilities: str = "/nonexistent",
 ) -> tuple[int, list[str]]:
     """Source the script, make a call; its exit status and what was asked of the system.
 
@@ -52,7 +53,7 @@ def run(
     """
     setting = f"VALID={valid:d} ENABLED={enabled:d} RUNNING={running:d}"
     stand_in = f'flowguard() {{ say flowguard "$@"; return {program}; }}; PROG=flowguard'
-    stand_in += f"\nRUNTIME={runtime}"
+    stand_in += f"\nRUNTIME={runtime}\nCAPABILITIES={capabilities}"
     results = []
     for shell in SHELLS:
         done = subprocess.run(
@@ -86,6 +87,19 @@ def test_procd_waits_for_signs_of_life_and_is_free_to_end_a_daemon_that_gives_no
     assert "procd_set_param watchdog 1 120" in asked
     # With it, procd's instance_restart() would send that signal to a hung daemon, and no more.
     assert not any("reload_signal" in line for line in asked)
+
+
+def test_with_a_file_of_capabilities_it_has_no_others(tmp_path: Path) -> None:
+    assert not any("jail" in line for line in run("start_service")[1])
+    file = tmp_path / "flowguard.json"
+    file.touch()
+    asked = run("start_service", capabilities=str(file))[1]
+    assert asked[-4:] == [
+        "procd_add_jail flowguard",
+        f"procd_set_param capabilities {file}",
+        "procd_set_param no_new_privs 1",
+        "procd_close_instance",
+    ]
 
 
 def test_nothing_starts_while_disabled() -> None:

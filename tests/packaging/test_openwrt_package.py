@@ -57,16 +57,16 @@ def test_what_it_installs_and_for_whom(package: Package) -> None:
         "etc/init.d/flowguard": 0o755,
         "usr/bin/flowguard": 0o755,
         "usr/share/acl.d/flowguard.json": 0o644,
+        "usr/share/flowguard/capabilities.json": 0o644,
         "usr/share/rpcd/acl.d/flowguard.json": 0o644,
     }
 
 
 def test_what_the_user_wrote_and_what_is_remembered_survives_upgrades(package: Package) -> None:
-    assert package.conffiles == ("/etc/config/flowguard", "/etc/flowguard.user", "/etc/flowguard/")
-    # Entries that are files are kept as such; the build puts the others into keep.d.
-    assert [c for c in package.conffiles if not (package.root / c[1:]).is_file()] == [
-        "/etc/flowguard/"
-    ]
+    kept = [name for name in package.conffiles if not (package.root / name[1:]).is_file()]
+    assert set(package.conffiles) - set(kept) == {"/etc/config/flowguard", "/etc/flowguard.user"}
+    # Entries that are no files of the package are put into keep.d by the build.
+    assert kept == ["/etc/flowguard/", "/etc/capabilities/flowguard.json"]
 
 
 def test_the_version_of_the_package_is_part_of_the_service(package: Package) -> None:
@@ -110,3 +110,11 @@ def test_access_lists_name_only_methods_that_exist_and_changes_need_write_access
     assert read | write == set(PUBLIC)
     assert not read & write
     assert set(system["access"]["flowguard"]["methods"]) == read
+
+
+def test_the_jail_leaves_what_the_unit_for_systemd_leaves() -> None:
+    capabilities = json.loads((RECIPE / "files" / "capabilities.json").read_text())
+    unit = (ROOT / "init.d" / "flowguard.service").read_text()
+    (bounding,) = re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
+    sets = ["ambient", "bounding", "effective", "inheritable", "permitted"]
+    assert capabilities == dict.fromkeys(sets, bounding.split())
