@@ -19,5 +19,5 @@ flowguard classify --json "$log" | grep -q '"verdict": "driver"' || {
 	exit 1
 }
 
-# Everything that the daemon imports, which exits as it is not enabled.
+# Installed, it is not enabled, and ends at once.
 flowguard run --config /etc/config/flowguard --state-dir "$(mktemp -d)"
