@@ -14,13 +14,10 @@ from flowguard.core.model import Fault, Level, Verdict
 from flowguard.core.replay import decode_event
 from flowguard.core.serial import from_json, to_json
 
-
 times = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@given(
-    st.builds(Verdict, stepped=times, hold=times, held_until=times, raised=st.none() | times)
-)
+@given(st.builds(Verdict, stepped=times, hold=times, held_until=times, raised=st.none() | times))
 def test_a_record_survives_json(verdict: Verdict) -> None:
     assert from_json(Verdict, json.loads(json.dumps(to_json(verdict)))) == verdict
 
