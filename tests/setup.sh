@@ -8,6 +8,7 @@ die() { printf 'error: %s\n' "$*" >&2; exit 2; }
 unit_packages="
 nft:nftables
 ip:iproute2
+make:make
 "
 lab_packages="
 qemu-system-x86_64:qemu-system-x86

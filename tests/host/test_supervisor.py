@@ -38,6 +38,14 @@ def notify_socket(
             yield listener
 
 
+@pytest.fixture
+def later_socket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where nobody listens yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("NOTIFY_SOCKET", f"{folder}/notify")
+        yield f"{folder}/notify"
+
+
 async def attended(supervisor: Supervisor, until: Callable[[list[str]], Awaitable[None]]) -> None:
     """Attend to it until `until`, which sees what was reported, comes to an end."""
     reports: list[str] = []
@@ -87,25 +95,35 @@ def test_without_a_watchdog_it_says_ready_and_no_more(
     assert (received(notify_socket), reports) == ("READY=1", ["ok"])
 
 
-def test_a_systemd_that_cannot_be_told_is_reported_and_told_later(
-    notify_socket: socket.socket, tmp_path_factory: pytest.TempPathFactory
+def test_ready_is_said_until_it_is_heard_even_without_a_watchdog(
+    later_socket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path_factory.mktemp("n")
-    supervisor = find(
-        {"NOTIFY_SOCKET": f"{folder}/notify", "WATCHDOG_USEC": "3000"},
-        None,
-    )
-    assert supervisor
+    monkeypatch.setattr("flowguard.host.supervisor.RETRY_SECONDS", 0.001)
 
+    async def until(reports: list[str]) -> None:
+        while not reports:
+            await asyncio.sleep(0)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.settimeout(10)
+            listener.bind(later_socket)
+            assert await asyncio.to_thread(received, listener) == "READY=1"
+
+    asyncio.run(attended(found(), until))
+
+
+def test_a_systemd_that_cannot_be_told_is_reported_and_told_later(
+    later_socket: str,
+) -> None:
     async def until(reports: list[str]) -> None:
         while not reports:
             await asyncio.sleep(0)
         assert reports[0].startswith("not available: ")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-            listener.bind(f"{folder}/notify")
+            listener.settimeout(10)
+            listener.bind(later_socket)
             assert await asyncio.to_thread(received, listener) == "READY=1"
 
-    asyncio.run(attended(supervisor, until))
+    asyncio.run(attended(found(WATCHDOG_USEC="3000"), until))
 
 
 def test_nobody_supervises_a_daemon_started_by_hand() -> None:

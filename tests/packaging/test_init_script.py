@@ -77,13 +77,13 @@ def test_start_opens_one_instance_that_is_always_started_again() -> None:
     assert "procd_set_param command flowguard run" in asked
     assert "procd_set_param respawn 3600 5 0" in asked
     assert "procd_set_param stderr 1" in asked
-    assert "procd_set_param env FLOWGUARD_VERSION=@VERSION@... FLOWGUARD_WATCHDOG=60" in asked
+    assert "procd_set_param env FLOWGUARD_VERSION=@VERSION@... FLOWGUARD_WATCHDOG=120" in asked
     assert "procd_set_param file /etc/config/flowguard" in asked
 
 
 def test_procd_waits_for_signs_of_life_and_is_free_to_end_a_daemon_that_gives_none() -> None:
     asked = run("start_service")[1]
-    assert "procd_set_param watchdog 1 60" in asked
+    assert "procd_set_param watchdog 1 120" in asked
     # With it, procd's instance_restart() would send that signal to a hung daemon, and no more.
     assert not any("reload_signal" in line for line in asked)
 

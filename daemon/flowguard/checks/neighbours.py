@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from flowguard.checks.finding import Finding, Grade
 from flowguard.host import uci
+from flowguard.host.option_kinds import TRUE_WORDS
 
 FIREWALL = "etc/config/firewall"
 # What libuci's users take for yes (uci.sh, get_bool).
-TRUE_WORDS = ("1", "on", "true", "yes", "enabled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def check_firewall(root: str = "/") -> Iterator[Finding]:
     on = [n for n in ("flow_offloading", "flow_offloading_hw") if _is_on(package, "defaults", n)]
     if on:
         sentence = f"the firewall's own {' and '.join(on)} is on: it takes the flows first"
-        remedy = "turn Routing/NAT Offloading off in the firewall's settings"
+        remedy = "flowguard adopt, or turn Routing/NAT Offloading off in the firewall's settings"
         yield Finding(Grade.ERROR, "fw4-offload", sentence, remedy)
     else:
         yield Finding(Grade.FINE, "fw4-offload", "the firewall leaves offloading to flowguard")

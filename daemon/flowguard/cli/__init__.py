@@ -25,6 +25,7 @@ _COMMANDS = {
     "suspend": "offload nothing at all until it is resumed",
     "resume": "end what suspend began",
     "forget": "drop what is remembered against a device, or against all",
+    "adopt": "switch the firewall's own flow offloading off; with --undo on again",
     "stop": "end the daemon; with --release also drain and remove everything",
     "classify": "look for driver faults in kernel logs",
     "replay": "re-take the decisions of a recorded event log",

@@ -72,6 +72,7 @@ class _JournalHandler(logging.Handler):
 
     def __init__(self, send: Callable[..., None]) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:

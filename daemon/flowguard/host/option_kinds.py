@@ -20,8 +20,9 @@ E = TypeVar("E", bound=StrEnum)
 ALL_BITS = 0xFFFFFFFF
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+TRUE_WORDS = ("1", "on", "true", "yes", "enabled")
 _BOOLEANS = {
-    **dict.fromkeys(("1", "on", "true", "yes", "enabled"), True),
+    **dict.fromkeys(TRUE_WORDS, True),
     **dict.fromkeys(("0", "off", "false", "no", "disabled"), False),
 }
 

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 SIGNS_PER_TIMEOUT = 3
 """So many signs of life are given where one would do, as one may come late."""
+RETRY_SECONDS = 2.0
+"""Until the next attempt when a sign could not be given."""
 BusCall = Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Calls an object on ubus: its path, a method, arguments."""
 
@@ -64,6 +66,7 @@ async def attend(supervisor: Supervisor, report: Callable[[str], None]) -> None:
             report(now)
             if now != "ok":
                 log.warning("the supervisor cannot be told that flowguard lives: %s", now)
-        if supervisor.interval is None:
+        if supervisor.interval is None and now == "ok":
             return
-        await asyncio.sleep(supervisor.interval)
+        wait = supervisor.interval or RETRY_SECONDS
+        await asyncio.sleep(wait if now == "ok" else min(wait, RETRY_SECONDS))

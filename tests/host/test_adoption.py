@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Taking flow offloading over from the firewall, through programs that act as OpenWrt's do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flowguard.cli import main
+from flowguard.host import uci as parser
+
+REAL_UCI = os.environ.get("UCI") or shutil.which("uci")
+# Knows what is asked of it, and no more: one section, options as lines.
+STAND_IN = r"""#!/bin/sh
+[ "$1" = -q ] && shift
+command=$1 name=${2##*.} file=CONF/firewall
+case $command in
+get) sed -n "s/^\toption $name '\(.*\)'$/\1/p" "$file" | grep . ;;
+set)
+    option=${name%%=*} value=${name#*=}
+    cp "$file" SAVE/firewall
+    sed -i "s/^\toption $option '.*'$/\toption $option '$value'/" SAVE/firewall
+    cp SAVE/firewall "$file.staged"; mv "$file.staged" "$file" ;;
+commit) rm -f SAVE/firewall ;;
+changes) [ ! -e SAVE/firewall ] || echo changed ;;
+esac
+"""
+FIREWALL = """config defaults
+\toption input 'REJECT'
+\toption flow_offloading '1'
+\toption flow_offloading_hw 'on'
+
+config zone
+\toption name 'lan'
+"""
+
+
+class OpenWrt:
+    def __init__(self, folder: Path, real: str | None) -> None:
+        self.state = folder / "state"
+        self.events = folder / "events"
+        self.firewall = folder / "conf" / "firewall"
+        self.save = folder / "save"
+        for made in (self.firewall.parent, self.save, folder / "bin"):
+            made.mkdir()
+        self.firewall.write_text(FIREWALL)
+        wrapper = f'#!/bin/sh\nexec {real} -c CONF -t SAVE "$@"\n'
+        self._program(folder, "uci", wrapper if real else STAND_IN)
+        self._program(folder, "ubus", f'#!/bin/sh\necho "$*" >>{self.events}\n')
+
+    def _program(self, folder: Path, name: str, text: str) -> None:
+        path = folder / "bin" / name
+        text = text.replace("CONF", str(self.firewall.parent)).replace("SAVE", str(self.save))
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def adopt(self, *arguments: str) -> int:
+        return main(["adopt", "--state-dir", str(self.state), *arguments])
+
+    def set(self, option: str, value: str) -> None:
+        """As another program, or its user, would."""
+        lines = self.firewall.read_text().splitlines()
+        changed = [f"\toption {option} '{value}'" if f" {option} " in x else x for x in lines]
+        self.firewall.write_text("\n".join(changed) + "\n")
+
+    def options(self) -> dict[str, str]:
+        (defaults, _) = parser.load(str(self.firewall)).sections
+        return {o.name: o.values[-1].text for o in defaults.options if o.name != "input"}
+
+    def told(self) -> int:
+        return len(self.events.read_text().splitlines()) if self.events.exists() else 0
+
+
+@pytest.fixture(
+    params=[
+        "stand-in",
+        pytest.param("uci", marks=pytest.mark.skipif(not REAL_UCI, reason="no uci on PATH")),
+    ]
+)
+def openwrt(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> OpenWrt:
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return OpenWrt(tmp_path, REAL_UCI if request.param == "uci" else None)
+
+
+ON = {"flow_offloading": "1", "flow_offloading_hw": "on"}
+OFF = {"flow_offloading": "0", "flow_offloading_hw": "0"}
+
+
+def test_it_is_taken_over_once_and_given_back_once(openwrt: OpenWrt) -> None:
+    assert openwrt.adopt() == 0
+    assert (openwrt.options(), openwrt.told()) == (OFF, 1)
+    assert openwrt.adopt() == 0
+    assert (openwrt.options(), openwrt.told()) == (OFF, 1)
+    assert openwrt.adopt("--undo") == 0
+    assert (openwrt.options(), openwrt.told()) == (ON, 2)
+    assert openwrt.adopt("--undo") == 0
+    assert (openwrt.options(), openwrt.told()) == (ON, 2)
+    assert "config.change" in openwrt.events.read_text()
+
+
+def test_what_was_never_on_is_never_switched_on(openwrt: OpenWrt) -> None:
+    openwrt.set("flow_offloading", "0")
+    openwrt.set("flow_offloading_hw", "0")
+    for arguments in ((), ("--undo",)):
+        assert openwrt.adopt(*arguments) == 0
+    assert (openwrt.options(), openwrt.told()) == (OFF, 0)
+
+
+def test_what_the_user_has_set_since_stays(openwrt: OpenWrt) -> None:
+    openwrt.adopt()
+    openwrt.set("flow_offloading_hw", "1")
+    assert openwrt.adopt("--undo") == 0
+    assert openwrt.options() == {"flow_offloading": "1", "flow_offloading_hw": "1"}
+
+
+def test_switched_on_again_it_can_be_taken_over_again(openwrt: OpenWrt) -> None:
+    openwrt.adopt()
+    openwrt.set("flow_offloading", "1")
+    assert openwrt.adopt() == 0
+    assert openwrt.options() == OFF
+    openwrt.adopt("--undo")
+    assert openwrt.options() == ON
+
+
+def test_staged_changes_of_the_user_are_not_committed(
+    openwrt: OpenWrt, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["uci", "set", "firewall.@defaults[0].input=ACCEPT"], check=True)
+    assert openwrt.adopt() == 1
+    assert "not committed" in capsys.readouterr().err
+    assert (openwrt.options(), openwrt.told()) == (ON, 0)
+    assert not openwrt.state.exists()
+
+
+def test_elsewhere_it_says_that_this_is_no_openwrt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["adopt", "--state-dir", str(tmp_path / "state")]) == 1
+    assert "is this OpenWrt?" in capsys.readouterr().err
