@@ -63,13 +63,17 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class TrackedConnection:
-    """An entry of connection tracking; `state` is TCP's, empty for other protocols."""
+    """An entry of connection tracking; `state` is TCP's, empty for other protocols.
+
+    `packets` are those of both directions.
+    """
 
     original: FlowTuple
     reply: FlowTuple
     state: str
     mark: int
     flags: frozenset[str]
+    packets: int = 0
 
     @property
     def in_hardware(self) -> bool:
@@ -115,6 +119,7 @@ def parse_connection(line: str) -> TrackedConnection:
         state=state[1] if state else "",
         mark=int(dict(fields).get("mark", "0")),
         flags=frozenset(re.findall(r"\[(\w+)\]", line)),
+        packets=sum(int(value) for key, value in fields if key == "packets"),
     )
 
 

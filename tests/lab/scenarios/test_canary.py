@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from flowguard.core.plan import CANARY_PACKETS
 from tests.lab.capture import Engine, hardware_flows, software_flows, tracked_connections
 from tests.lab.cases import arriving
 from tests.lab.daemon import Daemon, all_on
@@ -36,11 +37,17 @@ def stage_is(daemon: Daemon, share: int | None) -> bool:
     return (canary["share"] if canary else None) == share
 
 
+def all_have_packets(count: int) -> bool:
+    return all(c.packets > count for c in tracked_connections() if c.mark & OBSERVE)
+
+
 def test_the_way_back_up_begins_with_one_new_flow_in_sixteen(
     daemon: Daemon, engine: Engine, traffic: Traffic
 ) -> None:
     batch = convicted(daemon, engine, traffic)
     wait_for(lambda: software_flows() >= 20, "the flows in software")
+    grown = partial(all_have_packets, CANARY_PACKETS + 10)
+    wait_for(grown, "flows that are no longer young", 90, state=tracked_connections)
     daemon.cli("retry")
     status = daemon.wait_for_levels(all_on("hardware"))
     assert status["state"] == "canary"
