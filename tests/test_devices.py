@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
-from flowguard.devices import Found, Routed, find
+from flowguard.core.events import DevicesChanged, Event
+from flowguard.devices import Devices, Found, Routed, find
 from tests.sensors.machine import Machine
 
 ROUTED = Routed(("br-lan", "eth1", "pppoe-wan"), {"pppoe-wan": "eth1"})
@@ -56,3 +59,29 @@ def test_a_device_that_is_gone_or_can_no_longer_take_part_does_not_stay(machine:
     machine.add("eth2", driver="igc", up=False)
     kept = "eth2 pppoe-wan phy0-ap0 lan9 lan1"
     assert names(look(machine, known=Routed(), kept=kept)) == ["lan1"]
+
+
+class Tried(Exception):
+    """A driver was bound for a trial."""
+
+
+class NoTrial:
+    """In the place of the kernel's tables, which a trial would use."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise Tried(name)
+
+
+def look_at_loopback(may_try: bool) -> list[Event]:
+    told: list[Event] = []
+    kernel: Any = NoTrial()
+    asyncio.run(Devices(kernel, told.append, lambda device: may_try).rescan(["lo"]))
+    return told
+
+
+def test_what_may_not_be_tried_is_told_without_a_trial() -> None:
+    (event,) = look_at_loopback(may_try=False)
+    assert isinstance(event, DevicesChanged)
+    assert [(d.name, d.hardware_capable) for d in event.devices] == [("lo", None)]
+    with pytest.raises(Tried):
+        look_at_loopback(may_try=True)
