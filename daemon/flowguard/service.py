@@ -29,7 +29,7 @@ from flowguard.core.events import (
     Tick,
 )
 from flowguard.core.faults import FaultRules
-from flowguard.core.model import Fault, FlowTuple, Level
+from flowguard.core.model import Device, Fault, FlowTuple, Level
 from flowguard.core.plan import plan
 from flowguard.core.policy import decide
 from flowguard.core.requests import PlannedEnd
@@ -102,7 +102,7 @@ class Service:
             flow_timeout=self.configuration.flow_timeout,
         )
         self.convergence = Convergence(self._converger, self.feed)
-        self.devices = Devices(self._nftables, self.feed)
+        self.devices = Devices(self._nftables, self.feed, self._may_try)
         self.polling = Polling(
             self.feed,
             lambda: self.convergence.plan,
@@ -204,6 +204,12 @@ class Service:
     def _follow_netifd(self, ubus: UbusObject) -> None:
         self.devices.ubus = ubus.path
         ubus.listen("network.interface", lambda: self._tasks.spawn(self._rescan()))
+
+    def _may_try(self, device: Device) -> bool:
+        """A trial is a use of the driver: not of one that is held off, nor in a boot loop."""
+        verdict = self.state.verdict_on(device.name)
+        held = verdict is not None and self.state.holds(verdict)
+        return not held and not (self.state.boots.looping and not self.state.retried)
 
     async def _rescan(self) -> None:
         await self.devices.rescan(self.configuration.device, self.standby.reason)
