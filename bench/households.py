@@ -39,7 +39,7 @@ AGES = {
     (OutcomeKind.ANSWERED, 15): (0.9, 1.0),
     (OutcomeKind.ANSWERED, 60): (0.25, 1.5),
     (OutcomeKind.ANSWERED, 240): (0.12, 1.5),
-    (OutcomeKind.ENDED, 60): (0.6, 4.0),
+    (OutcomeKind.ENDED, 60): (0.6, 26.0),
     (OutcomeKind.ENDED, 240): (0.1, 4.0),
 }
 
