@@ -18,7 +18,7 @@ from tests.lab.wait import wait_for
 VLAN = 7
 PPP = "pppoe-wan"
 # Against what Debian's /etc/ppp/options asks for, and as little to negotiate as can be.
-PPPD = ("noauth", "nodefaultroute", "noipv6", "noccp", "novj", "nolock", "mtu 1492", "mru 1492")
+PPPD = ("noauth", "nodefaultroute", "noipv6", "noccp", "novj", "mtu 1492", "mru 1492")
 
 
 @contextmanager
