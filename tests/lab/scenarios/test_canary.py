@@ -24,7 +24,7 @@ def convicted(daemon: Daemon, engine: Engine, traffic: Traffic, options: str = "
     daemon.start().wait_for_levels(all_on("hardware"))
     batch = traffic.start(Downloads(count=20, rate=20_000))
     batch.wait_until_flowing()
-    wait_for(lambda: hardware_flows() > 10, "flows in hardware", state=daemon.status)
+    wait_for(lambda: hardware_flows() > 10, "flows in hardware", 90, state=daemon.status)
     with engine.fault(warn_on_replace=1):
         traffic.start(Downloads(count=3, rate=20_000, host="lan2")).wait_until_flowing()
         daemon.wait_for_levels(all_on("software"))
@@ -45,7 +45,7 @@ def test_the_way_back_up_begins_with_one_new_flow_in_sixteen(
     daemon: Daemon, engine: Engine, traffic: Traffic
 ) -> None:
     batch = convicted(daemon, engine, traffic)
-    wait_for(lambda: software_flows() >= 20, "the flows in software")
+    wait_for(lambda: software_flows() >= 20, "the flows in software", 90)
     grown = partial(all_have_packets, CANARY_PACKETS + 10)
     wait_for(grown, "flows that are no longer young", 90, state=tracked_connections)
     daemon.cli("retry")
@@ -58,7 +58,8 @@ def test_the_way_back_up_begins_with_one_new_flow_in_sixteen(
     drawn = [c for c in tracked_connections() if c.mark & OBSERVE and not c.mark & CONTROL]
     # Binomial: 10 expected of 160, three standard deviations of 3.1; the 23 of before have
     # the treated arm's mark from then, and are too old to climb.
-    wait_for(lambda: 0 < hardware_flows() <= 22, "some flows in hardware", state=daemon.status)
+    some = "some flows in hardware"
+    wait_for(lambda: 0 < hardware_flows() <= 22, some, 90, state=daemon.status)
     assert len(drawn) > hardware_flows()
     assert not batch.stop().lost
     assert not more.stop().lost
