@@ -32,11 +32,13 @@ async def to_software(configuration: Configuration, runtime_directory: str) -> N
 async def _to_software(
     nftables: Nftables, configuration: Configuration, runtime_directory: str
 ) -> None:
-    if tables.read(nftables).hardware is None:
+    hardware = tables.read(nftables).hardware
+    if hardware is None:
         return
     log.warning("hardware is left, as nothing would guard it")
     converger = Converger(nftables, runtime_directory, lambda progress: None)
-    devices = scan(configuration.device).devices
+    # Those that are in it, whatever the configuration would choose now.
+    devices = scan(hardware.devices).devices
     levels = {device.name: Level.SOFTWARE for device in devices}
     async with asyncio.timeout(RELEASE_SECONDS):
         await converger.converge(plan(devices, levels, configuration.offload_settings))

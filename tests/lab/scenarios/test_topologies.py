@@ -99,7 +99,7 @@ def test_a_bridge_that_is_built_meanwhile_is_followed(
     daemon.start().wait_for_levels(PORTS)
     with topologies.bridge(router):
         wait_for(
-            lambda: "br-lan" in run("nft", "list", "set", "inet", "flowguard", "devices"),
+            lambda: "br-lan" in run("nft", "list", "table", "inet", "flowguard"),
             "the bridge's name",
             state=daemon.status,
         )
