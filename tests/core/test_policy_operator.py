@@ -3,7 +3,15 @@
 
 from __future__ import annotations
 
-from flowguard.core.events import Converged, DevicesChanged, FaultSeen, Save, Started, Tick
+from flowguard.core.events import (
+    Converge,
+    Converged,
+    DevicesChanged,
+    FaultSeen,
+    Save,
+    Started,
+    Tick,
+)
 from flowguard.core.model import Attribution, FaultClass, Level
 from flowguard.core.requests import ForgetAsked, HoldAsked, RetryAsked, SuspendAsked
 from flowguard.core.state import Phase
@@ -22,7 +30,10 @@ def held() -> Story:
 
 
 def test_retry_ends_the_hold_off_and_the_device_comes_back_as_a_canary() -> None:
-    story = held().on(RetryAsked(220)).on(Converged(221))
+    story = held().on(RetryAsked(220))
+    (asked,) = [c for c in story.last if isinstance(c, Converge)]
+    assert asked.draw.canary == 16
+    story.on(Converged(221))
     assert story.levels()["wan"] is HARDWARE and story.state.phase is Phase.CANARY
     verdict = story.state.verdict_on("wan")
     assert verdict and verdict.strikes == 1

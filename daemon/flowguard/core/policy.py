@@ -48,6 +48,9 @@ def decide(state: State, event: Event) -> Step:
     state, commands = _time_passed(state)
     state, more = _handle(state, event)
     commands += more
+    # Whatever ended a hold-off, the device comes back as a canary and not all at once.
+    state, more = _expire(state)
+    commands += more
     unfinished = isinstance(event, DevicesChanged | TablesLost) and not state.converged
     anew = unfinished or _retry_is_due(state)
     anew = anew or state.devices != before.devices or state.draw != before.draw
