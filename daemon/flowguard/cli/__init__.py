@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The program `flowguard`: one module a subcommand, imported only when it is used.
+"""The program `flowguard`: the module of a subcommand is imported only when it is used.
 
 Exit codes: 0 fine, 1 a check found trouble, 2 wrong usage or configuration, 3 the daemon
 cannot be reached.
@@ -31,6 +31,8 @@ _COMMANDS = {
     "replay": "re-take the decisions of a recorded event log",
     "version": "print the version",
 }
+# They have no arguments, and the daemon's methods have their names.
+_PLAIN = {"retry", "suspend", "resume"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="flowguard", description="Keeps hardware flow offloading safe."
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     # Only the named command's module is imported: on a router every import is felt.
     named = next((word for word in words if word in _COMMANDS), None)
     for name, summary in _COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
         if name == named:
-            module = import_module(f"flowguard.cli.{name}")
+            module = import_module(f"flowguard.cli.{'plain' if name in _PLAIN else name}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     options = parser.parse_args(words)

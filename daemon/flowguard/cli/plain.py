@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`flowguard suspend`: offload nothing until it is resumed, or the router reboots."""
+"""The subcommands that only pass on a request without arguments: `retry`, `suspend`, `resume`."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    return ask(options, "suspend", {}, show_level)
+    return ask(options, options.command, {}, show_level)
