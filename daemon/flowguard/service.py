@@ -209,7 +209,7 @@ class Service:
         """A trial is a use of the driver: not of one that is held off, nor in a boot loop."""
         verdict = self.state.verdict_on(device.name)
         held = verdict is not None and self.state.holds(verdict)
-        return not held and not (self.state.boots.looping and not self.state.retried)
+        return not held and not self.state.keeps_rebooting
 
     async def _rescan(self) -> None:
         await self.devices.rescan(self.configuration.device, self.standby.reason)

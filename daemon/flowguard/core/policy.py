@@ -119,7 +119,7 @@ def _started(state: State, event: Started) -> Step:
         held_until=event.held_until,
         suspended=event.suspended,
     )
-    return _expire(state)
+    return state, []
 
 
 def _devices_changed(state: State, event: DevicesChanged) -> Step:
@@ -144,9 +144,8 @@ def _converged(state: State) -> Step:
     if state.drain:
         seconds = state.time - state.drain.since
         commands.append(Notify(Severity.INFO, f"hardware drained in {seconds:.1f} s"))
-    state, expired = _expire(replace(state, converged=True, drain=None, failure=None))
-    state, disarmed = boots.disarm(state)
-    return state, commands + expired + disarmed
+    state, disarmed = boots.disarm(replace(state, converged=True, drain=None, failure=None))
+    return state, commands + disarmed
 
 
 def _converge_failed(state: State, event: ConvergeFailed) -> Step:

@@ -178,6 +178,11 @@ class State:
         return self.settings.boot_delay * (self.settings.probation if on_probation else 1)
 
     @property
+    def keeps_rebooting(self) -> bool:
+        """Whether this boot stays off all offloading: the ones before it were too short."""
+        return self.boots.looping and not self.retried
+
+    @property
     def quiet_at(self) -> float:
         """When the router has been quiet for long enough.
 
@@ -247,7 +252,7 @@ def _limits(state: State) -> Iterator[tuple[Level, str]]:
         yield Level.NONE, "suspended until `flowguard resume`"
     if state.time < state.rebuild_held_until:
         yield Level.NONE, "another program keeps removing our tables"
-    if state.boots.looping and not state.retried:
+    if state.keeps_rebooting:
         yield Level.NONE, "the router keeps rebooting: nothing is offloaded in this boot"
     if state.time < state.held_until:
         yield Level.SOFTWARE, "held by `flowguard hold`"
