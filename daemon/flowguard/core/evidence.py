@@ -25,8 +25,9 @@ RESTART_SECONDS = 60.0
 PRIOR_FAILED, PRIOR_GOOD = 1.0, 99.0  # outcomes the base rate begins with: 1 %
 HALF_LIFE = 1800.0  # seconds until an outcome counts half in the base rate
 ACT = 1e6
-# Without a fault the evidence of all tests hovers up to a hundred: each minute adds one.
-SUSPECT = 200.0
+SUSPECT = 100.0
+# Without a fault the evidence of all tests hovers below this: each minute adds one. With 25
+# the control arm would be wide four times as often.
 RELAX = 50.0
 SHARE_LIMIT = 1e4
 

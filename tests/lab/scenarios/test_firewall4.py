@@ -56,7 +56,10 @@ def fw4(engine: Engine) -> Iterator[Path]:
     FW4.unlink()
 
 
-def flowing(traffic: Traffic) -> Batch:
+def flowing(daemon: Daemon, traffic: Traffic) -> Batch:
+    """Six connections, all of them in hardware: none is drawn for the control arm."""
+    daemon.configure("boot_delay '0'\ncontrol_share '0'")
+    daemon.start().wait_for_levels(PORTS)
     batch = traffic.start(Downloads(count=6))
     batch.wait_until_flowing()
     wait_for(lambda: hardware_flows() == 6, "6 flows in hardware")
@@ -64,8 +67,7 @@ def flowing(traffic: Traffic) -> Batch:
 
 
 def test_a_reload_leaves_our_tables_alone(daemon: Daemon, traffic: Traffic, fw4: Path) -> None:
-    daemon.start().wait_for_levels(PORTS)
-    batch = flowing(traffic)
+    batch = flowing(daemon, traffic)
     handles = run("nft", "-a", "list", "table", "inet", "flowguard")
     run(str(fw4), "reload")
     assert run("nft", "-a", "list", "table", "inet", "flowguard") == handles
@@ -76,8 +78,7 @@ def test_a_reload_leaves_our_tables_alone(daemon: Daemon, traffic: Traffic, fw4:
 def test_a_flush_is_a_stop_until_the_firewall_starts(
     daemon: Daemon, traffic: Traffic, fw4: Path
 ) -> None:
-    daemon.start().wait_for_levels(PORTS)
-    batch = flowing(traffic)
+    batch = flowing(daemon, traffic)
     run(str(fw4), "flush")
     wait_for(lambda: not daemon.levels(), "flowguard to stand by", state=daemon.status)
     status = daemon.status()
@@ -103,8 +104,7 @@ def test_a_foreign_flush_is_rebuilt_although_there_is_an_fw4(
 def test_flowguard_stands_by_while_the_firewall_offloads(
     daemon: Daemon, traffic: Traffic, fw4: Path
 ) -> None:
-    daemon.start().wait_for_levels(PORTS)
-    batch = flowing(traffic)
+    batch = flowing(daemon, traffic)
     load_ruleset(flowtable(devices=("lan1", "lan2", "wan"), hardware=False, name="fw4"))
     wait_for(lambda: not daemon.levels(), "flowguard to stand by", 90, state=daemon.status)
     assert "fw4-offload" in daemon.status()["reason"]

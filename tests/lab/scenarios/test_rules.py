@@ -174,6 +174,8 @@ def test_settings_that_are_saved_and_rolled_back_at_once_cost_no_flow(
     daemon: Daemon, engine: Engine, traffic: Traffic
 ) -> None:
     """As LuCI does when nobody confirms: the old file comes back, and both are announced."""
+    options = "boot_delay '0'\ncontrol_share '0'"
+    daemon.configure(options)
     daemon.start().wait_for_levels(all_on("hardware"))
     before = run("nft", "list", "table", "inet", "flowguard")
     batch = traffic.start(Downloads(count=4))
@@ -181,7 +183,7 @@ def test_settings_that_are_saved_and_rolled_back_at_once_cost_no_flow(
     wait_for(lambda: hardware_flows() == 4, "4 flows in hardware")
     daemon.configure("boot_delay '0'\nudp '0'\ncontrol_share '2'")
     daemon.signal(signal.SIGHUP)
-    daemon.configure("boot_delay '0'")
+    daemon.configure(options)
     daemon.signal(signal.SIGHUP)
     daemon.wait_for_levels(all_on("hardware"))
     wait_for(lambda: run("nft", "list", "table", "inet", "flowguard") == before, "the old rules")
