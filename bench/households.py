@@ -8,7 +8,7 @@ from functools import cache
 
 from bench.evidence import cumulative
 from bench.virtual import LAN1, LAN2, WAN
-from flowguard.core.events import OutcomeKind
+from flowguard.core.arms import OutcomeKind
 from flowguard.core.model import Family, Protocol
 
 

@@ -26,7 +26,8 @@ from bench.evidence import EXPECTED, NARROW, alarm, healthy, numbers, poisson
 from bench.evidence import Router as BareTest
 from bench.households import AGES, CALM, CELLS, TROUBLES, Born, Trouble, means
 from bench.virtual import UPTIME, Router, quantile
-from flowguard.core.events import Births, FlowsJudged, OutcomeKind, Outcomes
+from flowguard.core.arms import Births, OutcomeKind, Outcomes
+from flowguard.core.events import FlowsJudged
 from flowguard.core.evidence import Counts, Process
 
 WEEK = 7 * 86400.0

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowguard import rules
+from flowguard.core.detector import Detector, Evidence, Mute
 from flowguard.core.events import (
     BootSeen,
     Converged,
@@ -50,11 +51,13 @@ class Router:
         self.dumps.mkdir()
         self.places = Places((str(self.dumps),), "", str(directory), "/dev/null", "/nonexistent")
 
-    def start(self, boot: str) -> tuple[State, IntentLedger, list[Event]]:
+    def start(
+        self, boot: str, evidence: Evidence | None = None
+    ) -> tuple[State, IntentLedger, list[Event]]:
         ledger = IntentLedger(
             StateStore(str(self.directory / "state"), boot), rules.load(()), self.places
         )
-        events = list(ledger.begin(CONFIGURED))
+        events = list(ledger.begin(CONFIGURED, evidence))
         state = State()
         for event in events:
             state, _ = decide(state, event)
@@ -102,6 +105,13 @@ def test_a_restart_of_the_daemon_is_no_boot_and_the_intent_stands(router: Router
     state, _, events = router.start("one")
     assert [type(event) for event in events] == [Started]
     assert state.armed == (WAN,) and state.boots.count == 1
+
+
+def test_the_arms_evidence_is_of_one_boot(router: Router) -> None:
+    router.run("one")
+    evidence = Evidence((("wan", Level.HARDWARE),), Detector(), Mute(1000, 2))
+    assert router.start("one", evidence)[0].mute.exonerations == 2
+    assert router.start("two", evidence)[0].mute.exonerations == 0
 
 
 def test_the_crash_dump_of_the_last_boot_is_judged_once(router: Router) -> None:

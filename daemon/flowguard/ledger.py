@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 from flowguard import __version__
+from flowguard.core.detector import Evidence
 from flowguard.core.events import BootSeen, Event, LedgerFailed, Started
 from flowguard.core.faults import FaultRules
 from flowguard.core.model import Boots, Intent, Level
@@ -38,8 +39,10 @@ class IntentLedger:
         self._places = places
         self._kernel = os.uname().release
 
-    def begin(self, configuration: Configuration) -> Iterator[Event]:
-        """The events that a start of the daemon begins with."""
+    def begin(
+        self, configuration: Configuration, evidence: Evidence | None = None
+    ) -> Iterator[Event]:
+        """The events that a start of the daemon begins with; `evidence` if it is of this boot."""
         now = monotonic()
         remembered = self._store.load(now, configuration.policy_settings.settle)
         memory = remembered.memory
@@ -59,6 +62,7 @@ class IntentLedger:
             memory.intent.devices if memory and memory.intent and same_boot else (),
             memory.held_until if memory else 0,
             memory.suspended if memory else False,
+            evidence if same_boot else None,
         )
         if not same_boot:
             yield self._boot_seen(now, memory)

@@ -40,6 +40,7 @@ from flowguard.host import configuration
 from flowguard.host.clock import boot_id, monotonic
 from flowguard.host.configuration import Configuration
 from flowguard.host.control import Call, ControlServer
+from flowguard.host.evidence import EvidenceFile
 from flowguard.host.firewall4 import Firewall4
 from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.recorder import EventRecorder
@@ -94,6 +95,7 @@ class Service:
         self._recorder = EventRecorder(paths.runtime_directory)
         self._rules = fault_rules
         self._kmsg_position = KmsgPosition(paths.runtime_directory)
+        self._evidence = EvidenceFile(paths.runtime_directory)
         self._nftables = Nftables()
         self._converger = Converger(
             self._nftables,
@@ -225,9 +227,11 @@ class Service:
         elif lost and not self.standby.reason:
             self.feed(TablesLost(monotonic()))
 
-    def _save_kmsg_position(self) -> None:
+    def _save_progress(self) -> None:
+        """So that a daemon that starts after this one goes on where it ended."""
         if self._kmsg:
             self._kmsg_position.save(self._kmsg.handled)
+        self._evidence.save(self.state)
 
     def _start_kmsg(self) -> KmsgSensor:
         self._kmsg = KmsgSensor(self._rules, self._on_fault, after=self._kmsg_position.load())
@@ -249,7 +253,7 @@ class Service:
         )
         self._sense("kmsg", self._start_kmsg)
         self._sense("ended flows", self.observation.listen)
-        self._tasks.spawn(self.polling.run(self._save_kmsg_position))
+        self._tasks.spawn(self.polling.run(self._save_progress))
         self._tasks.spawn(self.observation.run())
 
     def _sense(self, name: str, start: Callable[[], Any]) -> None:
@@ -272,7 +276,7 @@ class Service:
         for problem in self._problems:
             log.warning("%s", problem)
         self._converger.recover()
-        for event in (*self.ledger.begin(self.configuration), *self.opening):
+        for event in (*self.ledger.begin(self.configuration, self._evidence.load()), *self.opening):
             self.feed(event)
         if self.ledger.health != "ok":
             self.report(self.ledger.health)
@@ -343,5 +347,6 @@ class Service:
         await self._tasks.close()
         await self.convergence.close()
         self._recorder.close()
+        self._evidence.save(self.state, now=True)
         self.observation.close()
         self._nftables.close()

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowguard.core.arms import OutcomeKind, Outcomes
 from flowguard.core.events import (
     Converge,
     Converged,
@@ -19,8 +20,6 @@ from flowguard.core.events import (
     DevicesChanged,
     FaultSeen,
     FlowsJudged,
-    OutcomeKind,
-    Outcomes,
     Save,
     Started,
     Tick,

@@ -7,17 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from flowguard.core.arms import Births, OutcomeKind, Outcomes
 from flowguard.core.drops import OBSERVED_MOST, WATCHED_SECONDS
 from flowguard.core.events import (
-    Births,
     Converge,
     Converged,
     CrossoverSeen,
     DevicesChanged,
     DrainProgress,
     FlowsJudged,
-    OutcomeKind,
-    Outcomes,
     Rescue,
     Save,
     Severity,
@@ -33,6 +31,7 @@ from tests.core.test_policy import Story
 LAN1 = Device("lan1", 2, hardware_capable=True)
 LAN2 = Device("lan2", 3, hardware_capable=True)
 WAN = Device("wan", 4, hardware_capable=True)
+HARDWARE = Level.HARDWARE
 SETTINGS = PolicySettings(boot_delay=0, hold_off=600, hold_off_limit=86400, settle=30)
 BAD = Counts(treated_failed=10, treated_good=0, control_failed=0, control_good=3)
 GOOD = Counts(treated_failed=0, treated_good=10, control_failed=0, control_good=3)
@@ -310,6 +309,49 @@ def test_a_change_of_levels_begins_the_evidence_anew() -> None:
     for _ in range(60):
         judged(told, row(BAD, before))
     assert told.state.detector.value == 0
+
+
+def restarted(told: Story, settings: PolicySettings = SETTINGS, wanted: Level = HARDWARE) -> Story:
+    """The daemon after this one, in the same boot and with what this one left to it."""
+    state = told.state
+    start = Started(
+        state.time + 1, wanted, settings, state.verdicts, armed=state.armed, evidence=state.evidence
+    )
+    made = Story().on(start).on(DevicesChanged(start.time, state.devices))
+    return made.on(Converged(start.time))
+
+
+def test_a_restart_goes_on_with_the_evidence() -> None:
+    told = story()
+    for _ in range(2):
+        judged(told, row(BAD, told.state.epoch))
+    found = told.state.detector.value
+    later = restarted(told)
+    assert later.state.detector.value == found > 0
+    # The same connections convict sooner than they would after a fresh start.
+    assert steps_until_trial(later) < steps_until_trial(story())
+
+
+def steps_until_trial(told: Story) -> float:
+    began = told.state.time
+    return until_the_step(told, row(BAD, 0)).state.time - began
+
+
+def test_a_restart_on_other_levels_begins_the_evidence_anew() -> None:
+    told = story()
+    for _ in range(2):
+        judged(told, row(BAD, told.state.epoch))
+    assert restarted(told, wanted=Level.SOFTWARE).state.detector.value == 0
+
+
+def test_a_restart_does_not_unmute_the_arms() -> None:
+    told = drained(until_the_step(story(), row(BAD, 0)))
+    told.on(CrossoverSeen(told.state.time + 1, stalled=8, revived=0, trying=8, ended=True))
+    told.on(Converged(told.state.time))
+    assert told.state.mute.exonerations == 1
+    later = restarted(told)
+    with pytest.raises(AssertionError, match="no step"):
+        until_the_step(later, row(BAD, 0))
 
 
 def test_a_trial_that_nobody_watches_ends_by_itself() -> None:

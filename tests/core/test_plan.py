@@ -9,7 +9,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.events import Draw
+from flowguard.core.arms import Draw
 from flowguard.core.model import Device, Family, Level, Protocol
 from flowguard.core.plan import CANARY_PACKETS, Exclusion, OffloadSettings, plan
 from flowguard.core.tables import (

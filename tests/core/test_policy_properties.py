@@ -6,8 +6,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowguard.core.arms import Births, OutcomeKind, Outcomes
 from flowguard.core.events import (
-    Births,
     Configured,
     Converge,
     Converged,
@@ -22,8 +22,6 @@ from flowguard.core.events import (
     FlowsJudged,
     FlowsSeen,
     Notify,
-    OutcomeKind,
-    Outcomes,
     Severity,
     Started,
     TablesLost,

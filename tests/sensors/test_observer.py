@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, Entry
 from flowguard.conntrack.flow import encode_tuple
-from flowguard.core.events import FlowsJudged, OutcomeKind
+from flowguard.core.arms import OutcomeKind
+from flowguard.core.events import FlowsJudged
 from flowguard.core.evidence import Counts
 from flowguard.core.model import Family, FlowTuple, Protocol
 from flowguard.sensors.observed import CLOSE, ESTABLISHED, TIME_WAIT

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flowguard.core import passing
+from flowguard.core.arms import Draw, OutcomeKind
 from flowguard.core.convict import note
-from flowguard.core.events import Command, Draw, FlowsJudged, OutcomeKind, Save
+from flowguard.core.events import Command, FlowsJudged, Save
 from flowguard.core.evidence import Counts
 from flowguard.core.model import Decision, Level, Verdict
 from flowguard.core.passing import Passing

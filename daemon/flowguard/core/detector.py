@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
-from flowguard.core.events import Births, FlowsJudged, OutcomeKind, Outcomes
+from flowguard.core.arms import Births, OutcomeKind, Outcomes
 from flowguard.core.evidence import (
     Counts,
     Process,
@@ -23,7 +23,7 @@ from flowguard.core.evidence import (
     update,
     update_share,
 )
-from flowguard.core.model import Family, Protocol
+from flowguard.core.model import Family, Level, Protocol
 
 # The youngest age decides soonest, so it gets the most of the budget.
 AGE_WEIGHTS = {
@@ -117,25 +117,27 @@ class Detector:
         return next((t for t in self.tests if (t.kind, t.checkpoint, t.scope) == first), None)
 
 
-def judge(detector: Detector, event: FlowsJudged) -> Detector:
+def judge(
+    detector: Detector, time: float, outcomes: Iterable[Outcomes], births: Iterable[Births]
+) -> Detector:
     """The detector after more flows came of age."""
     tests = {(t.kind, t.checkpoint, t.scope): t.process for t in detector.tests}
-    groups = _by_test(event.outcomes)
+    groups = _by_test(outcomes)
     # Older epochs first, because a test never goes back to one.
     for (epoch, kind, checkpoint), group in sorted(groups.items()):
         for scope, numbers in group.items():
             key = (kind, checkpoint, scope)
             former = tests.get(key)
             if former or _is_affordable(scope, tests):
-                former = former or Process(block_since=event.time)
-                tests[key] = update(former, event.time, Counts(*numbers), epoch)
+                former = former or Process(block_since=time)
+                tests[key] = update(former, time, Counts(*numbers), epoch)
     for key, process in tests.items():
-        if process.updated < event.time and process.block.total:
-            tests[key] = update(process, event.time, Counts(), process.epoch)
+        if process.updated < time and process.block.total:
+            tests[key] = update(process, time, Counts(), process.epoch)
     return Detector(
         tests=tuple(ScopedTest(*key, process) for key, process in tests.items()),
-        recents=_recents(detector.recents, event.time, groups.values()),
-        share=_share(detector.share, event.births),
+        recents=_recents(detector.recents, time, groups.values()),
+        share=_share(detector.share, births),
     )
 
 
@@ -241,3 +243,20 @@ def _only(hit: list[T | None], among: list[Recent]) -> T | None:
 def reset(detector: Detector) -> Detector:
     """No evidence at all; what `share` found broken stays broken."""
     return Detector(share=ShareCheck(broken=detector.share.broken))
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """Until when the arms' evidence leads to nothing, after so many exonerations."""
+
+    until: float = 0
+    exonerations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the arms have shown while the devices stood on `levels`; a restart keeps it."""
+
+    levels: tuple[tuple[str, Level], ...]
+    detector: Detector
+    mute: Mute

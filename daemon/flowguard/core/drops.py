@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flowguard.core import detector as arms
+from flowguard.core import detector
+from flowguard.core.arms import Draw
 from flowguard.core.convict import convict, note
+from flowguard.core.detector import Mute
 from flowguard.core.events import (
     Command,
     CrossoverSeen,
-    Draw,
     FlowsJudged,
     Notify,
     Rescue,
@@ -24,7 +25,7 @@ from flowguard.core.events import (
 )
 from flowguard.core.evidence import ACT, RELAX, SUSPECT
 from flowguard.core.model import Decision, Level
-from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS, Mute, State, Trial
+from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS, State, Trial
 
 RULE = "dropped-connections"
 WIDE_SHARE = 2
@@ -43,15 +44,16 @@ Step = tuple[State, list[Command]]
 
 def on_judged(state: State, event: FlowsJudged) -> Step:
     """More flows came of age: weigh them, and act when that is enough."""
-    comparable = replace(
-        event,
-        outcomes=tuple(o for o in event.outcomes if o.epoch >= state.compared_since),
-        births=tuple(b for b in event.births if b.epoch >= state.compared_since),
-    )
     broken = state.detector.share.broken
+    since = state.compared_since
     state = replace(
         state,
-        detector=arms.judge(state.detector, comparable),
+        detector=detector.judge(
+            state.detector,
+            event.time,
+            [o for o in event.outcomes if o.epoch >= since],
+            [b for b in event.births if b.epoch >= since],
+        ),
         observed=event.observed,
     )
     commands: list[Command] = []
@@ -104,7 +106,7 @@ def _may_act(state: State) -> bool:
 def _act(state: State) -> Step:
     """Step down what the evidence names; the trial that follows says whether that helped."""
     level = state.level
-    blame = arms.blame(state.detector)
+    blame = detector.blame(state.detector)
     standing = [name for name, at in state.levels if at is level and level is not Level.NONE]
     devices = [n for n in standing if blame.devices is None or _is_named(state, n, blame.devices)]
     devices = devices or standing
@@ -133,7 +135,7 @@ def _is_named(state: State, name: str, named: frozenset[str]) -> bool:
     return name in named or (device is not None and bool(named & {*device.forward_names}))
 
 
-def _in_words(state: State, blame: arms.Blame) -> str:
+def _in_words(state: State, blame: detector.Blame) -> str:
     main = state.detector.main
     text = f"e-value {state.detector.value:.3g}"
     if main:
@@ -157,7 +159,7 @@ def silence(state: State) -> State:
     wait = min(settings.hold_off * 2 ** min(count - 1, 32), settings.hold_off_limit)
     return replace(
         state,
-        detector=arms.reset(state.detector),
+        detector=detector.reset(state.detector),
         draw=replace(state.draw, control_share=None),
         mute=Mute(state.time + wait, count),
     )

@@ -8,80 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from flowguard.core.evidence import Counts
+from flowguard.core.arms import Births, Draw, Outcomes
+from flowguard.core.detector import Evidence
 from flowguard.core.model import (
     Boots,
     Decision,
     Device,
-    Family,
     Fault,
     Level,
     PolicySettings,
-    Protocol,
     Verdict,
 )
 from flowguard.core.requests import Request
-
-# --- arms: the control group of flows ----------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """The shares at which new flows are drawn now: one in so many.
-
-    `control_share` is None for the configured one. `observe_share` thins out the flows that
-    are watched when there are very many, so that a look stays cheap. In a canary the arms
-    are the other way round: one in `canary` flows is treated, the rest is the control arm.
-    """
-
-    control_share: int | None = None
-    observe_share: int = 1
-    canary: int | None = None
-
-    def control_in(self, configured: int) -> float:
-        """One in so many new flows is of the control arm; 0 when none is."""
-        if self.canary:
-            return self.canary / (self.canary - 1)
-        return configured if self.control_share is None else self.control_share
-
-
-class OutcomeKind(StrEnum):
-    """What a flow is judged by; both arms can show each of them.
-
-    ANSWERED: whether one direction went on while the other stayed silent. ENDED: whether
-    it ended in order, or by a reset or a timeout.
-    """
-
-    ANSWERED = "answered"
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcomes:
-    """How flows of one kind fared, all judged at the same age (`checkpoint`, seconds).
-
-    `pair` are the two devices they pass, when that is known. `epoch` tells under which draw
-    they were born.
-    """
-
-    kind: OutcomeKind
-    checkpoint: int
-    family: Family
-    protocol: Protocol
-    pair: tuple[str, str] | None
-    epoch: int
-    counts: Counts
-
-
-@dataclass(frozen=True, slots=True)
-class Births:
-    """Observed flows that reached their first checkpoint, by arm, under one draw."""
-
-    epoch: int
-    control_share: float
-    treated: int
-    control: int
-
 
 # --- events: what the sensors and the offload edge report -------------------------------
 
@@ -90,8 +28,9 @@ class Births:
 class Started:
     """The daemon starts: what is configured and what is remembered.
 
-    `armed` are the devices of an intent of this same boot. `held_until` and `suspended` are
-    what people asked for (core/requests.py).
+    `armed` are the devices of an intent of this same boot, and `evidence` is what the daemon
+    before had found in it. `held_until` and `suspended` are what people asked for
+    (core/requests.py).
     """
 
     time: float
@@ -102,6 +41,7 @@ class Started:
     armed: tuple[Device, ...] = ()
     held_until: float = 0
     suspended: bool = False
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)

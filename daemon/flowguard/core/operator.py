@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flowguard.core import boots
+from flowguard.core.detector import Mute
 from flowguard.core.events import Command, Notify, Save, Severity
 from flowguard.core.model import Level
 from flowguard.core.requests import (
@@ -17,7 +18,7 @@ from flowguard.core.requests import (
     SuspendAsked,
     WantedChanged,
 )
-from flowguard.core.state import Ledger, Mute, State
+from flowguard.core.state import Ledger, State
 
 Step = tuple[State, list[Command]]
 

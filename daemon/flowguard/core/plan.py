@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from flowguard.core.events import Draw
+from flowguard.core.arms import Draw
 from flowguard.core.model import Device, Family, Level, Protocol
 from flowguard.core.tables import (
     HARDWARE_PRIORITY,

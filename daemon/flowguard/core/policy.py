@@ -119,6 +119,9 @@ def _started(state: State, event: Started) -> Step:
         held_until=event.held_until,
         suspended=event.suspended,
     )
+    if event.evidence:
+        found = event.evidence
+        state = replace(state, compared=found.levels, detector=found.detector, mute=found.mute)
     return state, []
 
 
@@ -255,13 +258,7 @@ def _retarget(state: State, anew: bool) -> Step:
     )
     drain = state.drain or (Drain(since=state.time) if leaves_hardware else None)
     if levels != state.levels:
-        # The arms now compare other levels: what was counted says nothing about them.
-        state = replace(
-            state,
-            detector=reset(state.detector),
-            draw=replace(state.draw, control_share=None),
-            compared_since=state.epoch + 1,
-        )
+        state = _compare(state, levels)
     state = replace(
         state,
         epoch=state.epoch + 1,
@@ -273,6 +270,20 @@ def _retarget(state: State, anew: bool) -> Step:
     )
     state, armed = boots.arm(state)
     return state, [*map(Decided, decisions), *armed, Converge(levels, state.draw, state.epoch)]
+
+
+def _compare(state: State, levels: tuple[tuple[str, Level], ...]) -> State:
+    """The arms compare other levels now: what was counted says nothing about them.
+
+    Unless it was counted on these same levels, by the daemon before this one.
+    """
+    return replace(
+        state,
+        detector=state.detector if levels == state.compared else reset(state.detector),
+        draw=replace(state.draw, control_share=None),
+        compared=levels,
+        compared_since=state.epoch + 1,
+    )
 
 
 def _moved(state: State, name: str, level: Level, why: str) -> Decision:

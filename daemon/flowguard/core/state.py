@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from flowguard.core.detector import Detector
-from flowguard.core.events import Draw, FlowsSeen, OutcomeKind
+from flowguard.core.arms import Draw, OutcomeKind
+from flowguard.core.detector import Detector, Evidence, Mute
+from flowguard.core.events import FlowsSeen
 from flowguard.core.model import Boots, Decision, Device, Level, PolicySettings, Verdict
 from flowguard.core.passing import Passing
 
@@ -72,14 +73,6 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Mute:
-    """Until when the arms' evidence leads to nothing, after so many exonerations."""
-
-    until: float = 0
-    exonerations: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Ledger:
     """Why nothing can be remembered (`error`), and when that is tried again.
 
@@ -102,9 +95,10 @@ class State:
     """Immutable; `policy.decide` returns the next one.
 
     `levels` is where each device stands: what the last `Converge` asked for. `epoch` is the
-    number of that request; only flows born since `compared_since` can be compared. `thinned` is
-    when the share of observed flows last changed. `unproven` is the last trial that ended
-    without proof either way. `canary_tests` count flows born since `canary_epoch`.
+    number of that request; only flows born since `compared_since` can be compared, and
+    `compared` are the levels that `detector` has compared so far. `thinned` is when the share
+    of observed flows last changed. `unproven` is the last trial that ended without proof either
+    way. `canary_tests` count flows born since `canary_epoch`.
 
     `armed` are the devices that the intent names. `disturbed` is when anything last changed
     or failed. `retried`: somebody ended the waits of this boot. `suspended` and `held_until`
@@ -128,6 +122,7 @@ class State:
     thinned: float = -math.inf
     epoch: int = 0
     compared_since: int = 0
+    compared: tuple[tuple[str, Level], ...] = ()
     detector: Detector = field(default_factory=Detector)
     trial: Trial | None = None
     unproven: Trial | None = None
@@ -168,6 +163,10 @@ class State:
             return verdict.strikes
         forgiven = int((self.time - verdict.raised) / self.settings.forgive_after)
         return max(0, verdict.strikes - forgiven)
+
+    @property
+    def evidence(self) -> Evidence:
+        return Evidence(self.compared, self.detector, self.mute)
 
     @property
     def boot_delay(self) -> float:

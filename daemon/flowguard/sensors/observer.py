@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from flowguard.conntrack import HW_OFFLOAD, Entry, Flow
-from flowguard.core.events import Births, FlowsJudged, OutcomeKind, Outcomes
+from flowguard.core.arms import Births, OutcomeKind, Outcomes
+from flowguard.core.events import FlowsJudged
 from flowguard.core.evidence import Counts
 from flowguard.core.model import Family, Protocol
 from flowguard.sensors.observed import ESTABLISHED, Cell, Observed, Pair

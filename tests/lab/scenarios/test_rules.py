@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from flowguard.core.events import Draw
+from flowguard.core.arms import Draw
 from flowguard.core.model import Device, Level
 from flowguard.core.plan import OffloadSettings, plan
 from tests.lab.capture import (

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The arms: how flows are drawn for them, and how the drawn flows fared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flowguard.core.evidence import Counts
+from flowguard.core.model import Family, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The shares at which new flows are drawn now: one in so many.
+
+    `control_share` is None for the configured one. `observe_share` thins out the flows that
+    are watched when there are very many, so that a look stays cheap. In a canary the arms
+    are the other way round: one in `canary` flows is treated, the rest is the control arm.
+    """
+
+    control_share: int | None = None
+    observe_share: int = 1
+    canary: int | None = None
+
+    def control_in(self, configured: int) -> float:
+        """One in so many new flows is of the control arm; 0 when none is."""
+        if self.canary:
+            return self.canary / (self.canary - 1)
+        return configured if self.control_share is None else self.control_share
+
+
+class OutcomeKind(StrEnum):
+    """What a flow is judged by; both arms can show each of them.
+
+    ANSWERED: whether one direction went on while the other stayed silent. ENDED: whether
+    it ended in order, or by a reset or a timeout.
+    """
+
+    ANSWERED = "answered"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """How flows of one kind fared, all judged at the same age (`checkpoint`, seconds).
+
+    `pair` are the two devices they pass, when that is known. `epoch` tells under which draw
+    they were born.
+    """
+
+    kind: OutcomeKind
+    checkpoint: int
+    family: Family
+    protocol: Protocol
+    pair: tuple[str, str] | None
+    epoch: int
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Births:
+    """Observed flows that reached their first checkpoint, by arm, under one draw."""
+
+    epoch: int
+    control_share: float
+    treated: int
+    control: int
