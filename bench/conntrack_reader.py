@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import resource
 import socket
 import struct
@@ -17,16 +16,14 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
+from bench.lab import run_in_lab
 from flowguard.conntrack import Filter, sweep
 from flowguard.conntrack.flow import encode_tuple
 from flowguard.conntrack.wire import CTA_MARK, CTA_STATUS, CTA_TIMEOUT, NEW, open_socket, request
 from flowguard.core.model import FlowTuple
 from flowguard.offload.nfnetlink import NESTED, NLM_F_CREATE, attribute
-from tests.lab.guest_python import guest_python
 from tests.lab.hosts import load_modules
-from tests.lab.kernel import DEFAULT_KERNEL, ensure_kernel
 from tests.lab.namespace import run
-from tests.lab.vm import Machine
 
 SMALL, LARGE = 50_000, 200_000
 GOAL_RATIO, GOAL_PAUSE = 2.0, 0.050
@@ -149,13 +146,7 @@ def show_pauses(name: str, work: Callable[[], Awaitable[object]]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.conntrack_reader")
-    parser.add_argument("--kernel", default=DEFAULT_KERNEL)
-    options = parser.parse_args()
-    if os.environ.get("LAB_ROUTER"):
-        inside()
-        return 0
-    command = [*guest_python(), "-m", "bench.conntrack_reader"]
-    return Machine(ensure_kernel(options.kernel), limit=1800).run(command)
+    return run_in_lab(parser, lambda options: inside())
 
 
 if __name__ == "__main__":

@@ -22,17 +22,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.lab import run_in_lab
 from flowguard.offload.nfnetlink import NETLINK_NETFILTER, messages_in
 from tests.lab.capture import Engine, flowtable, load_ruleset
 from tests.lab.daemon import Daemon, all_on
-from tests.lab.engine.build import build_engine
-from tests.lab.guest_python import guest_python
 from tests.lab.hosts import Router, load_engine, load_modules
-from tests.lab.kernel import DEFAULT_KERNEL, ensure_kernel
 from tests.lab.namespace import run
 from tests.lab.traffic import Downloads, Uploads
 from tests.lab.traffic.control import Traffic
-from tests.lab.vm import Machine
 from tests.lab.wait import wait_for
 
 MESSAGE = "<2>labengine wan: NETDEV WATCHDOG: CPU: 1: transmit queue 0 timed out 5150 ms"
@@ -164,15 +161,7 @@ def inside(count: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.fallback")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--kernel", default=DEFAULT_KERNEL)
-    options = parser.parse_args()
-    if os.environ.get("LAB_ROUTER"):
-        inside(options.rounds)
-        return 0
-    kernel = ensure_kernel(options.kernel)
-    python = guest_python(LAB_ENGINE=str(build_engine(kernel)))
-    command = [*python, "-m", "bench.fallback", "--rounds", str(options.rounds)]
-    return Machine(kernel, limit=3600).run(command)
+    return run_in_lab(parser, lambda options: inside(options.rounds))
 
 
 if __name__ == "__main__":

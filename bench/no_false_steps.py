@@ -20,16 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.lab import run_in_lab
 from tests.lab.capture import Engine
 from tests.lab.cases import QUIET, Quiet, configure, endure
 from tests.lab.daemon import Daemon
-from tests.lab.engine.build import build_engine
-from tests.lab.guest_python import guest_python
 from tests.lab.hosts import Router, load_engine, load_modules
-from tests.lab.kernel import DEFAULT_KERNEL, ensure_kernel
 from tests.lab.namespace import run
 from tests.lab.traffic.control import Traffic
-from tests.lab.vm import Machine
 
 
 @contextmanager
@@ -83,16 +80,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.no_false_steps")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="troubles whose name has this in it")
-    parser.add_argument("--kernel", default=DEFAULT_KERNEL)
-    options = parser.parse_args()
-    if os.environ.get("LAB_ROUTER"):
-        inside(options.rounds, options.only)
-        return 0
-    kernel = ensure_kernel(options.kernel)
-    python = guest_python(LAB_ENGINE=str(build_engine(kernel)))
-    arguments = ("--rounds", str(options.rounds), "--only", options.only)
-    command = [*python, "-m", "bench.no_false_steps", *arguments]
-    return Machine(kernel, limit=6 * 3600).run(command)
+    return run_in_lab(parser, lambda options: inside(options.rounds, options.only), hours=6)
 
 
 if __name__ == "__main__":

@@ -29,18 +29,15 @@ import psutil
 
 from bench.conntrack_reader import connection, original_of
 from bench.footprint import pss
+from bench.lab import run_in_lab
 from flowguard.conntrack.flow import encode_tuple
 from flowguard.conntrack.wire import CTA_TUPLE_ORIG, DELETE, error_of, open_socket, request
 from flowguard.offload.nfnetlink import NLM_F_ACK
 from tests.lab.cases import lasting
 from tests.lab.daemon import Daemon, all_on
-from tests.lab.engine.build import build_engine
-from tests.lab.guest_python import guest_python
 from tests.lab.hosts import Router, load_engine, load_modules
-from tests.lab.kernel import DEFAULT_KERNEL, ensure_kernel
 from tests.lab.namespace import run
 from tests.lab.traffic.control import Traffic
-from tests.lab.vm import Machine
 
 TABLE, RATE = 50_000, 500
 OBSERVE, CONTROL = 0x8000, 0x02000000
@@ -198,15 +195,7 @@ def inside(seconds: float) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.observation")
     parser.add_argument("--seconds", type=float, default=480.0)
-    parser.add_argument("--kernel", default=DEFAULT_KERNEL)
-    options = parser.parse_args()
-    if os.environ.get("LAB_ROUTER"):
-        inside(options.seconds)
-        return 0
-    kernel = ensure_kernel(options.kernel)
-    python = guest_python(LAB_ENGINE=str(build_engine(kernel)))
-    command = [*python, "-m", "bench.observation", "--seconds", str(options.seconds)]
-    return Machine(kernel, limit=3600).run(command)
+    return run_in_lab(parser, lambda options: inside(options.seconds))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -12,21 +10,20 @@ from collections.abc import Callable
 from flowguard.conntrack.bpf import attach, program
 from flowguard.conntrack.entry import Entry, parse
 from flowguard.conntrack.wire import DESTROY_GROUP, Filter
+from flowguard.host.netlink import NetlinkReader
 from flowguard.offload.nfnetlink import NETLINK_NETFILTER, MalformedMessage
 
 # asm-generic/socket.h; the router architectures agree on it.
 SO_RCVBUFFORCE = 33
 # The kernel doubles it and charges about 1 KiB an event: two thousand fit.
 RECEIVE_BUFFER = 1 << 20
-# So many events are read before others on the loop get their turn.
-BURST = 64
 RECEIVE = 1 << 13
 
 log = logging.getLogger(__name__)
 
 
 class DestroyEvents:
-    """Hands on the DESTROY events of the connections that match, up to BURST at a time.
+    """Hands on the DESTROY events of the connections that match, some at a time.
 
     `ended` gets the final counters and TCP state; see Entry for what a timeout there says.
     A connection without a mark has the mark 0. `lost` is called when the kernel dropped
@@ -46,39 +43,27 @@ class DestroyEvents:
         self._ended = ended
         self._lost = lost
         self._complained = False
-        self._loop = asyncio.get_running_loop()
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-        try:
-            self._socket.setblocking(False)
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
+
+        def prepare(opened: socket.socket) -> None:
+            opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
             # Before the first event can come, so that there is none to filter again.
             if not wanted.accepts_all:
-                attach(self._socket, program(wanted))
-            self._socket.bind((0, 1 << (DESTROY_GROUP - 1)))
-            self._loop.add_reader(self._socket, self._read)
-        except BaseException:
-            self._socket.close()
-            raise
+                attach(opened, program(wanted))
+
+        groups = 1 << (DESTROY_GROUP - 1)
+        self._reader = NetlinkReader(NETLINK_NETFILTER, groups, self._received, prepare, RECEIVE)
 
     def close(self) -> None:
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
+        self._reader.close()
 
-    def _read(self) -> None:
+    def _received(self, datagrams: list[bytes], lost: bool) -> None:
         entries: list[Entry] = []
-        lost = False
-        for _ in range(BURST):
+        for datagram in datagrams:
             try:
-                entries += parse(self._socket.recv(RECEIVE)).entries
-            except BlockingIOError:
-                break
+                entries += parse(datagram).entries
             except MalformedMessage as error:
                 lost = True
                 self._complain(error)
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                lost = True
         if entries:
             self._ended(entries)
         if lost:

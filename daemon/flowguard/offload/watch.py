@@ -10,6 +10,7 @@ from flowguard.core.tables import (
     HARDWARE_TABLE,
     SOFTWARE_TABLE,
 )
+from flowguard.host.netlink import NetlinkTrigger
 from flowguard.offload.nfnetlink import (
     HEADER,
     NETLINK_NETFILTER,
@@ -20,7 +21,6 @@ from flowguard.offload.nfnetlink import (
     attributes,
     messages_in,
 )
-from flowguard.sensors.netlink import NetlinkTrigger
 
 NFTABLES_GROUP = 1 << 6  # NFNLGRP_NFTABLES is group 7
 DELAY = 0.05

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from flowguard.core.model import Device
 from flowguard.core.topology import Kind, Link
-from flowguard.sensors.netlink import NetlinkTrigger
+from flowguard.host.netlink import NetlinkTrigger
 
 NETLINK_ROUTE = 0
 RTMGRP_LINK = 1
