@@ -72,28 +72,35 @@ TROUBLES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Born:
-    """Under which draw, and at which rate, flows were born from a time on."""
+class Draw:
+    """At which rate (flows a second) flows are born, and one in how many is which."""
 
-    since: float
     rate: float
-    epoch: int
     control_share: int
     observe_share: int
 
 
+@dataclass(frozen=True, slots=True)
+class Born:
+    """How flows were drawn from a time on."""
+
+    since: float
+    epoch: int
+    draw: Draw
+
+
 @cache
 def means(
-    kind: OutcomeKind, age: int, born: Born, trouble: Trouble, fault: float, seconds: float
+    kind: OutcomeKind, age: int, draw: Draw, trouble: Trouble, fault: float, seconds: float
 ) -> tuple[tuple[Cell, tuple[tuple[float, ...], ...]], ...]:
-    """Distributions of a tick's counts, in the order of Counts; `born` is without its time."""
+    """Distributions of a tick's counts, in the order of Counts."""
     judged, factor = AGES[kind, age]
-    control = 1 / born.control_share
+    control = 1 / draw.control_share
     rows = []
     for cell in CELLS:
         if kind is OutcomeKind.ENDED and cell.protocol is Protocol.UDP:
             continue
-        flows = born.rate * cell.share * judged * seconds / born.observe_share
+        flows = draw.rate * cell.share * judged * seconds / draw.observe_share
         natural = trouble.failing(cell, factor)
         treated = 1 - (1 - natural) * (1 - (fault if kind is OutcomeKind.ANSWERED else 0.0))
         parts = (

@@ -19,12 +19,12 @@ import random
 import time as clock
 from bisect import bisect
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import median
 
 from bench.evidence import EXPECTED, NARROW, alarm, healthy, numbers, poisson
 from bench.evidence import Router as BareTest
-from bench.households import AGES, CALM, CELLS, TROUBLES, Born, Trouble, means
+from bench.households import AGES, CALM, CELLS, TROUBLES, Born, Draw, Trouble, means
 from bench.virtual import UPTIME, Router, quantile
 from flowguard.core.arms import Births, OutcomeKind, Outcomes
 from flowguard.core.events import FlowsJudged
@@ -58,8 +58,8 @@ class World:
     ) -> bool:
         """Whether the policy stepped down at the end of these seconds."""
         state = self.router.state
-        rate, observe = self.rate, self.router.observe_share
-        self.history.append(Born(self.time, rate, state.epoch, self.router.control_share, observe))
+        draw = Draw(self.rate, self.router.control_share, self.router.observe_share)
+        self.history.append(Born(self.time, state.epoch, draw))
         self.time += seconds
         while len(self.history) > 1 and self.history[1].since <= self.time - LONGEST_AGE - seconds:
             self.history.popleft()
@@ -68,21 +68,22 @@ class World:
             rows += self._outcomes(kind, age, seconds, trouble, fault)
         if burst:
             rows.append(self._burst(burst))
-        observed = sum(b.rate / b.observe_share * (later - b.since) for b, later in self._spans())
-        event = FlowsJudged(self.time, tuple(rows), self._births(seconds), int(observed))
+        event = FlowsJudged(self.time, tuple(rows), self._births(seconds), int(self._observed()))
         return self.router.judge(event)
 
-    def _spans(self) -> list[tuple[Born, float]]:
-        ends = [*[b.since for b in self.history][1:], self.time]
-        spans = zip(self.history, ends, strict=True)
-        oldest = self.time - LONGEST_AGE
-        return [(replace(b, since=max(b.since, oldest)), e) for b, e in spans if e > oldest]
+    def _observed(self) -> float:
+        """How many flows are being watched."""
+        oldest, end, flows = self.time - LONGEST_AGE, self.time, 0.0
+        for born in reversed(self.history):
+            seconds = end - max(born.since, oldest)
+            flows += born.draw.rate / born.draw.observe_share * max(0.0, seconds)
+            end = born.since
+        return flows
 
     def _born(self, age: float) -> Born | None:
         """The draw under which those were born that are of this age now."""
         at = self.time - age
-        found = [b for b in self.history if b.since < at]
-        return found[-1] if found else None
+        return next((born for born in reversed(self.history) if born.since < at), None)
 
     def _outcomes(
         self, kind: OutcomeKind, age: int, seconds: float, trouble: Trouble, fault: float
@@ -90,9 +91,8 @@ class World:
         born, rows = self._born(age), []
         if born is None:
             return []
-        alike = replace(born, since=0.0, epoch=0)
         random = self.rng.random
-        for cell, tables in means(kind, age, alike, trouble, fault, seconds):
+        for cell, tables in means(kind, age, born.draw, trouble, fault, seconds):
             drawn = [bisect(table, random()) for table in tables]
             if any(drawn):
                 counts = Counts(*drawn)
@@ -106,16 +106,17 @@ class World:
         born = self._born(15)
         if born is None or born.epoch != self.router.state.epoch:
             return ()
-        flows, control = born.rate * seconds / born.observe_share, 1 / born.control_share
+        draw = born.draw
+        flows, control = draw.rate * seconds / draw.observe_share, 1 / draw.control_share
         drawn = [poisson(self.rng, flows * part) for part in (1 - control, control)]
-        return (Births(born.epoch, born.control_share, *drawn),)
+        return (Births(born.epoch, draw.control_share, *drawn),)
 
     def _burst(self, flows: int) -> Outcomes:
         """A server dies: these connections of one cell fail together."""
         born = self._born(15) or self.history[-1]
         cell = self.rng.choice(CELLS)
-        drawn = sum(self.rng.random() < 1 / born.observe_share for _ in range(flows))
-        control = sum(self.rng.random() < 1 / born.control_share for _ in range(drawn))
+        drawn = sum(self.rng.random() < 1 / born.draw.observe_share for _ in range(flows))
+        control = sum(self.rng.random() < 1 / born.draw.control_share for _ in range(drawn))
         counts = Counts(treated_failed=drawn - control, control_failed=control)
         place = (cell.family, cell.protocol, cell.pair)
         return Outcomes(OutcomeKind.ANSWERED, 15, *place, born.epoch, counts)

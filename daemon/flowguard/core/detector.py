@@ -99,16 +99,15 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """All tests together. Immutable; `judge` returns the next one."""
+    """All tests together. Immutable; `judge` returns the next one.
+
+    `value` is the weighted sum of all tests, to be compared with `evidence.ACT`.
+    """
 
     tests: tuple[ScopedTest, ...] = ()
     recents: tuple[Recent, ...] = ()
     share: ShareCheck = field(default_factory=ShareCheck)
-
-    @property
-    def value(self) -> float:
-        """The weighted sum of all tests, to be compared with `evidence.ACT`."""
-        return combined((test.weight, test.process) for test in self.tests)
+    value: float = 0.0
 
     @property
     def main(self) -> ScopedTest | None:
@@ -134,10 +133,12 @@ def judge(
     for key, process in tests.items():
         if process.updated < time and process.block.total:
             tests[key] = update(process, time, Counts(), process.epoch)
+    judged = tuple(ScopedTest(*key, process) for key, process in tests.items())
     return Detector(
-        tests=tuple(ScopedTest(*key, process) for key, process in tests.items()),
+        tests=judged,
         recents=_recents(detector.recents, time, groups.values()),
         share=_share(detector.share, births),
+        value=combined((test.weight, test.process) for test in judged),
     )
 
 
