@@ -66,10 +66,13 @@ class Tried(Exception):
 
 
 class NoTrial:
-    """In the place of the kernel's tables, which a trial would use."""
+    """In the place of the kernel's tables: there are none yet, and a trial is not survived."""
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise Tried(name)
+    def get(self, request: object) -> None:
+        return None
+
+    async def dry_run(self, requests: object) -> NoReturn:
+        raise Tried
 
 
 def look_at_loopback(may_try: bool) -> list[Event]:
@@ -79,9 +82,16 @@ def look_at_loopback(may_try: bool) -> list[Event]:
     return told
 
 
-def test_what_may_not_be_tried_is_told_without_a_trial() -> None:
+def test_what_may_not_be_tried_is_told_without_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowguard.offload.probe.has_feature", lambda device, feature: True)
     (event,) = look_at_loopback(may_try=False)
     assert isinstance(event, DevicesChanged)
     assert [(d.name, d.hardware_capable) for d in event.devices] == [("lo", None)]
     with pytest.raises(Tried):
         look_at_loopback(may_try=True)
+
+
+def test_what_has_no_hardware_offload_needs_no_trial() -> None:
+    (event,) = look_at_loopback(may_try=True)
+    assert isinstance(event, DevicesChanged)
+    assert [d.hardware_capable for d in event.devices] == [False]

@@ -14,7 +14,7 @@ from flowguard.core.topology import LeftOut, resolve
 from flowguard.host.clock import monotonic
 from flowguard.offload.ethtool import code_of
 from flowguard.offload.nfnetlink import Nftables
-from flowguard.offload.probe import Capability, probe
+from flowguard.offload.probe import UNKNOWN, Capability, known, probe
 from flowguard.sensors.addresses import forwarding_interfaces
 from flowguard.sensors.links import links, scan
 
@@ -93,7 +93,7 @@ class Devices:
     """Tells `feed` of the devices; `ubus` is the socket of netifd's ubusd, where there is one.
 
     A trial binds the driver, and drivers have died of that: `may_try` says of which device
-    it may be asked now. What was not tried has no known capability.
+    it may be asked now. What has never been bound or tried has no known capability.
     """
 
     def __init__(
@@ -138,12 +138,21 @@ class Devices:
 
     async def _with_capability(self, device: Device) -> Device:
         key = (device.name, device.ifindex)
-        if key not in self._capabilities and self._may_try(device):
-            self._capabilities[key] = await probe(self._nftables, device.name)
-        found = self._capabilities.get(key, Capability(None))
+        found = known(self._nftables, device.name)
+        if found.capable:
+            self._capabilities[key] = found
+        elif found == UNKNOWN:
+            if key not in self._capabilities and self._may_try(device):
+                self._capabilities[key] = await self._trial(device)
+            found = self._capabilities.get(key, UNKNOWN)
         return replace(
             device, hardware_capable=found.capable, reason=found.reason, code=_code(device.name)
         )
+
+    async def _trial(self, device: Device) -> Capability:
+        """Never unknown: what a trial could not find out would be tried for ever."""
+        found = await probe(self._nftables, device.name)
+        return replace(found, capable=bool(found.capable))
 
 
 def _code(name: str) -> str:

@@ -27,6 +27,7 @@ from flowguard.core.events import (
     Save,
     TablesLost,
     Tick,
+    Try,
 )
 from flowguard.core.faults import FaultRules
 from flowguard.core.model import Device, Fault, FlowTuple, Level
@@ -159,6 +160,8 @@ class Service:
         match command:
             case Converge():
                 self._converge(command)
+            case Try():
+                self._tasks.spawn(self._rescan())
             case Rescue(seconds):
                 stalled = [s.flow for s in self.observation.stalled()]
                 self._tasks.spawn(self._crossover.run(stalled, seconds))
@@ -208,10 +211,8 @@ class Service:
         ubus.listen("network.interface", lambda: self._tasks.spawn(self._rescan()))
 
     def _may_try(self, device: Device) -> bool:
-        """A trial is a use of the driver: not of one that is held off, nor in a boot loop."""
-        verdict = self.state.verdict_on(device.name)
-        held = verdict is not None and self.state.holds(verdict)
-        return not held and not self.state.keeps_rebooting
+        """A trial is a use of the driver, for which the policy has to be armed."""
+        return device.name in {d.name for d in self.state.untried}
 
     async def _rescan(self) -> None:
         await self.devices.rescan(self.configuration.device, self.standby.reason)

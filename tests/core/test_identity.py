@@ -13,7 +13,15 @@ from flowguard.core.model import Device, Level
 from tests.core.test_policy import SETTINGS, Story, fault
 
 PORTS = tuple(
-    Device(name, number, "mtk", "15100000.ethernet", port=f"p{number}", code="6.12 fw 1")
+    Device(
+        name,
+        number,
+        "mtk",
+        "15100000.ethernet",
+        port=f"p{number}",
+        code="6.12 fw 1",
+        hardware_capable=True,
+    )
     for number, name in enumerate(("wan", "lan1", "lan2"), 1)
 )
 WAN, LAN1, LAN2 = PORTS
@@ -41,7 +49,7 @@ def test_names_that_are_exchanged_do_not_exchange_verdicts() -> None:
 
 
 def test_other_hardware_under_the_name_is_innocent_until_the_old_one_is_back() -> None:
-    other = Device("wan", 9, "r8169", "0000:01:00.0")
+    other = Device("wan", 9, "r8169", "0000:01:00.0", hardware_capable=True)
     story = convicted().on(DevicesChanged(300, (other, LAN1, LAN2)))
     assert story.levels()["wan"] is Level.HARDWARE
     story.on(DevicesChanged(400, (named(other, "eth9"), *PORTS)))

@@ -134,7 +134,7 @@ def test_a_fault_of_the_conduit_is_a_fault_of_its_ports() -> None:
 
 
 def test_a_driver_message_without_a_device_is_matched_by_the_hardware_it_names() -> None:
-    gmac = Device("eth0", 5, driver="st_gmac", bus_name="37000000.ethernet")
+    gmac = Device("eth0", 5, driver="st_gmac", bus_name="37000000.ethernet", hardware_capable=True)
     line = "ipq806x-gmac-dwmac 37000000.ethernet: Failed to reset the dma"
     message = replace(fault(driver="ipq806x-gmac-dwmac"), line=line)
     story = started(devices=(gmac, WAN)).on(FaultSeen(200, message))

@@ -156,16 +156,16 @@ def settle(state: State) -> Step:
 
 
 def arm(state: State) -> Step:
-    """The intent, before the kernel is asked for hardware on a device it does not name yet."""
-    hardware = tuple(d for d in state.devices if state.level_of(d.name) is Level.HARDWARE)
-    if {d.name for d in hardware} <= {d.name for d in state.armed}:
+    """The intent, before hardware is used on a device that it does not name yet."""
+    in_use = state.in_use
+    if {d.name for d in in_use} <= {d.name for d in state.armed}:
         return state, []
-    return replace(state, armed=hardware), [Save()]
+    return replace(state, armed=in_use), [Save()]
 
 
 def disarm(state: State) -> Step:
     """Nothing is left in hardware: what happens from now on is not its fault."""
-    if not state.armed or any(level is Level.HARDWARE for _, level in state.levels):
+    if not state.armed or not state.converged or state.in_use:
         return state, []
     return replace(state, armed=()), [Save()]
 

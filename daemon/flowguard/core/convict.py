@@ -116,7 +116,7 @@ def _judge(state: State, device: Device, fault: Fault) -> tuple[State, list[Comm
     verdict = state.verdict_on(name)
     if verdict and state.time - verdict.stepped < state.settings.settle:
         return state, []
-    if level is Level.HARDWARE:
+    if device in state.in_use:
         return _by_fault(state, name, Level.SOFTWARE, fault)
     held = verdict is not None and state.holds(verdict)
     repeated = held and verdict is not None and verdict.rule == fault.rule

@@ -239,6 +239,11 @@ class Converge:
 
 
 @dataclass(frozen=True, slots=True)
+class Try:
+    """Ask the drivers of `state.untried` whether they take flows; answered by `DevicesChanged`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rescue:
     """Pull the stalled flows out of hardware and watch for `seconds` whether they revive."""
 
@@ -269,4 +274,4 @@ class Decided:
     decision: Decision
 
 
-Command = Converge | Rescue | Save | Notify | Decided
+Command = Converge | Try | Rescue | Save | Notify | Decided

@@ -92,8 +92,8 @@ class Device:
     messages call the hardware, when they do not name a device (dev_err). `port` tells the
     devices of one piece of hardware apart, whatever their names are. `code` are the versions
     of driver and firmware, as far as they are known.
-    `hardware_capable` is None as long as nothing was tried; `reason` says why not, in
-    words, when it is False.
+    `hardware_capable` is None as long as only a trial, which binds the driver, could tell;
+    `reason` says why not, in words, when it is False.
     """
 
     name: str

@@ -31,6 +31,7 @@ from flowguard.core.events import (
     Started,
     TablesLost,
     Tick,
+    Try,
 )
 from flowguard.core.model import Attribution, Decision, Level
 from flowguard.core.state import DECISIONS_KEPT, Drain, Failure, Ledger, State, allowed
@@ -55,8 +56,21 @@ def decide(state: State, event: Event) -> Step:
     anew = unfinished or _retry_is_due(state)
     anew = anew or state.devices != before.devices or state.draw != before.draw
     anew = anew or state.settings.control_share != before.settings.control_share
-    state, more = _retarget(state, anew)
-    return state, _saved_once(commands + more)
+    state, asked = _retarget(state, anew)
+    if not set(state.untried) <= set(before.untried):
+        asked.append(Try())
+    state, more = _intend(state, event, asked)
+    return state, _saved_once(commands + more + asked)
+
+
+def _intend(state: State, event: Event, asked: list[Command]) -> Step:
+    """Keep the intent true: armed before hardware is used, disarmed once it is left."""
+    if asked:
+        return boots.arm(state)
+    # Both come after the work is done: tables are converged, trials are over.
+    if isinstance(event, Converged | DevicesChanged):
+        return boots.disarm(state)
+    return state, []
 
 
 def _saved_once(commands: list[Command]) -> list[Command]:
@@ -147,8 +161,7 @@ def _converged(state: State) -> Step:
     if state.drain:
         seconds = state.time - state.drain.since
         commands.append(Notify(Severity.INFO, f"hardware drained in {seconds:.1f} s"))
-    state, disarmed = boots.disarm(replace(state, converged=True, drain=None, failure=None))
-    return state, commands + disarmed
+    return replace(state, converged=True, drain=None, failure=None), commands
 
 
 def _converge_failed(state: State, event: ConvergeFailed) -> Step:
@@ -268,8 +281,7 @@ def _retarget(state: State, anew: bool) -> Step:
         failure=replace(state.failure, retry_at=None) if state.failure else None,
         decisions=(*state.decisions, *decisions)[-DECISIONS_KEPT:],
     )
-    state, armed = boots.arm(state)
-    return state, [*map(Decided, decisions), *armed, Converge(levels, state.draw, state.epoch)]
+    return state, [*map(Decided, decisions), Converge(levels, state.draw, state.epoch)]
 
 
 def _compare(state: State, levels: tuple[tuple[str, Level], ...]) -> State:

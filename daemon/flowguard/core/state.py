@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from flowguard.core.arms import Draw, OutcomeKind
@@ -169,6 +169,22 @@ class State:
         return Evidence(self.compared, self.detector, self.mute)
 
     @property
+    def untried(self) -> tuple[Device, ...]:
+        """The devices that only the want of a trial keeps from hardware."""
+        return tuple(
+            device
+            for device in self.devices
+            if device.hardware_capable is None
+            and allowed(self, replace(device, hardware_capable=True))[0] is Level.HARDWARE
+        )
+
+    @property
+    def in_use(self) -> tuple[Device, ...]:
+        """The devices whose hardware offload is in use; a trial is a use of it."""
+        on_hardware = (d for d in self.devices if self.level_of(d.name) is Level.HARDWARE)
+        return (*on_hardware, *self.untried)
+
+    @property
     def boot_delay(self) -> float:
         """The uptime before which hardware is not used, longer on probation."""
         if self.retried:
@@ -242,6 +258,8 @@ def allowed(state: State, device: Device) -> tuple[Level, str]:
     verdict = state.verdict_on(device.name)
     if verdict and state.holds(verdict):
         limits.append((verdict.highest, f"held off: {verdict.reason}"))
+    if device.hardware_capable is None:
+        limits.append((Level.SOFTWARE, "whether it can offload in hardware is not known yet"))
     return min(limits, key=lambda limit: limit[0].rank)
 
 

@@ -23,20 +23,28 @@ class Capability:
     reason: str = ""
 
 
+UNKNOWN = Capability(None)
+
+
+def known(nftables: Nftables, device: str) -> Capability:
+    """What can be told of it without touching its driver."""
+    try:
+        if has_feature(device, FEATURE) is False:
+            missing = f"{FEATURE} is off, or the driver does not have it (ethtool -k)"
+            return Capability(False, missing)
+        return Capability(True if device in tables.bound_devices(nftables) else None)
+    except OSError as error:
+        return Capability(None, error.strerror or str(error))
+
+
 async def probe(nftables: Nftables, device: str) -> Capability:
     """Try `device` alone; changes nothing. One that is in our hardware flowtable is not tried.
 
     The kernel binds the driver for the trial and unbinds it again.
     """
-    try:
-        feature = has_feature(device, FEATURE)
-        bound = tables.bound_devices(nftables)
-    except OSError as error:
-        return Capability(None, error.strerror or str(error))
-    if feature is False:
-        return Capability(False, f"{FEATURE} is off, or the driver does not have it (ethtool -k)")
-    if device in bound:
-        return Capability(True, "in use")
+    found = known(nftables, device)
+    if found != UNKNOWN:
+        return found
     refusal = await refusal_of(nftables, device, hardware=True)
     if refusal is None:
         return Capability(True)

@@ -38,9 +38,9 @@ class Actions:
         self._batch: Batch | None = None
         self._daemon: Daemon | None = None
 
-    def start(self, options: str) -> dict[str, Any]:
+    def start(self, options: str, ahead: int = 0) -> dict[str, Any]:
         """Start flowguard with these options; its first status."""
-        self._daemon = Daemon(RUNTIME, options, state=FLASH / "flowguard")
+        self._daemon = Daemon(RUNTIME, options, state=FLASH / "flowguard", ahead=ahead)
         self._daemon.log = self._folder / "flowguard.log"
         self._daemon.start()
         return self._daemon.status()
@@ -69,6 +69,11 @@ class Actions:
 
     def read(self, path: str) -> str:
         return Path(path).read_text(errors="replace")
+
+    def retry(self) -> None:
+        """`flowguard retry`."""
+        assert self._daemon is not None
+        self._daemon.cli("retry")
 
     def save_all_the_time(self, first: int) -> None:
         """Have flowguard write its state without end; returns when it did `first` times."""

@@ -15,6 +15,8 @@ from tests.lab.reboots.hardware import Board, Boot
 # Hardware at once; and a probation of ten times a delay that is over when flowguard starts.
 AT_ONCE = "boot_delay '0'\nhold_off '3600'"
 SOON = "boot_delay '20'\nhold_off '3600'"
+# A boot that has lived so long is none of a boot loop, and past any wait of these options.
+LONG = 1000
 PANIC_ON_OOPS = "/proc/sys/kernel/panic_on_oops"
 
 
@@ -30,9 +32,9 @@ def strikes(status: dict[str, Any]) -> int:
     return max(int(device["strikes"]) for device in status["devices"])
 
 
-def start_on_hardware(boot: Boot, options: str = AT_ONCE) -> None:
+def start_on_hardware(boot: Boot, options: str = AT_ONCE, ahead: int = 0) -> None:
     """flowguard with connections that the engine forwards."""
-    boot.ask("start", options=options)
+    boot.ask("start", options=options, ahead=ahead)
     boot.wait_for_status(on_hardware, "hardware")
     boot.ask("connect", count=3)
     boot.wait_for_status(lambda s: s["hardware_flows"] > 0, "flows in hardware")
@@ -50,10 +52,10 @@ def assert_forwarding(boot: Boot) -> None:
     boot.ask("wait_until_flowing")
 
 
-def assert_held_off(status: dict[str, Any], reason: str) -> None:
+def assert_held_off(status: dict[str, Any], reason: str, times: int = 1) -> None:
     assert status["boot"]["unplanned"], status["boot"]
     assert reason in status["boot"]["evidence"]
-    assert strikes(status) == 1
+    assert strikes(status) == times
     assert "hardware" not in levels(status)
     assert status["sensors"]["store"] == "ok"
 
@@ -78,7 +80,7 @@ def test_a_panic_in_the_offload_path_and_a_new_kernel(board: Board, kernel: str)
         assert not status["boot"]["unplanned"]
 
 
-def test_an_unrelated_panic_a_planned_reboot_and_a_silent_reset(board: Board, kernel: str) -> None:
+def test_an_unrelated_panic_a_planned_reboot_and_silent_resets(board: Board, kernel: str) -> None:
     with board.boot(kernel) as boot:
         start_on_hardware(boot)
         boot.tell("write", path="/proc/sysrq-trigger", text="c")
@@ -103,9 +105,25 @@ def test_an_unrelated_panic_a_planned_reboot_and_a_silent_reset(board: Board, ke
         assert levels(status) == {"software"}
         assert "200 s of uptime" in status["reason"]
         assert_forwarding(boot)
+        boot.reset()
+    with board.boot(kernel) as boot:
+        start_on_hardware(boot, SOON, LONG)
+        seen = boot.status()["boot"]
+        # Software was on: that reset is nobody's, and the one before is not forgotten.
+        assert (seen["unplanned"], seen["unexplained"], seen["short_boots"]) == (False, 1, 0)
+        boot.reset()
+    with board.boot(kernel) as boot:
+        status = boot.ask("start", options=SOON, ahead=LONG)
+        assert_held_off(status, "no trace")
+        assert status["boot"]["unexplained"] == 2
+        assert {device["strikes"] for device in status["devices"]} == {1}
+        assert "2 unexplained reboots" in status["reason"]
+        assert_forwarding(boot)
 
 
-def test_an_oops_that_panics_and_a_power_cut_while_saving(board: Board, kernel: str) -> None:
+def test_an_oops_a_power_cut_while_saving_and_a_panic_in_the_trial(
+    board: Board, kernel: str
+) -> None:
     with board.boot(kernel) as boot:
         boot.ask("write", path=PANIC_ON_OOPS, text="1")
         start_on_hardware(boot)
@@ -115,12 +133,19 @@ def test_an_oops_that_panics_and_a_power_cut_while_saving(board: Board, kernel: 
         boot.ask("save_all_the_time", first=20)
         boot.cut_power()
     with board.boot(kernel) as boot:
-        status = boot.ask("start", options=AT_ONCE)
+        status = boot.ask("start", options=AT_ONCE, ahead=LONG)
         assert status["sensors"]["store"] == "ok"
         assert status["boot"]["count"] == 3
         # Software was on: nobody is blamed, and what was known is still known.
         assert not status["boot"]["unplanned"]
         assert strikes(status) == 1
+        # It was held off from the start, so nothing has been bound in this boot.
+        boot.ask("fault", name="panic_on_bind", value=1)
+        boot.tell("retry")
+        boot.wait_for_end()
+    with board.boot(kernel) as boot:
+        assert_held_off(boot.ask("start", options=AT_ONCE, ahead=LONG), "fault", times=2)
+        assert_forwarding(boot)
 
 
 def test_a_boot_loop_without_a_trace_ends_at_the_third_boot(
