@@ -26,6 +26,7 @@ class Memory:
     """`wanted` was set at run time while `configured` stood in the configuration.
 
     All times are of the clock of the boot `boot_id`, and `time` is when this was saved.
+    `installation`: see the module of that name.
     """
 
     format: int
@@ -38,6 +39,7 @@ class Memory:
     intent: Intent | None = None
     held_until: float = 0
     suspended: bool = False
+    installation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
