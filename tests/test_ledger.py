@@ -15,10 +15,11 @@ from flowguard.core.events import (
     Converged,
     DevicesChanged,
     Event,
+    FaultSeen,
     LedgerFailed,
     Started,
 )
-from flowguard.core.model import Device, Level
+from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
 from flowguard.core.policy import decide
 from flowguard.core.requests import PlannedEnd
 from flowguard.core.state import State
@@ -29,6 +30,7 @@ from flowguard.sensors.boot import Places
 
 WAN = Device("wan", 2, driver="mtk_soc_eth", hardware_capable=True)
 CONFIGURED = Configuration(enabled=True, boot_delay=0)
+FAULT = Fault("rule", FaultClass.TX_TIMEOUT, Attribution.DRIVER, "wan", None, "line")
 OOPS = """\
 <6>[  100.000000] an ordinary line
 <1>[  200.000000] Unable to handle kernel NULL pointer dereference at 0000000000000008
@@ -100,6 +102,22 @@ def test_a_planned_end_is_remembered(router: Router) -> None:
     assert not router.seen("two").unplanned
 
 
+def test_a_backup_that_is_restored_does_not_tell_how_the_last_boot_ended(router: Router) -> None:
+    """As sysupgrade leaves it: saved while hardware was on, and then another system is there."""
+    state, ledger = router.run("one")
+    state, _ = decide(state, FaultSeen(state.time, FAULT))
+    ledger.save(Level.HARDWARE, state)
+    backup = (router.directory / "state" / "state.json").read_text()
+    for file in (router.directory / "state").iterdir():
+        file.unlink()
+    (router.directory / "state" / "state.json").write_text(backup)
+    state, _, events = router.start("two")
+    (seen,) = [event for event in events if isinstance(event, BootSeen)]
+    assert not seen.unplanned and state.boots.early <= 1
+    # What it says about the hardware counts.
+    assert [verdict.device for verdict in state.verdicts] == ["wan"]
+
+
 def test_a_restart_of_the_daemon_is_no_boot_and_the_intent_stands(router: Router) -> None:
     router.run("one")
     state, _, events = router.start("one")
@@ -149,8 +167,7 @@ def test_a_memory_that_cannot_be_read_is_told(router: Router) -> None:
 def test_a_medium_that_refuses_is_told_in_words(router: Router) -> None:
     state, ledger = router.run("one")
     folder = router.directory / "state"
-    (folder / "state.json").rename(router.directory / "kept")
-    folder.rmdir()
+    folder.rename(router.directory / "kept")
     folder.write_text("in the way")
     assert "state.json" in ledger.save(Level.HARDWARE, replace(state, armed=()))
     assert ledger.health != "ok"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from flowguard import __version__
 from flowguard.core.detector import Evidence
@@ -16,6 +17,7 @@ from flowguard.core.state import State
 from flowguard.host import pstore
 from flowguard.host.clock import monotonic
 from flowguard.host.configuration import Configuration
+from flowguard.host.installation import installation
 from flowguard.host.store import FORMAT, Memory, StateStore
 from flowguard.sensors import boot
 
@@ -45,7 +47,7 @@ class IntentLedger:
         """The events that a start of the daemon begins with; `evidence` if it is of this boot."""
         now = monotonic()
         remembered = self._store.load(now, configuration.policy_settings.settle)
-        memory = remembered.memory
+        memory = self._own(remembered.memory)
         if remembered.problem:
             self.health = remembered.problem
             log.error("%s", remembered.problem)
@@ -68,6 +70,16 @@ class IntentLedger:
             yield self._boot_seen(now, memory)
         if remembered.lost:
             yield LedgerFailed(now, remembered.problem, lost=True)
+
+    def _own(self, memory: Memory | None) -> Memory | None:
+        """A restored backup tells nothing of how the last boot ended here."""
+        if memory is None or memory.installation == self._installation():
+            return memory
+        log.info("what is remembered comes from a backup: the last boot is not judged by it")
+        return replace(memory, intent=None, boots=replace(memory.boots, early=0))
+
+    def _installation(self) -> str:
+        return installation(os.path.dirname(self._store.path), self._store.boot_id)
 
     def _boot_seen(self, now: float, memory: Memory | None) -> BootSeen:
         boots = memory.boots if memory else Boots()
@@ -111,6 +123,7 @@ class IntentLedger:
             intent,
             state.held_until,
             state.suspended,
+            self._installation(),
         )
         try:
             self._store.save(memory)

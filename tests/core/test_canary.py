@@ -28,7 +28,7 @@ from flowguard.core.evidence import Counts
 from flowguard.core.model import Family, Level, Protocol
 from flowguard.core.passing import EXCESS, PASS, Passing, update
 from flowguard.core.replay import decode_event, encode_event, replay
-from flowguard.core.requests import HoldAsked
+from flowguard.core.requests import HoldAsked, Request, SuspendAsked, WantedChanged
 from flowguard.core.state import CANARY_PATIENCE, Phase
 from tests.core.test_policy import ALL, SETTINGS, Story, fault
 
@@ -170,6 +170,34 @@ def test_healthy_weeks_make_good_for_strikes() -> None:
     story.on(FaultSeen(story.state.time, fault(device="wan")))
     verdict = story.state.verdict_on("wan")
     assert verdict and verdict.strikes == 2
+
+
+@pytest.mark.parametrize(
+    ("down", "up"),
+    [
+        (SuspendAsked(0, suspended=True), SuspendAsked(0, suspended=False)),
+        (HoldAsked(0, 100 * WEEK), HoldAsked(0, 0)),
+        (WantedChanged(0, SOFTWARE), WantedChanged(0, HARDWARE)),
+    ],
+)
+def test_only_time_on_hardware_makes_good_for_strikes(down: Request, up: Request) -> None:
+    story = up_again(control_share=0)
+    for event in (down, up):
+        # The first time healthy, the second time kept off by people.
+        story.on(Tick(story.state.time + WEEK / 2))
+        story.on(replace(event, time=story.state.time)).on(Converged(story.state.time))
+    verdict = story.state.verdict_on("wan")
+    assert verdict and story.levels()["wan"] is HARDWARE
+    assert story.state.strikes_left(verdict) == 1
+    almost = story.state.time + WEEK * 0.49
+    assert story.on(Tick(almost)).state.strikes_left(verdict) == 1
+    assert story.on(Tick(almost + WEEK * 0.02)).state.strikes_left(verdict) == 0
+
+
+def test_soak_time_is_time_on_hardware_too() -> None:
+    story = up_again().on(Tick(801 + SOAK * 0.9)).on(SuspendAsked(801 + SOAK, suspended=True))
+    story.on(Converged(802 + SOAK)).on(SuspendAsked(9 * SOAK, suspended=False))
+    assert stage(flows(story.on(Converged(9 * SOAK)), SOAK * 0.9, rate=20)) == 16
 
 
 def test_the_life_of_a_verdict_is_one_replay_file() -> None:

@@ -67,13 +67,15 @@ def test_a_reboot_ends_what_people_asked_for_this_boot_only(tmp_path: Path) -> N
     assert not reborn(tmp_path, replace(OLD, held_until=100)).held_until
 
 
-def test_healthy_time_goes_on_after_a_reboot_and_a_canary_stage_begins_anew(
+def test_healthy_time_stays_after_a_reboot_and_a_canary_stage_begins_anew(
     tmp_path: Path,
 ) -> None:
-    up = replace(VERDICT, highest=Level.HARDWARE, raised=50.0)
+    up = replace(VERDICT, highest=Level.HARDWARE, raised=50.0, healthy=7)
     canary = replace(up, device="lan1", canary=4)
     first, second = reborn(tmp_path, replace(OLD, verdicts=(up, canary))).verdicts
-    assert (first.raised, second.raised) == (5 - 100, 5)
+    # It goes on when the device is back on hardware.
+    assert (first.raised, second.raised) == (None, None)
+    assert (first.healthy, second.healthy) == (7 + OLD.time - 50, 7)
     assert second.canary == 4
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import flowguard
 from flowguard.api import PUBLIC
+from flowguard.host.installation import NAME
 from tests.packaging.build import RECIPE, ROOT, Package, build, compiled, pythons
 
 MAKEFILE = (RECIPE / "Makefile").read_text()
@@ -66,7 +67,12 @@ def test_what_the_user_wrote_and_what_is_remembered_survives_upgrades(package: P
     kept = [name for name in package.conffiles if not (package.root / name[1:]).is_file()]
     assert set(package.conffiles) - set(kept) == {"/etc/config/flowguard", "/etc/flowguard.user"}
     # Entries that are no files of the package are put into keep.d by the build.
-    assert kept == ["/etc/flowguard/", "/etc/capabilities/flowguard.json"]
+    assert kept == [
+        "/etc/flowguard/state.json",
+        "/etc/flowguard/rules.toml",
+        "/etc/capabilities/flowguard.json",
+    ]
+    assert not any(f"/etc/flowguard/{NAME}".startswith(name) for name in kept)
 
 
 def test_the_version_of_the_package_is_part_of_the_service(package: Package) -> None:

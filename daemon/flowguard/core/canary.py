@@ -102,11 +102,13 @@ def _deciding(state: State) -> Passing:
 def draw(state: State, levels: tuple[tuple[str, Level], ...]) -> State:
     """With the share that new flows are drawn at, now that devices go to these levels."""
     on_hardware = {name for name, level in levels if level is Level.HARDWARE}
+    timed = tuple(_timed(v, state.time, v.device in on_hardware) for v in state.verdicts)
+    state = replace(state, verdicts=timed)
     tried = [v.canary for v in state.verdicts if v.device in on_hardware]
     stage = None if state.settings.detect_only else max(tried, default=0) or None
     if stage == state.draw.canary:
         return state
-    # The soak time begins when flows go to hardware, not when they were allowed to.
+    # At another share the soak time begins anew.
     verdicts = tuple(
         replace(v, raised=state.time) if v.canary and v.device in on_hardware else v
         for v in state.verdicts
@@ -118,3 +120,13 @@ def draw(state: State, levels: tuple[tuple[str, Level], ...]) -> State:
         canary_epoch=state.epoch + 1,
         canary_tests=(),
     )
+
+
+def _timed(verdict: Verdict, now: float, on_hardware: bool) -> Verdict:
+    """Only time on hardware is healthy time, and soak time of a canary."""
+    goes_well = on_hardware and verdict.highest is Level.HARDWARE
+    if goes_well == (verdict.raised is not None):
+        return verdict
+    if goes_well:
+        return replace(verdict, raised=now)
+    return replace(verdict, raised=None, healthy=verdict.healthy_until(now))

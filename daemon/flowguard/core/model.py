@@ -189,7 +189,8 @@ class Verdict:
     is held longer. `hold` is the length of the hold-off in seconds. `until_reboot`: the
     kernel itself is damaged (an oops leaves locks held), so no waiting helps before the next
     boot. While `canary` is not 0, one in so many flows tries hardware. `raised` is since when
-    this stage, or full hardware, has been going well.
+    this stage, or full hardware, has been going well; None while the device is not on hardware,
+    whoever keeps it off. `healthy` are the seconds on full hardware before that.
 
     `device` is the name that the device has now; `identity` and `code` are what the verdict
     was passed on (see `Device`): another name keeps it, other code does not.
@@ -209,6 +210,13 @@ class Verdict:
     raised: float | None = None
     identity: str = ""
     code: str = ""
+    healthy: float = 0
+
+    def healthy_until(self, time: float) -> float:
+        """Seconds on full hardware up to this moment."""
+        if self.raised is None or self.canary:
+            return self.healthy
+        return self.healthy + time - self.raised
 
 
 @dataclass(frozen=True, slots=True)

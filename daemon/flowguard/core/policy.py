@@ -243,7 +243,6 @@ def _expire(state: State) -> Step:
                 highest=up,
                 held_until=state.time + verdict.hold,
                 canary=canary.first_stage(state) if up is Level.HARDWARE else 0,
-                raised=state.time if up is Level.HARDWARE else None,
             )
             commands.append(Save())
         verdicts.append(verdict)

@@ -158,10 +158,7 @@ class State:
 
     def strikes_left(self, verdict: Verdict) -> int:
         """The strikes that healthy time on full hardware has not made good yet."""
-        healthy = verdict.highest is Level.HARDWARE and not verdict.canary
-        if not healthy or verdict.raised is None:
-            return verdict.strikes
-        forgiven = int((self.time - verdict.raised) / self.settings.forgive_after)
+        forgiven = int(verdict.healthy_until(self.time) / self.settings.forgive_after)
         return max(0, verdict.strikes - forgiven)
 
     @property

@@ -26,6 +26,7 @@ class Memory:
     """`wanted` was set at run time while `configured` stood in the configuration.
 
     All times are of the clock of the boot `boot_id`, and `time` is when this was saved.
+    `installation`: see the module of that name.
     """
 
     format: int
@@ -38,6 +39,7 @@ class Memory:
     intent: Intent | None = None
     held_until: float = 0
     suspended: bool = False
+    installation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +99,22 @@ def _reborn(memory: Memory, now: float, settle: float) -> Memory:
     How long the router was off cannot be known.
     """
 
-    def moved(moment: float) -> float:
-        return now + moment - memory.time
-
     verdicts = tuple(
         replace(
             v,
             stepped=now - settle,
             held_until=now + min(v.hold, max(0.0, v.held_until - memory.time)),
-            raised=None if v.raised is None else now if v.canary else moved(v.raised),
+            raised=None,
+            healthy=v.healthy_until(memory.time),
             until_reboot=False,
         )
         for v in memory.verdicts
     )
-    held = moved(memory.held_until) if memory.held_until > memory.time else 0
+    rest = memory.held_until - memory.time
     return replace(
         memory,
         verdicts=verdicts,
         wanted=memory.configured,
-        held_until=held,
+        held_until=now + rest if rest > 0 else 0,
         suspended=False,
     )

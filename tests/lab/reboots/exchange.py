@@ -52,12 +52,17 @@ class Asker:
 
 
 def serve(folder: Path, actions: Mapping[str, Callable[..., object]]) -> None:
-    """The guest's end: do what is asked until an action ends the program."""
+    """The guest's end: do what is asked until an action ends the program.
+
+    What a former boot took in hand is not done again.
+    """
     for number in count():
-        request = folder / f"request-{number}"
+        request, taken = folder / f"request-{number}", folder / f"taken-{number}"
+        if taken.exists():
+            continue
         while not request.exists():
             sleep(POLL_SECONDS)
-        asked = json.loads(request.read_text())
+        asked = json.loads(request.rename(taken).read_text())
         answer: dict[str, object]
         try:
             answer = {"result": actions[asked["action"]](**asked["arguments"])}

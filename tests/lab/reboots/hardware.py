@@ -118,8 +118,17 @@ class Boot:
         if self._thread.is_alive():
             raise LabError(f"boot {self._board.boots} goes on:\n{self.console[-2000:]}")
 
+    def hang(self) -> None:
+        """Until the watchdog resets the router; what is asked next, the next boot answers.
+
+        Without a new QEMU, which would not know that the watchdog did it.
+        """
+        self._monitor("set-action", reboot="reset")
+        self.tell("hang")
+
     def reset(self) -> None:
-        """As a watchdog does it: no trace, and RAM keeps its content."""
+        """No trace, and RAM keeps its content."""
+        self._monitor("set-action", reboot="shutdown")
         self._monitor("system_reset")
         self.wait_for_end()
 
@@ -142,6 +151,7 @@ class Boot:
             "-machine memory-backend=ram",
             f"-drive file={board.flash},format=raw,if=none,id=flash",
             "-device virtio-blk-pci,drive=flash",
+            "-device i6300esb",
             f"-qmp unix:{self._folder}/monitor,server=on,wait=off",
             f"-pidfile {self._folder}/pid",
         )
@@ -182,13 +192,17 @@ class Boot:
                 f"boot {self._board.boots} ended, {self._ended}, while waiting for {what}"
             )
 
-    def _monitor(self, command: str) -> None:
+    def _monitor(self, command: str, **arguments: str) -> None:
         """One command of QEMU's machine protocol (docs/interop/qmp-spec)."""
+        capabilities: dict[str, object] = {"execute": "qmp_capabilities"}
+        asked = {"execute": command, "arguments": arguments}
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self._folder / "monitor"))
             with connection.makefile("rw") as stream:
-                for name in ("qmp_capabilities", command):
+                for request in (capabilities, asked):
                     stream.readline()
-                    stream.write(json.dumps({"execute": name}) + "\n")
+                    stream.write(json.dumps(request) + "\n")
                     stream.flush()
-                stream.readline()
+                answer = stream.readline()
+        if "error" in json.loads(answer):
+            raise LabError(f"QEMU: {command}: {answer}")

@@ -24,6 +24,7 @@ RUNTIME = Path("/run/flowguard-lab")
 FLASH = Path("/run/flash")
 FLASH_DEVICE = "/dev/vda"
 PSTORE = Path("/sys/fs/pstore")
+WATCHDOG_SECONDS = 3
 # The piece of RAM that the kernel was told to leave alone (hardware.py).
 RAMOOPS = ("mem_address=0x30000000", "mem_size=0x400000", "record_size=0x40000", "ecc=1")
 
@@ -75,6 +76,11 @@ class Actions:
         assert self._daemon is not None
         self._daemon.cli("retry")
 
+    def hang(self) -> None:
+        """Until the watchdog bites."""
+        with Path("/dev/watchdog").open("wb"):
+            threading.Event().wait()
+
     def save_all_the_time(self, first: int) -> None:
         """Have flowguard write its state without end; returns when it did `first` times."""
         saved = threading.Semaphore(0)
@@ -106,6 +112,7 @@ def build() -> Router:
     load_modules()
     load_engine(Path(os.environ["LAB_ENGINE"]))
     run("modprobe", "-a", "virtio_blk", "ext4")
+    run("modprobe", "i6300esb", f"heartbeat={WATCHDOG_SECONDS}")
     FLASH.mkdir()
     run("mount", "-t", "ext4", FLASH_DEVICE, str(FLASH))
     if os.environ.get("LAB_RAMOOPS"):

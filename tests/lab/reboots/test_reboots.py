@@ -80,7 +80,9 @@ def test_a_panic_in_the_offload_path_and_a_new_kernel(board: Board, kernel: str)
         assert not status["boot"]["unplanned"]
 
 
-def test_an_unrelated_panic_a_planned_reboot_and_silent_resets(board: Board, kernel: str) -> None:
+def test_an_unrelated_panic_a_planned_reboot_a_watchdog_and_silent_resets(
+    board: Board, kernel: str
+) -> None:
     with board.boot(kernel) as boot:
         start_on_hardware(boot)
         boot.tell("write", path="/proc/sysrq-trigger", text="c")
@@ -96,12 +98,12 @@ def test_an_unrelated_panic_a_planned_reboot_and_silent_resets(board: Board, ker
         start_on_hardware(boot, SOON)
         seen = boot.status()["boot"]
         assert (seen["count"], seen["unplanned"], seen["evidence"]) == (3, False, "")
-        boot.reset()
-    with board.boot(kernel) as boot:
+        boot.hang()
         status = boot.ask("start", options=SOON)
         assert status["boot"]["unplanned"]
         assert status["boot"]["unexplained"] == 1
         assert "no trace" in status["boot"]["evidence"]
+        assert "the watchdog ended the boot" in status["boot"]["evidence"]
         assert levels(status) == {"software"}
         assert "200 s of uptime" in status["reason"]
         assert_forwarding(boot)
@@ -115,6 +117,7 @@ def test_an_unrelated_panic_a_planned_reboot_and_silent_resets(board: Board, ker
     with board.boot(kernel) as boot:
         status = boot.ask("start", options=SOON, ahead=LONG)
         assert_held_off(status, "no trace")
+        assert "watchdog" not in status["boot"]["evidence"]
         assert status["boot"]["unexplained"] == 2
         assert {device["strikes"] for device in status["devices"]} == {1}
         assert "2 unexplained reboots" in status["reason"]
