@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from flowguard import retreat, rules
 from flowguard.api import PUBLIC, Api
@@ -14,14 +16,18 @@ from flowguard.host import log, supervisor
 from flowguard.host.clock import monotonic
 from flowguard.host.configuration import Loaded
 from flowguard.host.runs import WINDOW_SECONDS, Runs
+from flowguard.host.ubus_presence import UbusPresence
 from flowguard.service import Paths, Service
+
+if TYPE_CHECKING:  # Where there is no ubus, it costs no memory.
+    from flowguard.host.ubus import UbusObject
 
 DEATHS_LIMIT = 5
 """So many deaths within an hour, and hardware is not left to a daemon that cannot stay up."""
 
 
-def live(paths: Paths, loaded: Loaded, bus: str | None) -> None:
-    """Serve until told to stop; `bus` is the socket of ubusd, where there is one.
+def live(paths: Paths, loaded: Loaded, ubus_sockets: Sequence[str]) -> None:
+    """Serve until told to stop; ubusd is at one of the sockets, comes later or is not there.
 
     Raises RuleError for a file of rules that cannot be used, OSError for what the system
     refuses. One that cannot be started leaves the software level behind, as does one that
@@ -37,7 +43,7 @@ def live(paths: Paths, loaded: Loaded, bus: str | None) -> None:
         raise
     if deaths >= DEATHS_LIMIT:
         _leave_hardware(paths, loaded)
-    asyncio.run(_serve(paths, loaded, fault_rules, bus, journal, deaths))
+    asyncio.run(_serve(paths, loaded, fault_rules, ubus_sockets, journal, deaths))
     runs.end()
 
 
@@ -49,7 +55,7 @@ async def _serve(
     paths: Paths,
     loaded: Loaded,
     fault_rules: FaultRules,
-    bus: str | None,
+    ubus_sockets: Sequence[str],
     journal: str,
     deaths: int,
 ) -> None:
@@ -63,11 +69,12 @@ async def _serve(
             "hour, or until `flowguard retry`"
         )
     api = Api(service)
-    if bus:
-        # Where there is no ubus, it costs no memory.
-        from flowguard.host.ubus import UbusObject
 
-        service.telling.ubus = UbusObject(bus, api.call, PUBLIC)
-    ask = service.telling.ubus.ask if service.telling.ubus else None
-    service.supervisor = supervisor.find(os.environ, ask)
+    def found(ubus: UbusObject) -> None:
+        service.telling.ubus = ubus
+        service.devices.ubus = ubus.path
+        ubus.listen("network.interface", service.look_for_devices)
+
+    service.ubus = UbusPresence(ubus_sockets, api.call, PUBLIC, found)
+    service.supervisor = supervisor.find(os.environ, service.ubus.ask)
     await service.run(api.call)

@@ -11,10 +11,10 @@ import sys
 
 from flowguard.cli.common import (
     DEFAULT_STATE_DIRECTORY,
+    UBUS_SOCKETS,
     ExitCode,
     add_configuration,
     add_socket,
-    find_ubus,
 )
 
 
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     paths = Paths(options.config, options.state_dir, options.socket)
     try:
         lock.take(paths.runtime_directory)
-        life.live(paths, loaded, options.ubus or find_ubus())
+        life.live(paths, loaded, (options.ubus,) if options.ubus else UBUS_SOCKETS)
     except RuleError as error:
         print(f"flowguard: run: {error}", file=sys.stderr)
         return ExitCode.USAGE

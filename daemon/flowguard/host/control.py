@@ -26,7 +26,15 @@ Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 
 class ApiError(Exception):
-    """A request that cannot be served; the message goes to the caller."""
+    """A request that is wrong as it stands; the message goes to the caller."""
+
+
+class NotKnown(ApiError):
+    """It asks for something that is not there."""
+
+
+class NotNow(ApiError):
+    """The same request may be served later."""
 
 
 class ControlServer:

@@ -68,8 +68,17 @@ class Bus:
     def add_object(self, path: str, methods: Mapping[str, Method]) -> None:
         self._add(f"object {path}", lambda connection: connection.add_object(path, methods))
 
-    def listen(self, pattern: str, handler: DataHandler) -> None:
-        self._add(f"events {pattern}", lambda connection: connection.listen(pattern, handler))
+    def listen(
+        self, pattern: str, handler: DataHandler, begun: Callable[[], None] = lambda: None
+    ) -> None:
+        """Events of a name or beginning; `begun` is called when listening begins, also anew."""
+
+        async def register(connection: Connection) -> int:
+            listener = await connection.listen(pattern, handler)
+            begun()
+            return listener
+
+        self._add(f"events {pattern}", register)
 
     def subscribe(self, path: str, handler: DataHandler) -> None:
         """Notifications of an object, also of one that appears later or comes back."""
