@@ -9,7 +9,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flowguard.ubus.connection import DEFAULT_SOCKET, DEFAULT_TIMEOUT, Connection
+from flowguard.ubus.connection import DEFAULT_SOCKET, Connection
+from flowguard.ubus.requests import DEFAULT_TIMEOUT
 from flowguard.ubus.serving import DataHandler, Method
 from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import Status
