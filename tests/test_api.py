@@ -16,7 +16,8 @@ from flowguard import rules
 from flowguard.api import PUBLIC, Api
 from flowguard.host import configuration
 from flowguard.host.control import ApiError, NotKnown
-from flowguard.service import Paths, Service
+from flowguard.paths import Paths
+from flowguard.service import Service
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 CONFIGURATION = """

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from flowguard.convergence import Convergence
@@ -39,7 +37,8 @@ from flowguard.devices import Devices
 from flowguard.host import configuration
 from flowguard.host.clock import boot_id, monotonic
 from flowguard.host.configuration import Configuration
-from flowguard.host.control import Call, ControlServer
+from flowguard.host.control import Call
+from flowguard.host.control_server import ControlServer
 from flowguard.host.firewall4 import Firewall4
 from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.recorder import EventRecorder
@@ -51,6 +50,7 @@ from flowguard.observation import Observation
 from flowguard.offload.converge import Converger
 from flowguard.offload.nfnetlink import Nftables
 from flowguard.offload.watch import TableWatch
+from flowguard.paths import Paths
 from flowguard.polling import Polling
 from flowguard.sensors.kmsg import KmsgSensor
 from flowguard.sensors.links import LinkWatch
@@ -59,19 +59,6 @@ from flowguard.tasks import Tasks
 from flowguard.telling import Telling
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """Where the daemon keeps its files; `configuration` None is the one that counts."""
-
-    configuration: str | None
-    state_directory: str
-    socket: str
-
-    @property
-    def runtime_directory(self) -> str:
-        return os.path.dirname(self.socket)
 
 
 class Service:
