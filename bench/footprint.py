@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the daemon costs when nothing happens: start, memory, wake-ups, processor time.
 
-Started as root on this machine, on a device that does not exist, so it changes nothing.
-Side by side with a Python that only imports asyncio and json.
+Started as root on this machine, on a device that does not exist, so it changes nothing; on
+ubus, and listening for netifd, where `ubusd` is on PATH. Side by side with a Python that only
+imports asyncio and json. What PSS counts of the interpreter's own files depends on how many
+other Pythons run; anonymous memory and RSS do not.
 
 Run: python -m bench.footprint [--starts 10] [--idle 30]
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -25,6 +29,7 @@ import psutil
 from flowguard.host.control import Unreachable, request
 
 ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+UBUSD = shutil.which("ubusd")
 BARE = "import asyncio, json, sys; print('up', flush=True); sys.stdin.read()"
 CONFIGURATION = """
 config flowguard 'globals'
@@ -33,15 +38,28 @@ config flowguard 'globals'
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """In MB."""
+
+    pss: float
+    anonymous: float
+    rss: float
+
+    def __str__(self) -> str:
+        return f"PSS {self.pss:.1f} MB (anonymous {self.anonymous:.1f}; RSS {self.rss:.1f})"
+
+
 @contextmanager
 def daemon() -> Iterator[tuple[int, float]]:
     """Its process id and the seconds from exec to the first answer."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ubusd(f"{name}/ubus.sock"):
         directory = Path(name)
         (directory / "flowguard").write_text(CONFIGURATION)
         control = str(directory / "run" / "control.sock")
         command = [sys.executable, "-m", "flowguard", "run", "--socket", control]
         command += ["--config", str(directory / "flowguard"), "--state-dir", name]
+        command += ["--ubus", f"{name}/ubus.sock"]
         begin = time.monotonic()
         process = subprocess.Popen(
             command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -51,6 +69,22 @@ def daemon() -> Iterator[tuple[int, float]]:
         finally:
             process.terminate()
             process.wait()
+
+
+@contextmanager
+def ubusd(path: str) -> Iterator[None]:
+    """Where there is none, flowguard does without, as it would on such a machine."""
+    if not UBUSD:
+        yield
+        return
+    process = subprocess.Popen([UBUSD, "-s", path])
+    try:
+        while not Path(path).exists():
+            time.sleep(0.002)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _answered(process: subprocess.Popen[bytes], control: str) -> float:
@@ -79,9 +113,11 @@ def bare() -> Iterator[tuple[int, float]]:
         process.stdout.close()
 
 
-def pss(pid: int) -> float:
-    """Proportional set size in MB."""
-    return float(psutil.Process(pid).memory_full_info().pss) / 2**20
+def memory(pid: int) -> Memory:
+    """As proc(5) has it in smaps_rollup."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    sizes = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines}
+    return Memory(sizes["Pss"], sizes["Anonymous"], sizes["Rss"])
 
 
 def idle(pid: int, seconds: float) -> tuple[float, float]:
@@ -101,16 +137,15 @@ def main() -> int:
     options = parser.parse_args()
     medians = []
     for name, start in (("flowguard", daemon), ("asyncio alone", bare)):
-        times, sizes = [], []
+        times: list[float] = []
+        sizes: list[Memory] = []
         for _ in range(options.starts):
             with start() as (pid, seconds):
                 times.append(seconds)
-                sizes.append(pss(pid))
-        medians.append((statistics.median(times), statistics.median(sizes)))
-        print(
-            f"{name:<14} start {medians[-1][0]:.3f} s (max {max(times):.3f})"
-            f"   PSS {medians[-1][1]:.1f} MB (max {max(sizes):.1f})"
-        )
+                sizes.append(memory(pid))
+        size = sorted(sizes, key=lambda size: size.pss)[len(sizes) // 2]
+        medians.append((statistics.median(times), size.pss))
+        print(f"{name:<14} start {medians[-1][0]:.3f} s (max {max(times):.3f})   {size}")
     print(
         f"ratio          start {medians[0][0] / medians[1][0]:.1f}"
         f"       PSS {medians[0][1] / medians[1][1]:.2f}"
@@ -118,7 +153,7 @@ def main() -> int:
     with daemon() as (pid, _):
         wakeups, share = idle(pid, options.idle)
         print(f"idle           {wakeups:.2f} wake-ups/s   {share:.2f} % of one processor")
-        print(f"after {options.idle:.0f} s     PSS {pss(pid):.1f} MB")
+        print(f"after {options.idle:.0f} s     {memory(pid)}{' on ubus' if UBUSD else ''}")
     return 0
 
 

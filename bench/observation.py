@@ -28,7 +28,7 @@ from pathlib import Path
 import psutil
 
 from bench.conntrack_reader import connection, original_of
-from bench.footprint import pss
+from bench.footprint import memory
 from bench.lab import run_in_lab
 from flowguard.conntrack.flow import encode_tuple
 from flowguard.conntrack.wire import CTA_TUPLE_ORIG, DELETE, error_of, open_socket, request
@@ -114,10 +114,11 @@ class Program:
         self.begin()
 
     def begin(self) -> None:
-        self._since, self._spent, self.memory = time.monotonic(), self._times(), pss(self.pid)
+        self._since, self._spent = time.monotonic(), self._times()
+        self.memory = memory(self.pid).pss
 
     def look(self) -> None:
-        self.memory = max(self.memory, pss(self.pid))
+        self.memory = max(self.memory, memory(self.pid).pss)
 
     def report(self) -> str:
         self.look()
@@ -175,7 +176,7 @@ def inside(seconds: float) -> None:
         daemon = Daemon(Path(tempfile.mkdtemp()), "boot_delay '0'").start()
         daemon.wait_for_levels(all_on("hardware"))
         traffic.start(*lasting(1)).wait_until_flowing()
-        print(f"PSS with an empty table: {pss(daemon.pid):.1f} MB", flush=True)
+        print(f"PSS with an empty table: {memory(daemon.pid).pss:.1f} MB", flush=True)
         listener = subprocess.Popen(
             ["conntrack", "-E"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -19,7 +19,7 @@ from flowguard.core.requests import (
 )
 from flowguard.core.serial import to_json
 from flowguard.host.clock import monotonic
-from flowguard.host.control import ApiError
+from flowguard.host.control import ApiError, NotKnown, NotNow
 from flowguard.observation import FlowSeen
 from flowguard.offload.nfnetlink import MalformedMessage
 from flowguard.service import Service
@@ -66,7 +66,7 @@ class Api:
         }
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
-        """Run one method; ApiError when the method or an argument is not known."""
+        """Run one method; ApiError, or what kind of it this is, when it cannot be served."""
         function = self._methods.get(method)
         if function is None:
             raise ApiError(f"unknown method {method!r}; known: {', '.join(self._methods)}")
@@ -92,7 +92,7 @@ class Api:
         try:
             flows = await self._service.observation.flows(limit)
         except (OSError, MalformedMessage, DumpInterrupted) as error:
-            raise ApiError(f"the connection table cannot be read: {error}; try again") from None
+            raise NotNow(f"the connection table cannot be read: {error}; try again") from None
         now = monotonic()
         return [_flow(flow, now) for flow in flows]
 
@@ -107,13 +107,7 @@ class Api:
         return self._asked(RetryAsked(monotonic()))
 
     async def _hold(self, params: dict[str, Any]) -> dict[str, Any]:
-        seconds = params.get("seconds")
-        if (
-            not isinstance(seconds, int)
-            or isinstance(seconds, bool)
-            or not 0 <= seconds <= HOLD_MOST
-        ):
-            raise ApiError(f"seconds: expected a number from 0 to {HOLD_MOST}")
+        seconds = _number("seconds", params.get("seconds"), 0, HOLD_MOST)
         return self._asked(HoldAsked(monotonic(), seconds))
 
     async def _suspend(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +121,7 @@ class Api:
         known = [v.device for v in self._service.state.verdicts]
         if device is not None and device not in known:
             remembered = ", ".join(known) or "none"
-            raise ApiError(f"device: nothing is remembered against {device!r}; known: {remembered}")
+            raise NotKnown(f"device: nothing is remembered against {device!r}; known: {remembered}")
         return self._asked(ForgetAsked(monotonic(), device))
 
     def _asked(self, request: Request) -> dict[str, Any]:

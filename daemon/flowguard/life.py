@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One life of the daemon: the service amid its surroundings, and what is left if it cannot live."""
+"""One life of the daemon, and what is left if it cannot live.
+
+Reading the rules takes a megabyte for a moment. The service is imported after that, and what
+it takes for good comes to lie where the rules were read.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import os
-
-from flowguard import retreat, rules
-from flowguard.api import PUBLIC, Api
-from flowguard.core.faults import FaultRules, RuleError
-from flowguard.core.requests import HoldAsked
-from flowguard.host import log, supervisor
+from flowguard import rules
+from flowguard.core.faults import RuleError
+from flowguard.host import log
 from flowguard.host.clock import monotonic
 from flowguard.host.configuration import Loaded
-from flowguard.host.runs import WINDOW_SECONDS, Runs
-from flowguard.service import Paths, Service
+from flowguard.host.runs import Runs
+from flowguard.paths import Paths
 
 DEATHS_LIMIT = 5
 """So many deaths within an hour, and hardware is not left to a daemon that cannot stay up."""
 
 
-def live(paths: Paths, loaded: Loaded, bus: str | None) -> None:
-    """Serve until told to stop; `bus` is the socket of ubusd, where there is one.
+def live(paths: Paths, loaded: Loaded) -> None:
+    """Serve until told to stop.
 
     Raises RuleError for a file of rules that cannot be used, OSError for what the system
     refuses. One that cannot be started leaves the software level behind, as does one that
@@ -37,37 +36,13 @@ def live(paths: Paths, loaded: Loaded, bus: str | None) -> None:
         raise
     if deaths >= DEATHS_LIMIT:
         _leave_hardware(paths, loaded)
-    asyncio.run(_serve(paths, loaded, fault_rules, bus, journal, deaths))
+    from flowguard import daemon
+
+    daemon.run(paths, loaded, fault_rules, journal, deaths if deaths >= DEATHS_LIMIT else 0)
     runs.end()
 
 
 def _leave_hardware(paths: Paths, loaded: Loaded) -> None:
-    asyncio.run(retreat.to_software(loaded.configuration, paths.runtime_directory))
+    from flowguard import retreat
 
-
-async def _serve(
-    paths: Paths,
-    loaded: Loaded,
-    fault_rules: FaultRules,
-    bus: str | None,
-    journal: str,
-    deaths: int,
-) -> None:
-    service = Service(paths, loaded, fault_rules)
-    if journal:
-        service.sensors["log"] = journal
-    if deaths >= DEATHS_LIMIT:
-        service.opening = (HoldAsked(monotonic(), WINDOW_SECONDS),)
-        service.report(
-            f"flowguard died {deaths} times within an hour: hardware is not used for the next "
-            "hour, or until `flowguard retry`"
-        )
-    api = Api(service)
-    if bus:
-        # Where there is no ubus, it costs no memory.
-        from flowguard.host.ubus import UbusObject
-
-        service.telling.ubus = UbusObject(bus, api.call, PUBLIC)
-    ask = service.telling.ubus.ask if service.telling.ubus else None
-    service.supervisor = supervisor.find(os.environ, ask)
-    await service.run(api.call)
+    retreat.to_software(loaded.configuration, paths.runtime_directory)

@@ -17,12 +17,12 @@ from flowguard.sensors.links import scan
 log = logging.getLogger(__name__)
 
 
-async def to_software(configuration: Configuration, runtime_directory: str) -> None:
+def to_software(configuration: Configuration, runtime_directory: str) -> None:
     """Drain hardware and leave the software level behind; what goes wrong is logged."""
     try:
         nftables = Nftables()
         try:
-            await _to_software(nftables, configuration, runtime_directory)
+            asyncio.run(_to_software(nftables, configuration, runtime_directory))
         finally:
             nftables.close()
     except (OSError, ConvergeError, TimeoutError) as error:

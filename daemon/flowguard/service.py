@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowguard.convergence import Convergence
 from flowguard.core.events import (
@@ -40,18 +38,21 @@ from flowguard.devices import Devices
 from flowguard.host import configuration
 from flowguard.host.clock import boot_id, monotonic
 from flowguard.host.configuration import Configuration
-from flowguard.host.control import Call, ControlServer
+from flowguard.host.control import Call
+from flowguard.host.control_server import ControlServer
 from flowguard.host.evidence import EvidenceFile
 from flowguard.host.firewall4 import Firewall4
 from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
 from flowguard.host.supervisor import Supervisor, attend
+from flowguard.host.ubus_presence import UbusPresence
 from flowguard.ledger import IntentLedger
 from flowguard.observation import Observation
 from flowguard.offload.converge import Converger
 from flowguard.offload.nfnetlink import Nftables
 from flowguard.offload.watch import TableWatch
+from flowguard.paths import Paths
 from flowguard.polling import Polling
 from flowguard.sensors.kmsg import KmsgSensor
 from flowguard.sensors.links import LinkWatch
@@ -59,23 +60,7 @@ from flowguard.standby import STOPPED, Standby
 from flowguard.tasks import Tasks
 from flowguard.telling import Telling
 
-if TYPE_CHECKING:  # Where there is no ubus, it costs no memory.
-    from flowguard.host.ubus import UbusObject
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """Where the daemon keeps its files; `configuration` None is the one that counts."""
-
-    configuration: str | None
-    state_directory: str
-    socket: str
-
-    @property
-    def runtime_directory(self) -> str:
-        return os.path.dirname(self.socket)
 
 
 class Service:
@@ -91,6 +76,7 @@ class Service:
         self.stopping = False
         self.telling = Telling()
         self.supervisor: Supervisor | None = None
+        self.ubus: UbusPresence | None = None
         self.opening: tuple[Event, ...] = ()
         self.ledger = IntentLedger(StateStore(paths.state_directory, self.boot_id), fault_rules)
         self._recorder = EventRecorder(paths.runtime_directory)
@@ -206,13 +192,13 @@ class Service:
 
     # --- sensors ------------------------------------------------------------------------
 
-    def _follow_netifd(self, ubus: UbusObject) -> None:
-        self.devices.ubus = ubus.path
-        ubus.listen("network.interface", lambda: self._tasks.spawn(self._rescan()))
-
     def _may_try(self, device: Device) -> bool:
         """A trial is a use of the driver, for which the policy has to be armed."""
         return device.name in {d.name for d in self.state.untried}
+
+    def look_for_devices(self) -> None:
+        """Look at the links again, and at what netifd says; in the background."""
+        self._tasks.spawn(self._rescan())
 
     async def _rescan(self) -> None:
         await self.devices.rescan(self.configuration.device, self.standby.reason)
@@ -245,7 +231,7 @@ class Service:
 
     def _start_sensors(self) -> None:
         """A sensor that cannot start is reported in the status; the others work."""
-        self._sense("links", lambda: LinkWatch(lambda: self._tasks.spawn(self._rescan())))
+        self._sense("links", lambda: LinkWatch(self.look_for_devices))
         self._sense(
             "tables",
             lambda: TableWatch(
@@ -283,16 +269,16 @@ class Service:
             self.report(self.ledger.health)
         if self.configuration.clear_crash_dumps:
             self.ledger.clear_dumps()
-        if self.telling.ubus:
-            self._follow_netifd(self.telling.ubus)
+        if self.ubus:
+            self.ubus.look()
         await self.standby.look(tables_lost=False)
         await self._rescan()
         self._start_sensors()
         self.standby.look_for_competitors()
         control = ControlServer(self.paths.socket, call)
         await control.start()
-        if self.telling.ubus:
-            self._tasks.spawn(self.telling.ubus.run())
+        if self.ubus:
+            self._tasks.spawn(self.ubus.run())
         self._tasks.spawn(self.telling.hook.run())
         if self.supervisor:
             self._tasks.spawn(attend(self.supervisor, self._supervised))

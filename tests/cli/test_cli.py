@@ -42,6 +42,13 @@ def test_the_version_is_printed(words: list[str]) -> None:
     assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
 
 
+@pytest.mark.parametrize("name", ["run", "status", "flows", "level", "plain", "hold"])
+def test_asking_needs_no_asyncio_and_the_daemon_leaves_tls_out_before_it(name: str) -> None:
+    code = f"import sys, flowguard.cli, flowguard.cli.{name}; sys.exit('asyncio' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(DAEMON)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
 @pytest.mark.parametrize("words", [[], ["nonsense"], ["level", "fast"], ["status", "--colour"]])
 def test_wrong_usage_is_2(words: list[str]) -> None:
     done = flowguard(*words)

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowguard.host.control import ApiError, ControlServer, Unreachable, request
+from flowguard.host.control import ApiError, Unreachable, request
+from flowguard.host.control_server import ControlServer
 
 T = TypeVar("T")
 

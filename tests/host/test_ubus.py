@@ -12,7 +12,7 @@ import pytest
 
 from flowguard.api import PUBLIC
 from flowguard.core.model import Attribution, Decision, Fault, FaultClass, Level
-from flowguard.host.control import ApiError
+from flowguard.host.control import ApiError, NotKnown, NotNow
 from flowguard.host.ubus import REPLY_LIMIT, UbusObject
 from flowguard.ubus.blob import encode
 from flowguard.ubus.connection import Connection
@@ -24,14 +24,20 @@ from tests.ubus.test_connection import until
 
 __all__ = ["ubusd"]
 
+REFUSALS: dict[str, tuple[type[Exception], Status]] = {
+    "level": (ApiError, Status.INVALID_ARGUMENT),
+    "forget": (NotKnown, Status.NOT_FOUND),
+    "decisions": (NotNow, Status.NO_DATA),
+    "check": (RuntimeError, Status.UNKNOWN_ERROR),
+}
 FLOWS = [{"flow": "x" * 300, "number": n} for n in range(1000)]
 
 
 async def call(method: str, params: dict[str, Any]) -> Any:
     if method == "flows":
         return FLOWS
-    if method == "level" and "level" not in params:
-        raise ApiError("level: expected one of hardware, software, none")
+    if method in REFUSALS:
+        raise REFUSALS[method][0](f"{method} is refused")
     return {"method": method, "text": "a\0b\udc80", "params": params}
 
 
@@ -90,16 +96,17 @@ def test_extra_arguments_are_fine_and_odd_text_is_escaped(ubusd: Ubusd) -> None:
     with_object(ubusd, use)
 
 
-def test_a_refused_request_is_an_invalid_argument_and_its_text_is_logged(
+def test_each_kind_of_refusal_has_its_status_and_its_text_is_logged(
     ubusd: Ubusd, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def use(published: UbusObject, client: Connection) -> None:
-        with pytest.raises(UbusError) as caught:
-            await client.call("flowguard", "level")
-        assert caught.value.status == Status.INVALID_ARGUMENT
+        for method, (_, status) in REFUSALS.items():
+            with pytest.raises(UbusError) as caught:
+                await client.call("flowguard", method)
+            assert caught.value.status == status
 
     with_object(ubusd, use)
-    assert "level: expected one of" in caplog.text
+    assert all(f"{method} is refused" in caplog.text for method in REFUSALS)
 
 
 def test_a_list_is_wrapped_and_cut_to_what_a_reply_may_hold(ubusd: Ubusd) -> None:

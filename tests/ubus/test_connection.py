@@ -270,10 +270,10 @@ def test_the_sequence_numbers_run_round(ubusd: Ubusd) -> None:
     async def use(server: Connection, client: Connection) -> None:
         clock = Clock()
         clock_id = await server.add_object("clock", clock.methods)
-        client._sequence = (1 << 16) - 3
+        client._requests._sequence = (1 << 16) - 3
         slow = asyncio.create_task(client.call(clock_id, "wait"))
         await asyncio.sleep(0)
-        client._sequence = (1 << 16) - 3  # All the way round: its number is still in use.
+        client._requests._sequence = (1 << 16) - 3  # All the way round: its number is still in use.
         for n in range(8):
             assert await client.call(clock_id, "echo", {"n": n}) == {"n": n}
         clock.go.set()

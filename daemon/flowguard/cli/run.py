@@ -11,10 +11,10 @@ import sys
 
 from flowguard.cli.common import (
     DEFAULT_STATE_DIRECTORY,
+    UBUS_SOCKETS,
     ExitCode,
     add_configuration,
     add_socket,
-    find_ubus,
 )
 
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    # asyncio takes this as "no TLS" and leaves out OpenSSL: 4 MB that the daemon never uses.
+    # asyncio, not imported yet, takes this as "no TLS" and leaves out OpenSSL: 5 MB.
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     # These may come before the loop listens for them; Python would die of them.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -49,12 +49,13 @@ def run(options: argparse.Namespace) -> ExitCode:
         return ExitCode.USAGE if loaded.problems else ExitCode.FINE
     from flowguard import life
     from flowguard.core.faults import RuleError
-    from flowguard.service import Paths
+    from flowguard.paths import Paths
 
-    paths = Paths(options.config, options.state_dir, options.socket)
+    ubus = (options.ubus,) if options.ubus else UBUS_SOCKETS
+    paths = Paths(options.config, options.state_dir, options.socket, ubus)
     try:
         lock.take(paths.runtime_directory)
-        life.live(paths, loaded, options.ubus or find_ubus())
+        life.live(paths, loaded)
     except RuleError as error:
         print(f"flowguard: run: {error}", file=sys.stderr)
         return ExitCode.USAGE

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowguard.core.model import Decision, Fault
-from flowguard.host.control import ApiError, Call
+from flowguard.host.control import ApiError, Call, NotKnown, NotNow
 from flowguard.ubus.blob import BlobError, Type, encode
 from flowguard.ubus.bus import FIRST_DELAY, Bus
 from flowguard.ubus.serving import Caller, Handler, Method
@@ -24,6 +24,11 @@ REPLY_LIMIT = 240 * 1024
 EVENTS_LIMIT = 64
 """Events on their way at a time; a stuck ubusd must not cost memory without bound."""
 _TYPES = {int: Type.INT32, str: Type.STRING}
+_REFUSALS = {
+    ApiError: Status.INVALID_ARGUMENT,
+    NotKnown: Status.NOT_FOUND,
+    NotNow: Status.NO_DATA,
+}
 
 
 class UbusObject:
@@ -48,8 +53,11 @@ class UbusObject:
         return "ok" if status == "connected" else f"not available: {status}"
 
     def listen(self, event: str, heard: Callable[[], None]) -> None:
-        """Call `heard` whenever another program sends this event; call it before `run`."""
-        self._bus.listen(event, lambda name, data: heard())
+        """Call `heard` when another program sends this event, and when listening begins anew.
+
+        What was sent before that is not known. Call it before `run`.
+        """
+        self._bus.listen(event, lambda name, data: heard(), heard)
 
     async def run(self) -> None:
         """Until cancelled; what is lost with ubusd comes back with it."""
@@ -96,7 +104,7 @@ class UbusObject:
                 answer = await self._call(name, arguments)
             except ApiError as error:
                 log.warning("ubus: %s by %s: %s", name, caller.user or "unknown", error)
-                raise UbusError(Status.INVALID_ARGUMENT, str(error)) from None
+                raise UbusError(_REFUSALS[type(error)], str(error)) from None
             if isinstance(answer, list):
                 return _fitted(name, _carried(answer))
             return {str(key): value for key, value in _carried(answer).items()}

@@ -9,7 +9,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flowguard.ubus.connection import DEFAULT_SOCKET, DEFAULT_TIMEOUT, Connection
+from flowguard.ubus.connection import DEFAULT_SOCKET, Connection
+from flowguard.ubus.requests import DEFAULT_TIMEOUT
 from flowguard.ubus.serving import DataHandler, Method
 from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import Status
@@ -68,8 +69,17 @@ class Bus:
     def add_object(self, path: str, methods: Mapping[str, Method]) -> None:
         self._add(f"object {path}", lambda connection: connection.add_object(path, methods))
 
-    def listen(self, pattern: str, handler: DataHandler) -> None:
-        self._add(f"events {pattern}", lambda connection: connection.listen(pattern, handler))
+    def listen(
+        self, pattern: str, handler: DataHandler, begun: Callable[[], None] = lambda: None
+    ) -> None:
+        """Events of a name or beginning; `begun` is called when listening begins, also anew."""
+
+        async def register(connection: Connection) -> int:
+            listener = await connection.listen(pattern, handler)
+            begun()
+            return listener
+
+        self._add(f"events {pattern}", register)
 
     def subscribe(self, path: str, handler: DataHandler) -> None:
         """Notifications of an object, also of one that appears later or comes back."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from flowguard.ubus.blob import BlobError, attribute, decode, encode
 from flowguard.ubus.link import Link
+from flowguard.ubus.requests import DEFAULT_TIMEOUT, Requests, within
 from flowguard.ubus.serving import Listener, Method, Provider, Served, Subscriber
 from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import (
@@ -28,8 +29,6 @@ from flowguard.ubus.wire import (
 )
 
 DEFAULT_SOCKET = "/var/run/ubus/ubus.sock"
-DEFAULT_TIMEOUT = 5.0
-_SEQUENCES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +38,6 @@ class ObjectInfo:
     path: str
     id: int
     methods: dict[str, dict[str, int]]
-
-
-@dataclass(slots=True)
-class _Request:
-    """Answered by any number of data messages, then one status, all from `peer`."""
-
-    peer: int
-    done: asyncio.Future[None]
-    data: Callable[[Attributes], None]
 
 
 class Connection:
@@ -63,10 +53,9 @@ class Connection:
         self.lost: asyncio.Future[str] = loop.create_future()
         self.client_id = 0
         self._greeted: asyncio.Future[None] = loop.create_future()
-        self._requests: dict[int, _Request] = {}
-        self._sequence = 0
         self._served: dict[int, Served] = {}
         self._link = Link(connected, self._received, self._ended)
+        self._requests = Requests(self._link.send)
 
     @classmethod
     async def connect(
@@ -84,7 +73,7 @@ class Connection:
             raise
         connection = cls(connected)
         try:
-            await connection._finished(connection._greeted, timeout)
+            await within(timeout, connection._greeted)
         except BaseException:
             connection.close()
             raise
@@ -97,9 +86,7 @@ class Connection:
         self, pattern: str | None = None, timeout: float | None = DEFAULT_TIMEOUT
     ) -> list[ObjectInfo]:
         """The objects of a path, or of a beginning followed by `*`; all when None."""
-        body = text_attribute(Attribute.OBJECT_PATH, pattern) if pattern is not None else b""
-        replies = await self._request(MessageType.LOOKUP, 0, body, timeout)
-        return [_object_info(reply) for reply in replies]
+        return [_object_info(reply) for reply in await self._look_up(pattern, timeout)]
 
     async def call_all(
         self,
@@ -117,7 +104,7 @@ class Connection:
             + text_attribute(Attribute.METHOD, method)
             + attribute(Attribute.DATA, encoded)
         )
-        replies = await self._request(MessageType.INVOKE, target, body, timeout)
+        replies = await self._requests.ask(MessageType.INVOKE, target, body, timeout)
         return [_decoded(reply.data) for reply in replies]
 
     async def call(
@@ -144,7 +131,7 @@ class Connection:
     async def remove_object(self, object_id: int) -> None:
         """Also ends what `listen` and `subscribe` began."""
         body = id_attribute(Attribute.OBJECT_ID, object_id)
-        await self._request(MessageType.REMOVE_OBJECT, 0, body)
+        await self._requests.ask(MessageType.REMOVE_OBJECT, 0, body)
         self._served.pop(object_id, None)
 
     async def send_event(self, name: str, data: dict[str, Any]) -> None:
@@ -181,11 +168,14 @@ class Connection:
             + attribute(Attribute.DATA, encode(data))
             + flag_attribute(Attribute.NO_REPLY, True)
         )
-        self._link.send(Message(MessageType.NOTIFY, self._next_sequence(), object_id, body))
+        self._requests.tell(MessageType.NOTIFY, object_id, body)
+
+    async def _look_up(self, pattern: str | None, timeout: float | None) -> list[Attributes]:
+        body = text_attribute(Attribute.OBJECT_PATH, pattern) if pattern is not None else b""
+        return await self._requests.ask(MessageType.LOOKUP, 0, body, timeout)
 
     async def _id_of(self, path: str, timeout: float | None) -> int:
-        body = text_attribute(Attribute.OBJECT_PATH, path)
-        replies = await self._request(MessageType.LOOKUP, 0, body, timeout)
+        replies = await self._look_up(path, timeout)
         # An object without a method that this user may call is passed over, not refused.
         found = replies[0].object_id if replies else None
         if found is None:
@@ -196,7 +186,7 @@ class Connection:
         target = await self._id_of(path, DEFAULT_TIMEOUT)
         body = id_attribute(Attribute.OBJECT_ID, subscriber)
         body += id_attribute(Attribute.TARGET, target)
-        await self._request(MessageType.SUBSCRIBE, 0, body)
+        await self._requests.ask(MessageType.SUBSCRIBE, 0, body)
 
     async def _or_removed(self, object_id: int, step: Any) -> None:
         try:
@@ -215,46 +205,10 @@ class Connection:
                 ids.append(reply.object_id)
                 self._served[reply.object_id] = served
 
-        await self._request(MessageType.ADD_OBJECT, 0, body, data=added)
+        await self._requests.ask(MessageType.ADD_OBJECT, 0, body, data=added)
         if not ids:
             raise UbusError(Status.NO_DATA)
         return ids[0]
-
-    async def _request(
-        self,
-        kind: MessageType,
-        peer: int,
-        body: bytes,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        data: Callable[[Attributes], None] | None = None,
-    ) -> list[Attributes]:
-        if self.lost.done():
-            raise UbusError(Status.CONNECTION_FAILED)
-        replies: list[Attributes] = []
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        sequence = self._next_sequence()
-        self._requests[sequence] = _Request(peer, done, data or replies.append)
-        try:
-            self._link.send(Message(kind, sequence, peer, body))
-            await self._finished(done, timeout)
-        finally:
-            self._requests.pop(sequence, None)
-        return replies
-
-    async def _finished(self, done: asyncio.Future[None], timeout: float | None) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                await done
-        except TimeoutError:
-            raise UbusError(Status.TIMEOUT) from None
-
-    def _next_sequence(self) -> int:
-        if len(self._requests) >= _SEQUENCES - 1:
-            raise UbusError(Status.NO_MEMORY)
-        while True:
-            self._sequence = self._sequence % (_SEQUENCES - 1) + 1
-            if self._sequence not in self._requests:
-                return self._sequence
 
     def _received(self, message: Message) -> None:
         if message.kind == MessageType.HELLO:
@@ -262,27 +216,9 @@ class Connection:
             if not self._greeted.done():
                 self._greeted.set_result(None)
         elif message.kind in (MessageType.STATUS, MessageType.DATA):
-            self._answered(message)
+            self._requests.answered(message)
         elif message.kind in (MessageType.INVOKE, MessageType.UNSUBSCRIBE, MessageType.NOTIFY):
             self._asked(message)
-
-    def _answered(self, message: Message) -> None:
-        request = self._requests.get(message.sequence)
-        # Any client may send an answer to any other; ubusd only vouches for whom it is from.
-        if request is None or request.peer != message.peer or request.done.done():
-            return
-        try:
-            reply = parse(message.body)
-            if message.kind == MessageType.DATA:
-                request.data(reply)
-                return
-            status = Status.INVALID_ARGUMENT if reply.status is None else reply.status
-        except BlobError:
-            status = Status.PARSE_ERROR
-        if status == Status.OK:
-            request.done.set_result(None)
-        else:
-            request.done.set_exception(UbusError(status))
 
     def _asked(self, message: Message) -> None:
         try:
@@ -297,13 +233,13 @@ class Connection:
             # A subscriber is there for one object and ends with it.
             del self._served[asked.object_id]
             body = id_attribute(Attribute.OBJECT_ID, asked.object_id)
-            self._link.send(Message(MessageType.REMOVE_OBJECT, self._next_sequence(), 0, body))
+            self._requests.tell(MessageType.REMOVE_OBJECT, 0, body)
 
     def _ended(self, reason: str) -> None:
         self.lost.set_result(reason)
-        for waiting in (self._greeted, *(request.done for request in self._requests.values())):
-            if not waiting.done():
-                waiting.set_exception(UbusError(Status.CONNECTION_FAILED, reason))
+        self._requests.end(reason)
+        if not self._greeted.done():
+            self._greeted.set_exception(UbusError(Status.CONNECTION_FAILED, reason))
         if not self._greeted.cancelled():
             self._greeted.exception()  # Seen, also when nobody waits for the greeting any more.
 
