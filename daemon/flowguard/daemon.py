@@ -35,7 +35,7 @@ async def _run(
 ) -> None:
     service = Service(paths, loaded, fault_rules)
     if journal:
-        service.sensors["log"] = journal
+        service.listeners.health["log"] = journal
     if deaths:
         service.opening = (HoldAsked(monotonic(), WINDOW_SECONDS),)
         service.report(

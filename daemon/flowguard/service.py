@@ -6,8 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from typing import Any
 
 from flowguard.convergence import Convergence
 from flowguard.core.events import (
@@ -42,19 +40,19 @@ from flowguard.host.control import Call
 from flowguard.host.control_server import ControlServer
 from flowguard.host.evidence import EvidenceFile
 from flowguard.host.firewall4 import Firewall4
-from flowguard.host.kmsg_position import KmsgPosition
 from flowguard.host.recorder import EventRecorder
 from flowguard.host.store import StateStore
 from flowguard.host.supervisor import Supervisor, attend
 from flowguard.host.ubus_presence import UbusPresence
+from flowguard.kernel_log import KernelLog
 from flowguard.ledger import IntentLedger
+from flowguard.listening import Listeners
 from flowguard.observation import Observation
 from flowguard.offload.converge import Converger
 from flowguard.offload.nfnetlink import Nftables
 from flowguard.offload.watch import TableWatch
 from flowguard.paths import Paths
 from flowguard.polling import Polling
-from flowguard.sensors.kmsg import KmsgSensor
 from flowguard.sensors.links import LinkWatch
 from flowguard.standby import STOPPED, Standby
 from flowguard.tasks import Tasks
@@ -71,7 +69,7 @@ class Service:
         self.configuration: Configuration = loaded.configuration
         self._problems: tuple[str, ...] = tuple(str(p) for p in loaded.problems)
         self.state = State()
-        self.sensors: dict[str, str] = {}
+        self.listeners = Listeners()
         self.boot_id = boot_id()
         self.stopping = False
         self.telling = Telling()
@@ -80,8 +78,7 @@ class Service:
         self.opening: tuple[Event, ...] = ()
         self.ledger = IntentLedger(StateStore(paths.state_directory, self.boot_id), fault_rules)
         self._recorder = EventRecorder(paths.runtime_directory)
-        self._rules = fault_rules
-        self._kmsg_position = KmsgPosition(paths.runtime_directory)
+        self._kernel_log = KernelLog(fault_rules, paths.runtime_directory, self._on_fault)
         self._evidence = EvidenceFile(paths.runtime_directory)
         self._nftables = Nftables()
         self._converger = Converger(
@@ -104,10 +101,8 @@ class Service:
             self.feed, lambda: self.state.trial is not None, self._takes_none
         )
         self._asked = Converge(())
-        self._kmsg: KmsgSensor | None = None
         self._tasks = Tasks()
         self._timer: asyncio.TimerHandle | None = None
-        self._closers: list[Callable[[], None]] = []
         self._ended = asyncio.Event()
 
     @property
@@ -216,42 +211,23 @@ class Service:
 
     def _save_progress(self) -> None:
         """So that a daemon that starts after this one goes on where it ended."""
-        if self._kmsg:
-            self._kmsg_position.save(self._kmsg.handled)
+        self._kernel_log.save_position()
         self._evidence.save(self.state)
 
-    def _start_kmsg(self) -> KmsgSensor:
-        self._kmsg = KmsgSensor(self._rules, self._on_fault, after=self._kmsg_position.load())
-        return self._kmsg
-
-    def _on_fault(self, sequence: int, fault: Fault) -> None:
+    def _on_fault(self, fault: Fault) -> None:
         self.telling.fault_seen(fault)
         self.feed(FaultSeen(monotonic(), fault))
-        self._kmsg_position.save(sequence)
 
     def _start_sensors(self) -> None:
-        """A sensor that cannot start is reported in the status; the others work."""
-        self._sense("links", lambda: LinkWatch(self.look_for_devices))
-        self._sense(
-            "tables",
-            lambda: TableWatch(
-                self._nftables.port, lambda: self._tasks.spawn(self._tables_touched())
-            ),
-        )
-        self._sense("kmsg", self._start_kmsg)
-        self._sense("ended flows", self.observation.listen)
+        def tables_touched() -> None:
+            self._tasks.spawn(self._tables_touched())
+
+        self.listeners.start("links", lambda: LinkWatch(self.look_for_devices))
+        self.listeners.start("tables", lambda: TableWatch(self._nftables.port, tables_touched))
+        self.listeners.start("kmsg", self._kernel_log.listen)
+        self.listeners.start("ended flows", self.observation.listen)
         self._tasks.spawn(self.polling.run(self._save_progress))
         self._tasks.spawn(self.observation.run())
-
-    def _sense(self, name: str, start: Callable[[], Any]) -> None:
-        try:
-            sensor = start()
-        except OSError as error:
-            self.sensors[name] = f"not available: {error.strerror or error}"
-            log.warning("sensor %s is %s", name, self.sensors[name])
-        else:
-            self.sensors[name] = "ok"
-            self._closers.append(sensor.close)
 
     # --- life ---------------------------------------------------------------------------
 
@@ -292,7 +268,7 @@ class Service:
         await self._close()
 
     def _supervised(self, health: str) -> None:
-        self.sensors["supervisor"] = health
+        self.listeners.health["supervisor"] = health
 
     async def _look_again(self) -> None:
         await self._rescan()
@@ -327,8 +303,7 @@ class Service:
         self._ended.set()
 
     async def _close(self) -> None:
-        for close in self._closers:
-            close()
+        self.listeners.close()
         if self._timer:
             self._timer.cancel()
         await self._tasks.close()

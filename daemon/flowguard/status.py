@@ -46,7 +46,7 @@ def status(service: Service) -> dict[str, Any]:
 
 def _sensors(service: Service) -> dict[str, str]:
     return {
-        **service.sensors,
+        **service.listeners.health,
         **service.polling.health,
         "observation": service.observation.health,
         "store": service.ledger.health,
