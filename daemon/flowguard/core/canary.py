@@ -31,6 +31,24 @@ def first_stage(state: State) -> int:
     return STAGES[0] if state.settings.control_share else 0
 
 
+def expire(state: State) -> Step:
+    """End hold-offs whose time has come: one rung up each time."""
+    commands: list[Command] = []
+    verdicts = []
+    for verdict in state.verdicts:
+        if verdict.highest is not Level.HARDWARE and state.is_over(verdict):
+            up = Level.HARDWARE if verdict.highest is Level.SOFTWARE else Level.SOFTWARE
+            verdict = replace(
+                verdict,
+                highest=up,
+                held_until=state.time + verdict.hold,
+                canary=first_stage(state) if up is Level.HARDWARE else 0,
+            )
+            commands.append(Save())
+        verdicts.append(verdict)
+    return replace(state, verdicts=tuple(verdicts)), commands[:1]
+
+
 def on_judged(state: State, event: FlowsJudged) -> Step:
     """More flows came of age: count those that were born in this stage, and see."""
     if not state.draw.canary or not state.converged:

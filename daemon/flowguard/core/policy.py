@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flowguard.core import boots, canary, convict, drops, identity, operator
+from flowguard.core import boots, canary, converging, convict, drops, identity, operator
 from flowguard.core.detector import reset
 from flowguard.core.events import (
     BootSeen,
@@ -34,10 +34,7 @@ from flowguard.core.events import (
     Try,
 )
 from flowguard.core.model import Attribution, Decision, Level
-from flowguard.core.state import DECISIONS_KEPT, Drain, Failure, Ledger, State, allowed
-
-RETRY_FIRST = 5.0
-RETRY_LIMIT = 300.0
+from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
 
 Step = tuple[State, list[Command]]
 
@@ -50,10 +47,10 @@ def decide(state: State, event: Event) -> Step:
     state, more = _handle(state, event)
     commands += more
     # Whatever ended a hold-off, the device comes back as a canary and not all at once.
-    state, more = _expire(state)
+    state, more = canary.expire(state)
     commands += more
     unfinished = isinstance(event, DevicesChanged | TablesLost) and not state.converged
-    anew = unfinished or _retry_is_due(state)
+    anew = unfinished or converging.retry_is_due(state)
     anew = anew or state.devices != before.devices or state.draw != before.draw
     anew = anew or state.settings.control_share != before.settings.control_share
     state, asked = _retarget(state, anew)
@@ -99,13 +96,13 @@ def _handle(state: State, event: Event) -> Step:
         case LedgerKept():
             return replace(state, ledger=Ledger(lost=state.ledger.lost)), []
         case DrainProgress():
-            return _drain_progress(state, event), []
+            return converging.on_drain_progress(state, event), []
         case Converged():
-            return _converged(state)
+            return converging.on_converged(state)
         case ConvergeFailed():
-            return _converge_failed(state, event)
+            return converging.on_converge_failed(state, event)
         case TablesLost():
-            return _tables_lost(state)
+            return converging.on_tables_lost(state)
         case FlowsSeen():
             return _flows_seen(state, event)
         case FlowsJudged():
@@ -145,60 +142,6 @@ def _devices_changed(state: State, event: DevicesChanged) -> Step:
     return identity.match(replace(state, devices=event.devices))
 
 
-def _drain_progress(state: State, event: DrainProgress) -> State:
-    drain = state.drain or Drain(since=event.time)
-    drain = replace(
-        drain,
-        flows=event.flows,
-        engine_entries=event.engine_entries,
-        tuples=event.tuples,
-    )
-    return replace(state, drain=drain)
-
-
-def _converged(state: State) -> Step:
-    commands: list[Command] = []
-    if state.drain:
-        seconds = state.time - state.drain.since
-        commands.append(Notify(Severity.INFO, f"hardware drained in {seconds:.1f} s"))
-    return replace(state, converged=True, drain=None, failure=None), commands
-
-
-def _converge_failed(state: State, event: ConvergeFailed) -> Step:
-    # With the drain end the hold-offs that waited for it, before a refusal begins another.
-    state, expired = _expire(replace(state, converged=False, drain=None))
-    if event.device and state.level_of(event.device) is not Level.NONE:
-        state, refused = convict.on_refusal(state, event.device, event.error)
-        return state, expired + refused
-    attempts = state.failure.attempts + 1 if state.failure else 1
-    wait = min(RETRY_FIRST * 2 ** min(attempts - 1, 16), RETRY_LIMIT)
-    repeated = state.failure is not None and state.failure.error == event.error
-    failure = Failure(event.error, attempts, state.time + wait)
-    message = f"the kernel refused the flowtables: {event.error}; next try in {wait:g} s"
-    commands: list[Command] = [] if repeated else [Notify(Severity.ERROR, message)]
-    return replace(state, failure=failure), expired + commands
-
-
-def _tables_lost(state: State) -> Step:
-    settings = state.settings
-    recent = tuple(t for t in state.rebuilds if t > state.time - settings.rebuild_window)
-    if len(recent) < settings.rebuild_count:
-        message = "another program removed our tables: rebuilding them"
-        state = replace(state, rebuilds=(*recent, state.time), converged=False)
-        return state, [Notify(Severity.WARNING, message)]
-    message = (
-        f"our tables were removed {len(recent) + 1} times within"
-        f" {settings.rebuild_window:g} s: leaving them alone for {settings.hold_off:g} s"
-    )
-    state = replace(
-        state,
-        rebuilds=(),
-        converged=False,
-        rebuild_held_until=state.time + settings.hold_off,
-    )
-    return state, [Notify(Severity.ERROR, message)]
-
-
 def _flows_seen(state: State, event: FlowsSeen) -> Step:
     first = event.refused and not (state.flows and state.flows.refused)
     message = f"the driver refused {event.refused} flows: they stay in software"
@@ -208,52 +151,27 @@ def _flows_seen(state: State, event: FlowsSeen) -> Step:
 
 def _time_passed(state: State) -> Step:
     """What is due by now, whichever event brought the time."""
-    state, commands = _expire(state)
-    state, more = drops.overdue(state)
-    commands += more
-    for due in (boots.settle, boots.retry_ledger, canary.proceed):
+    commands: list[Command] = []
+    for due in (
+        canary.expire,
+        drops.overdue,
+        boots.settle,
+        boots.retry_ledger,
+        canary.proceed,
+        converging.overdue,
+    ):
         state, more = due(state)
         commands += more
-    drain = state.drain
-    if drain and not drain.overdue and state.time >= drain.since + state.settings.drain_limit:
-        message = (
-            f"the drain has not ended after {state.time - drain.since:.0f} s:"
-            f" {drain.flows} flows and {drain.engine_entries} engine entries left:"
-            f" {'; '.join(drain.tuples)}"
-        )
-        state = replace(state, drain=replace(drain, overdue=True))
-        commands.append(Notify(Severity.ERROR, message))
     return state, commands
-
-
-def _retry_is_due(state: State) -> bool:
-    failure = state.failure
-    return failure is not None and failure.retry_at is not None and state.time >= failure.retry_at
-
-
-def _expire(state: State) -> Step:
-    """End hold-offs whose time has come: one rung up each time."""
-    commands: list[Command] = []
-    verdicts = []
-    for verdict in state.verdicts:
-        if verdict.highest is not Level.HARDWARE and state.is_over(verdict):
-            up = Level.HARDWARE if verdict.highest is Level.SOFTWARE else Level.SOFTWARE
-            verdict = replace(
-                verdict,
-                highest=up,
-                held_until=state.time + verdict.hold,
-                canary=canary.first_stage(state) if up is Level.HARDWARE else 0,
-            )
-            commands.append(Save())
-        verdicts.append(verdict)
-    return replace(state, verdicts=tuple(verdicts)), commands[:1]
 
 
 def _retarget(state: State, anew: bool) -> Step:
     """Move every device to the highest level allowed; say why it moved."""
     limits = [(d.name, *allowed(state, d)) for d in state.devices]
     levels = tuple((name, level) for name, level, _ in limits)
-    waits = state.failure is not None and state.failure.retry_at and not _retry_is_due(state)
+    waits = (
+        state.failure is not None and state.failure.retry_at and not converging.retry_is_due(state)
+    )
     canary_before = state.draw.canary
     state = canary.draw(state, levels)
     anew = anew or state.draw.canary != canary_before
