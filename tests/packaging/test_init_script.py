@@ -107,11 +107,11 @@ def test_nothing_starts_while_disabled() -> None:
     assert (status, asked) == (1, [])
 
 
-@pytest.mark.parametrize("wrong", [{"enabled": False}, {"valid": False}])
+@pytest.mark.parametrize(("enabled", "valid"), [(False, True), (True, False)])
 def test_what_ran_before_it_could_not_start_leaves_nothing_behind(
-    tmp_path: Path, wrong: dict[str, bool]
+    tmp_path: Path, enabled: bool, valid: bool
 ) -> None:
-    status, asked = run("start_service", runtime=str(tmp_path), **wrong)
+    status, asked = run("start_service", runtime=str(tmp_path), enabled=enabled, valid=valid)
     assert (status, asked[-1]) == (1, "flowguard stop --release")
 
 
