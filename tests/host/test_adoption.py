@@ -50,7 +50,12 @@ class OpenWrt:
         self.firewall.write_text(FIREWALL)
         wrapper = f'#!/bin/sh\nexec {real} -c CONF -t SAVE "$@"\n'
         self._program(folder, "uci", wrapper if real else STAND_IN)
+        self._folder = folder
         self._program(folder, "ubus", f'#!/bin/sh\necho "$*" >>{self.events}\n')
+
+    def silence(self) -> None:
+        """From now on nobody answers on ubus."""
+        self._program(self._folder, "ubus", "#!/bin/sh\nexit 7\n")
 
     def _program(self, folder: Path, name: str, text: str) -> None:
         path = folder / "bin" / name
@@ -136,6 +141,25 @@ def test_staged_changes_of_the_user_are_not_committed(
     assert "not committed" in capsys.readouterr().err
     assert (openwrt.options(), openwrt.told()) == (ON, 0)
     assert not openwrt.state.exists()
+
+
+def test_a_firewall_that_could_not_be_told_is_named_with_the_remedy(
+    openwrt: OpenWrt, capsys: pytest.CaptureFixture[str]
+) -> None:
+    openwrt.silence()
+    for arguments, left in (((), OFF), (("--undo",), ON)):
+        assert openwrt.adopt(*arguments) == 1
+        assert openwrt.options() == left
+        assert "service firewall reload" in capsys.readouterr().err
+
+
+def test_a_second_time_it_says_that_there_was_nothing_to_do(
+    openwrt: OpenWrt, capsys: pytest.CaptureFixture[str]
+) -> None:
+    openwrt.adopt()
+    assert "flow_offloading_hw is switched off" in capsys.readouterr().out
+    openwrt.adopt()
+    assert capsys.readouterr().out == "there was nothing to switch off\n"
 
 
 def test_elsewhere_it_says_that_this_is_no_openwrt(

@@ -107,9 +107,12 @@ def test_nothing_starts_while_disabled() -> None:
     assert (status, asked) == (1, [])
 
 
-def test_what_ran_before_it_was_disabled_leaves_nothing_behind(tmp_path: Path) -> None:
-    status, asked = run("start_service", enabled=False, runtime=str(tmp_path))
-    assert (status, asked) == (1, ["flowguard stop --release"])
+@pytest.mark.parametrize(("enabled", "valid"), [(False, True), (True, False)])
+def test_what_ran_before_it_could_not_start_leaves_nothing_behind(
+    tmp_path: Path, enabled: bool, valid: bool
+) -> None:
+    status, asked = run("start_service", runtime=str(tmp_path), enabled=enabled, valid=valid)
+    assert (status, asked[-1]) == (1, "flowguard stop --release")
 
 
 def test_nothing_starts_with_an_invalid_file_and_the_log_says_why() -> None:
@@ -128,9 +131,10 @@ def test_reload_starts_what_was_switched_on() -> None:
     assert run("reload_service")[1][:2] == ["start", "procd_open_instance main"]
 
 
-def test_reload_releases_what_was_switched_off() -> None:
-    asked = run("reload_service", running=True, enabled=False)[1]
-    assert asked == ["flowguard stop --release", "stop"]
+def test_reload_releases_what_was_switched_off_and_stays_within_call(tmp_path: Path) -> None:
+    asked = run("reload_service", running=True, enabled=False, runtime=str(tmp_path))[1]
+    # Not `stop`: with the service procd would forget its triggers.
+    assert asked == ["start", "flowguard stop --release"]
 
 
 def test_reload_leaves_an_invalid_file_to_the_running_daemon() -> None:

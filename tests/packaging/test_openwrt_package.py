@@ -118,6 +118,12 @@ def test_access_lists_name_only_methods_that_exist_and_changes_need_write_access
     assert set(system["access"]["flowguard"]["methods"]) == read
 
 
+def test_who_may_change_the_service_over_rpcd_may_change_its_configuration_too() -> None:
+    rpcd = json.loads((RECIPE / "files" / "rpcd-acl.json").read_text())["flowguard"]
+    # rpcd's `uci` object grants nothing of a package that is not named here.
+    assert [rpcd[kind]["uci"] for kind in ("read", "write")] == [["flowguard"], ["flowguard"]]
+
+
 def test_the_jail_leaves_what_the_unit_for_systemd_leaves() -> None:
     capabilities = json.loads((RECIPE / "files" / "capabilities.json").read_text())
     unit = (ROOT / "init.d" / "flowguard.service").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flowguard.checks.finding import Finding, Grade
@@ -13,7 +13,8 @@ from flowguard.host import uci
 from flowguard.host.option_kinds import TRUE_WORDS
 
 FIREWALL = "etc/config/firewall"
-# What libuci's users take for yes (uci.sh, get_bool).
+FIREWALL_WORDS = ("1", "on", "true", "yes")
+"""What fw4 takes for yes (fw4.uc, parse_bool)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,9 @@ def check_firewall(root: str = "/") -> Iterator[Finding]:
     except (OSError, uci.UciError) as error:
         yield Finding(Grade.WARNING, "firewall", f"{path}: {error}", f"correct {path}")
         return
-    on = [n for n in ("flow_offloading", "flow_offloading_hw") if _is_on(package, "defaults", n)]
-    if on:
-        sentence = f"the firewall's own {' and '.join(on)} is on: it takes the flows first"
+    # Without this one, fw4 looks at no other (fw4.uc, resolve_offload_devices).
+    if _is_on(package, "defaults", "flow_offloading", FIREWALL_WORDS):
+        sentence = "the firewall's own flow_offloading is on: it takes the flows first"
         remedy = "flowguard adopt, or turn Routing/NAT Offloading off in the firewall's settings"
         yield Finding(Grade.ERROR, "fw4-offload", sentence, remedy)
     else:
@@ -122,9 +123,11 @@ def _is_active(neighbour: Neighbour, root: str) -> bool:
     return any(_is_on(package, section, option) for section, option in neighbour.switches)
 
 
-def _is_on(package: uci.Package, section_type: str, name: str) -> bool:
+def _is_on(
+    package: uci.Package, section_type: str, name: str, words: Sequence[str] = TRUE_WORDS
+) -> bool:
     return any(
-        option.values[-1].text in TRUE_WORDS
+        option.values[-1].text in words
         for section in package.sections
         if section.type == section_type
         for option in section.options

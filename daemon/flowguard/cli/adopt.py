@@ -27,4 +27,6 @@ def run(options: argparse.Namespace) -> ExitCode:
     verb = "on" if options.undo else "off"
     for option in changed:
         print(f"the firewall's {option} is switched {verb}")
+    if not changed:
+        print(f"there was nothing to switch {verb}")
     return ExitCode.FINE

@@ -15,7 +15,7 @@ _CHANGED = json.dumps({"type": "config.change", "data": {"package": "firewall"}}
 
 
 class AdoptionError(Exception):
-    """It cannot be done; nothing was changed. The text says why and what to do."""
+    """It could not be done, or the firewall not be told. The text says why and what to do."""
 
 
 class Adoption:
@@ -69,8 +69,14 @@ def _set(values: dict[str, str]) -> None:
     for option, value in values.items():
         _run("uci", "set", f"firewall.@defaults[0].{option}={value}")
     _run("uci", "commit", "firewall")
-    # As after a change in LuCI: procd has the firewall read it, and flowguard look again.
-    _run("ubus", "call", "service", "event", _CHANGED)
+    try:
+        # As after a change in LuCI: procd has the firewall read it, and flowguard look again.
+        _run("ubus", "call", "service", "event", _CHANGED)
+    except AdoptionError as error:
+        raise AdoptionError(
+            f"{error}; it is switched in the configuration, but the firewall does not know: "
+            "service firewall reload"
+        ) from None
 
 
 def _refuse_staged_changes() -> None:
