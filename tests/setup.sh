@@ -25,6 +25,7 @@ conntrack:conntrack
 mkfs.ext4:e2fsprogs
 pppd:ppp
 pppoe-server:pppoe
+systemctl:systemd
 "
 
 present() {

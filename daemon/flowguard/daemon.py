@@ -47,7 +47,7 @@ async def _run(
     def found(ubus: UbusObject) -> None:
         service.telling.ubus = ubus
         service.devices.ubus = ubus.path
-        ubus.listen("network.interface", service.look_for_devices)
+        ubus.follow("network.interface", service.look_for_devices)
 
     service.ubus = UbusPresence(paths.ubus, api.call, PUBLIC, found)
     service.supervisor = supervisor.find(os.environ, service.ubus.ask)

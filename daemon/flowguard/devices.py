@@ -27,6 +27,7 @@ class Routed:
 
     names: tuple[str, ...] = ()
     carriers: Mapping[str, str] = field(default_factory=dict)
+    by_netifd: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,16 @@ class Found:
     left_out: tuple[LeftOut, ...] = ()
 
 
-async def routed(ubus: str | None) -> Routed | None:
+async def routed(ubus: str | None, former: Routed | None = None) -> Routed | None:
     """From netifd behind this socket, or from the kernel where there is none.
 
-    None, and a warning, when there is no answer.
+    The `former` answer holds while its netifd is away. None, and a warning, when there is no
+    answer.
     """
     try:
         netifd = await _netifd(ubus) if ubus else None
+        if not netifd and former and former.by_netifd:
+            return former
         return netifd or Routed(forwarding_interfaces())
     except OSError as error:
         log.warning("the interfaces in use cannot be found: %s", error)
@@ -64,7 +68,7 @@ async def _netifd(ubus: str) -> Routed | None:
         if error.status is Status.NOT_FOUND:
             return None
         raise OSError(f"netifd: {error}") from error
-    return Routed(answer.names, answer.carriers)
+    return Routed(answer.names, answer.carriers, by_netifd=True)
 
 
 def find(
@@ -119,8 +123,9 @@ class Devices:
         """
         # One after the other, or an older list of devices could overtake a newer one.
         async with self._lock:
-            # While netifd is away, what it said before holds.
-            self._routed = await routed(self.ubus) or self._routed or await routed(None)
+            # While nobody answers, what was said before holds.
+            found = await routed(self.ubus, self._routed)
+            self._routed = found or self._routed or await routed(None)
             self.found = find(configured, self._routed or Routed(), self._kept)
             if standby:
                 idle = tuple(LeftOut(d.name, standby) for d in self.found.devices)

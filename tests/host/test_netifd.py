@@ -61,7 +61,7 @@ def test_whatever_is_answered_only_names_come_out(answer: dict[str, Any]) -> Non
 Dump = Callable[[dict[str, Any], object], Awaitable[dict[str, Any]]]
 
 
-def ask(ubusd: Ubusd, dump: Dump | None = None) -> Routed | None:
+def ask(ubusd: Ubusd, dump: Dump | None = None, former: Routed | None = None) -> Routed | None:
     """What is found out with a netifd that answers so, or without one."""
 
     async def run() -> Routed | None:
@@ -70,7 +70,7 @@ def ask(ubusd: Ubusd, dump: Dump | None = None) -> Routed | None:
         try:
             if dump:
                 await server.add_object("network.interface", {"dump": Method(dump, {})})
-            return await routed(ubusd.path)
+            return await routed(ubusd.path, former)
         finally:
             server.close()
             await ubusd.stop()
@@ -82,11 +82,19 @@ def test_netifd_is_asked(ubusd: Ubusd) -> None:
     async def dump(arguments: dict[str, Any], caller: object) -> dict[str, Any]:
         return DUMP
 
-    assert ask(ubusd, dump) == Routed(EXPECTED.names, EXPECTED.carriers)
+    assert ask(ubusd, dump) == Routed(EXPECTED.names, EXPECTED.carriers, by_netifd=True)
 
 
 def test_without_netifd_the_kernel_is_asked(ubusd: Ubusd) -> None:
     assert ask(ubusd) == Routed(forwarding_interfaces())
+
+
+def test_what_netifd_said_holds_while_it_is_away_and_what_the_kernel_said_does_not(
+    ubusd: Ubusd,
+) -> None:
+    said = Routed(("eth9",), by_netifd=True)
+    assert ask(ubusd, former=said) == said
+    assert ask(ubusd, former=Routed(("eth9",))) == Routed(forwarding_interfaces())
 
 
 def test_a_netifd_without_an_answer_is_no_answer(

@@ -153,16 +153,18 @@ def test_it_comes_back_with_ubusd_and_says_when_it_is_gone(ubusd: Ubusd) -> None
     with_object(ubusd, use)
 
 
-def test_events_of_others_are_heard(ubusd: Ubusd) -> None:
+def test_an_object_is_followed_by_its_event_and_when_it_appears(ubusd: Ubusd) -> None:
     heard: list[bool] = []
 
     async def use(published: UbusObject, client: Connection) -> None:
-        async def tell() -> None:
-            # Whether the listener is registered yet cannot be seen from here.
-            while not heard:
-                await client.send_event("network.interface", {"action": "ifup"})
-                await asyncio.sleep(0.001)
+        await until(lambda: len(heard) == 1)  # Listening has begun.
+        await client.send_event("network.interface", {"action": "ifup"})
+        await client.send_event("network", {})
+        await until(lambda: len(heard) == 2)
+        await client.add_object("network", {})
+        await client.add_object("network.interface", {})
+        await until(lambda: len(heard) == 3)
+        await client.call("flowguard", "status")
+        assert len(heard) == 3
 
-        await asyncio.wait_for(tell(), 10)
-
-    with_object(ubusd, use, lambda p: p.listen("network.interface", lambda: heard.append(True)))
+    with_object(ubusd, use, lambda p: p.follow("network.interface", lambda: heard.append(True)))

@@ -38,7 +38,7 @@ def with_presence(
 
     def found(published: UbusObject) -> None:
         told.append("found")
-        published.listen("network.interface", lambda: told.append("heard"))
+        published.follow("network.interface", lambda: told.append("heard"))
 
     async def run() -> None:
         presence = UbusPresence(("/none", ubusd.path), call, {"status": {}}, found, 0.001)

@@ -52,6 +52,7 @@ TOOLS = {
     "ethtool": "ethtool",
     "pppd": "ppp",
     "pppoe-server": "pppoe",
+    "systemctl": "systemd",
 }
 
 # QEMU 7.2 sometimes corrupts EFLAGS when it emulates cmpxchg16b, and the guest double-faults;

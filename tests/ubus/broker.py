@@ -50,6 +50,8 @@ class RealUbusd:
                 _, writer = await asyncio.open_unix_connection(self.path)
                 break
             except OSError:
+                if self._process.returncode is not None:
+                    raise
                 await asyncio.sleep(0.002)
         writer.close()
         await writer.wait_closed()

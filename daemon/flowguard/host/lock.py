@@ -18,7 +18,9 @@ def take(directory: str) -> int:
     free at once.
     """
     os.makedirs(directory, exist_ok=True)
-    descriptor = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    descriptor = os.open(
+        os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+    )
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -52,12 +52,19 @@ class UbusObject:
         status = self._bus.status
         return "ok" if status == "connected" else f"not available: {status}"
 
-    def listen(self, event: str, heard: Callable[[], None]) -> None:
-        """Call `heard` when another program sends this event, and when listening begins anew.
+    def follow(self, name: str, heard: Callable[[], None]) -> None:
+        """Call `heard` whenever what another program's object says may have changed.
 
-        What was sent before that is not known. Call it before `run`.
+        That is when the event of the object's name is sent, when the object appears, and when
+        listening begins anew, as nobody knows what was sent before. Call it before `run`.
         """
-        self._bus.listen(event, lambda name, data: heard(), heard)
+
+        def appeared(event: str, data: dict[str, Any]) -> None:
+            if data.get("path") == name:
+                heard()
+
+        self._bus.listen("ubus.object.add", appeared)
+        self._bus.listen(name, lambda event, data: heard(), heard)
 
     async def run(self) -> None:
         """Until cancelled; what is lost with ubusd comes back with it."""

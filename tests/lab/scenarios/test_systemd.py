@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The shipped unit under a systemd that is process 1, with all its hardening."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowguard.host.control import DEFAULT_SOCKET, request
+from tests.lab.capture import Engine, ruleset
+from tests.lab.daemon import all_on
+from tests.lab.hosts import Router
+from tests.lab.systemd import Systemd
+from tests.lab.traffic import Downloads
+from tests.lab.traffic.control import Traffic
+from tests.lab.wait import wait_for
+
+STATE = Path("/var/lib/flowguard/state.json")
+HARDWARE = "table inet flowguard {"
+
+
+def status() -> dict[str, Any]:
+    answer: dict[str, Any] = request(DEFAULT_SOCKET, "status")
+    return answer
+
+
+def wait_for_level(level: str) -> None:
+    def reached() -> bool:
+        return {d["name"]: d["level"] for d in status()["devices"]} == all_on(level)
+
+    wait_for(reached, f"level {level}", 60, interval=0.5, state=status)
+
+
+def intent() -> Any:
+    return json.loads(STATE.read_text())["intent"]
+
+
+@pytest.fixture(scope="module")
+def booted(router: Router, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
+    with Systemd(tmp_path_factory.mktemp("systemd")) as started:
+        yield started
+
+
+@pytest.fixture
+def systemd(engine: Engine, booted: Systemd) -> Iterator[Systemd]:
+    """flowguard is started, on hardware."""
+    booted.configure("hardware")
+    booted.control("start", "flowguard")
+    wait_for_level("hardware")
+    yield booted
+    if booted.runs:
+        booted.control("stop", "flowguard")
+
+
+def test_it_answers_when_it_is_started_and_every_sensor_works(systemd: Systemd) -> None:
+    systemd.control("restart", "flowguard")
+    sensors = status()["sensors"]
+    for name in ("links", "tables", "kmsg", "ended flows", "store"):
+        assert sensors[name] == "ok"
+    wait_for(lambda: status()["sensors"].get("supervisor") == "ok", "signs of life")
+
+
+def test_a_reload_takes_the_new_configuration_in_the_same_process(systemd: Systemd) -> None:
+    process = systemd.property("MainPID")
+    systemd.configure("software")
+    systemd.control("reload", "flowguard")
+    wait_for_level("software")
+    assert systemd.property("MainPID") == process
+
+
+@pytest.mark.parametrize("signal", ["KILL", "STOP"])
+def test_killed_or_hung_it_is_started_again_and_adopts_the_tables(
+    systemd: Systemd, signal: str
+) -> None:
+    process, before = systemd.property("MainPID"), int(systemd.property("NRestarts"))
+    systemd.control("kill", f"--signal={signal}", "--kill-who=main", "flowguard")
+
+    def again() -> bool:
+        assert HARDWARE in ruleset()
+        active = systemd.property("ActiveState") == "active"
+        return active and systemd.property("MainPID") != process
+
+    wait_for(again, "another process", 60)
+    assert int(systemd.property("NRestarts")) == before + 1
+    wait_for_level("hardware")
+
+
+def test_a_fault_is_in_the_journal_as_a_warning(
+    systemd: Systemd, engine: Engine, traffic: Traffic
+) -> None:
+    engine.set_fault("warn_on_replace", 1)
+    traffic.start(Downloads(count=3))
+    wait_for_level("software")
+    step = "step down: wan hardware -> software: offload fault"
+    (told,) = [entry for entry in systemd.journal() if step in str(entry["MESSAGE"])]
+    assert told["PRIORITY"] == "4"
+
+
+def test_a_shutdown_is_planned_and_a_stop_leaves_hardware_armed(systemd: Systemd) -> None:
+    assert intent()
+    systemd.control("stop", "flowguard")
+    assert intent()
+    assert HARDWARE in ruleset()
+    systemd.control("start", "flowguard")
+    wait_for_level("hardware")
+    systemd.shut_down()
+    assert intent() is None
