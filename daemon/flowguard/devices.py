@@ -23,10 +23,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """Network devices that packets are routed over; `carriers` as in sensors.links."""
+    """Network devices that packets are routed over; `carriers` as in sensors.links.
+
+    `netifd` when that said so, and not the kernel alone.
+    """
 
     names: tuple[str, ...] = ()
     carriers: Mapping[str, str] = field(default_factory=dict)
+    netifd: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ async def _netifd(ubus: str) -> Routed | None:
         if error.status is Status.NOT_FOUND:
             return None
         raise OSError(f"netifd: {error}") from error
-    return Routed(answer.names, answer.carriers)
+    return Routed(answer.names, answer.carriers, netifd=True)
 
 
 def find(
@@ -119,8 +123,7 @@ class Devices:
         """
         # One after the other, or an older list of devices could overtake a newer one.
         async with self._lock:
-            # While netifd is away, what it said before holds.
-            self._routed = await routed(self.ubus) or self._routed or await routed(None)
+            self._routed = self._still(await routed(self.ubus)) or await routed(None)
             self.found = find(configured, self._routed or Routed(), self._kept)
             if standby:
                 idle = tuple(LeftOut(d.name, standby) for d in self.found.devices)
@@ -130,6 +133,12 @@ class Devices:
             self._capabilities = {k: v for k, v in self._capabilities.items() if k in known}
             self._kept = tuple(d.name for d in devices)
             self._feed(DevicesChanged(monotonic(), devices))
+
+    def _still(self, found: Routed | None) -> Routed | None:
+        """While netifd is away, or has not yet come back to a new ubusd, its last word holds."""
+        known = self._routed
+        away = found is None or (known is not None and known.netifd and not found.netifd)
+        return known if away else found
 
     def forget(self) -> None:
         """Choose and try every device anew at the next look."""

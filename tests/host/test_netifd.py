@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.devices import Routed, routed
+from flowguard.devices import Devices, Found, Routed, routed
 from flowguard.host.netifd import Interfaces, read_dump
 from flowguard.sensors.addresses import forwarding_interfaces
 from flowguard.ubus.connection import Connection
@@ -82,7 +82,7 @@ def test_netifd_is_asked(ubusd: Ubusd) -> None:
     async def dump(arguments: dict[str, Any], caller: object) -> dict[str, Any]:
         return DUMP
 
-    assert ask(ubusd, dump) == Routed(EXPECTED.names, EXPECTED.carriers)
+    assert ask(ubusd, dump) == Routed(EXPECTED.names, EXPECTED.carriers, netifd=True)
 
 
 def test_without_netifd_the_kernel_is_asked(ubusd: Ubusd) -> None:
@@ -101,3 +101,31 @@ def test_a_netifd_without_an_answer_is_no_answer(
 
 def test_a_ubusd_that_is_gone_is_no_answer(tmp_path: Path) -> None:
     assert asyncio.run(routed(str(tmp_path / "none"))) is None
+
+
+def test_what_netifd_said_holds_while_it_is_not_on_the_bus(ubusd: Ubusd) -> None:
+    async def dump(arguments: dict[str, Any], caller: object) -> dict[str, Any]:
+        return DUMP
+
+    async def run() -> tuple[Found, Found]:
+        await ubusd.start()
+        server = await Connection.connect(ubusd.path)
+        kernel: Any = None  # It is not asked: nothing is tried.
+        devices = Devices(kernel, lambda event: None, lambda device: False)
+        devices.ubus = ubusd.path
+        try:
+            await server.add_object("network.interface", {"dump": Method(dump, {})})
+            await devices.rescan(())
+            before = devices.found
+            # A new ubusd, which the daemon came back to before netifd did.
+            await ubusd.stop()
+            await ubusd.start()
+            await devices.rescan(())
+            return before, devices.found
+        finally:
+            server.close()
+            await ubusd.stop()
+
+    before, after = asyncio.run(run())
+    assert "pppoe-wan" in {left.name for left in before.left_out}
+    assert after == before
