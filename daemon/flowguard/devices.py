@@ -14,7 +14,7 @@ from flowguard.core.topology import LeftOut, resolve
 from flowguard.host.clock import monotonic
 from flowguard.offload.ethtool import code_of
 from flowguard.offload.nfnetlink import Nftables
-from flowguard.offload.probe import UNKNOWN, Capability, known, probe
+from flowguard.offload.probe import UNKNOWN, Capability, known, trial
 from flowguard.sensors.addresses import forwarding_interfaces
 from flowguard.sensors.links import links, scan
 
@@ -156,7 +156,7 @@ class Devices:
 
     async def _trial(self, device: Device) -> Capability:
         """Never unknown: what a trial could not find out would be tried for ever."""
-        found = await probe(self._nftables, device.name)
+        found = await trial(self._nftables, device.name)
         return replace(found, capable=bool(found.capable))
 
 

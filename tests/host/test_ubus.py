@@ -18,7 +18,7 @@ from flowguard.ubus.blob import encode
 from flowguard.ubus.connection import Connection
 from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import Status
-from tests.ubus.broker import Ubusd
+from tests.ubus.broker import Ubusd, running
 from tests.ubus.conftest import ubusd
 from tests.ubus.test_connection import until
 
@@ -50,18 +50,13 @@ def with_object(
         await ubusd.start()
         published = UbusObject(ubusd.path, call, PUBLIC, first_delay=0.01)
         prepare(published)
-        running = asyncio.create_task(published.run())
-        client = await Connection.connect(ubusd.path)
-        try:
-            async with asyncio.timeout(20):
+        async with running(ubusd, published.run(), 20):
+            client = await Connection.connect(ubusd.path)
+            try:
                 await until_answered(client)
                 await use(published, client)
-        finally:
-            client.close()
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
-            await ubusd.stop()
+            finally:
+                client.close()
 
     asyncio.run(run())
 

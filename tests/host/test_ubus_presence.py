@@ -7,7 +7,6 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from flowguard.host.ubus import UbusObject
 from flowguard.host.ubus_presence import UbusPresence
 from flowguard.ubus.connection import Connection
-from tests.ubus.broker import Ubusd
+from tests.ubus.broker import Ubusd, running
 from tests.ubus.conftest import ubusd
 from tests.ubus.test_connection import until
 
@@ -42,15 +41,8 @@ def with_presence(
 
     async def run() -> None:
         presence = UbusPresence(("/none", ubusd.path), call, {"status": {}}, found, 0.001)
-        running = asyncio.create_task(presence.run())
-        try:
-            async with asyncio.timeout(20):
-                await use(presence, told)
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
-            await ubusd.stop()
+        async with running(ubusd, presence.run(), 20):
+            await use(presence, told)
 
     asyncio.run(run())
     return told

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +35,22 @@ class Ubusd(Protocol):
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+
+
+@asynccontextmanager
+async def running(
+    ubusd: Ubusd, program: Coroutine[Any, Any, None], limit: float
+) -> AsyncIterator[None]:
+    """The program runs meanwhile, for `limit` seconds at most; with it ends ubusd."""
+    task = asyncio.create_task(program)
+    try:
+        async with asyncio.timeout(limit):
+            yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await ubusd.stop()
 
 
 class RealUbusd:

@@ -15,7 +15,7 @@ from flowguard.ubus.connection import Connection
 from flowguard.ubus.serving import Caller, Method
 from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import Status
-from tests.ubus.broker import Ubusd
+from tests.ubus.broker import Ubusd, running
 from tests.ubus.test_connection import until
 
 RESTARTS = 50
@@ -31,15 +31,8 @@ METHODS = {"echo": Method(echo)}
 def with_bus(ubusd: Ubusd, use: Callable[[Bus], Awaitable[None]]) -> None:
     async def run() -> None:
         bus = Bus(ubusd.path, first_delay=0.01)
-        running = asyncio.create_task(bus.run())
-        try:
-            async with asyncio.timeout(60):
-                await use(bus)
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
-            await ubusd.stop()
+        async with running(ubusd, bus.run(), 60):
+            await use(bus)
 
     asyncio.run(run())
 

@@ -41,12 +41,15 @@ class EvidenceFile:
 
     def save(self, state: State, *, now: bool = False) -> None:
         """Write it down if there is news, at most every SAVE_SECONDS or `now`."""
-        if state.evidence == self._saved or not (now or state.time >= self._due):
+        if not (now or state.time >= self._due):
+            return
+        evidence = state.evidence
+        if evidence == self._saved:
             return
         self._due = state.time + SAVE_SECONDS
         try:
-            replace_file(self._path, json.dumps(to_json(state.evidence)))
+            replace_file(self._path, json.dumps(to_json(evidence)))
         except OSError as error:
             log.warning("the arms' evidence cannot be kept: %s: %s", self._path, error)
         else:
-            self._saved = state.evidence
+            self._saved = evidence

@@ -38,13 +38,16 @@ def known(nftables: Nftables, device: str) -> Capability:
 
 
 async def probe(nftables: Nftables, device: str) -> Capability:
-    """Try `device` alone; changes nothing. One that is in our hardware flowtable is not tried.
+    """What is known of `device`, or else what a trial of it tells."""
+    found = known(nftables, device)
+    return await trial(nftables, device) if found == UNKNOWN else found
+
+
+async def trial(nftables: Nftables, device: str) -> Capability:
+    """Try `device` alone; changes nothing.
 
     The kernel binds the driver for the trial and unbinds it again.
     """
-    found = known(nftables, device)
-    if found != UNKNOWN:
-        return found
     refusal = await refusal_of(nftables, device, hardware=True)
     if refusal is None:
         return Capability(True)
