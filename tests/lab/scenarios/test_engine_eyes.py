@@ -68,7 +68,7 @@ def test_an_engine_that_keeps_what_the_kernel_forgot_is_stepped_down(
     )
     print(f"stepped down {seconds:.0f} s after the connections were gone")
     status = daemon.wait_for_levels(all_on("software"))
-    decisions = [d for d in status["decisions"] if d["to"] == "software"]
+    decisions = [d for d in status["decisions"] if d["from"] == "hardware"]
     assert len(decisions) == 3
     for decision in decisions:
         # A look may come between the deletions, and then knows the first ones for longer.
