@@ -73,6 +73,22 @@ def test_replay_prints_the_decisions_one_object_a_line() -> None:
     assert (down["device"], down["to"], down["evidence"]) == ("wan", "software", "the line")
 
 
+@pytest.mark.parametrize("words", [["version"], ["replay", "-"]])
+def test_output_that_nobody_reads_to_its_end_is_no_error(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as unread:
+        done = subprocess.run(
+            [sys.executable, "-m", "flowguard", *words],
+            input="\n".join(map(encode_event, EVENTS)),
+            stdout=unread,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(DAEMON)},
+        )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_replay_names_the_line_that_is_no_event(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     log.write_text(encode_event(EVENTS[0]) + '\n{"event": "Nonsense"}\n')

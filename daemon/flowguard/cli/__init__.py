@@ -8,6 +8,7 @@ cannot be reached.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -31,6 +32,7 @@ _COMMANDS = {
     "replay": "re-take the decisions of a recorded event log",
     "version": "print the version",
 }
+SIGPIPE_CODE = 141  # what shells report of a program that a closed pipe has ended
 # They have no arguments, and the daemon's methods have their names.
 _PLAIN = {"retry", "suspend", "resume"}
 
@@ -53,6 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command.set_defaults(run=module.run)
     options = parser.parse_args(words)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        if named == "run":
+            raise
+        # `| head` has seen enough. Python flushes at its end and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SIGPIPE_CODE

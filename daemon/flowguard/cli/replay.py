@@ -20,9 +20,6 @@ def run(options: argparse.Namespace) -> ExitCode:
     try:
         for decision in replay(_events(options.events)):
             print(json.dumps(decision_to_json(decision)))
-    except OSError as error:
-        print(f"flowguard: {options.events}: {error.strerror}", file=sys.stderr)
-        return ExitCode.USAGE
     except ValueError as error:
         print(f"flowguard: {error}", file=sys.stderr)
         return ExitCode.USAGE
@@ -30,11 +27,17 @@ def run(options: argparse.Namespace) -> ExitCode:
 
 
 def _events(path: str) -> Iterator[Line]:
-    with open(0 if path == "-" else path, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                yield decode_event(line)
-            except ValueError as error:
-                raise ValueError(f"{path}: line {number}: {error}") from None
+    try:
+        with open(0 if path == "-" else path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _event(line, f"{path}: line {number}")
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+
+
+def _event(line: str, place: str) -> Line:
+    try:
+        return decode_event(line)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
