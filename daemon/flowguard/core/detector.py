@@ -27,16 +27,16 @@ from flowguard.core.model import Family, Level, Protocol
 
 # The youngest age decides soonest, so it gets the most of the budget.
 AGE_WEIGHTS = {
-    (OutcomeKind.ANSWERED, 15): 0.6,
-    (OutcomeKind.ANSWERED, 60): 0.12,
-    (OutcomeKind.ANSWERED, 240): 0.08,
-    (OutcomeKind.ENDED, 60): 0.12,
-    (OutcomeKind.ENDED, 240): 0.08,
+    (OutcomeKind.ANSWERED, 15): 0.76,
+    (OutcomeKind.ANSWERED, 60): 0.08,
+    (OutcomeKind.ANSWERED, 240): 0.04,
+    (OutcomeKind.ENDED, 60): 0.08,
+    (OutcomeKind.ENDED, 240): 0.04,
 }
-EVERYTHING_WEIGHT = 0.6
-FAMILY_OR_PROTOCOL_WEIGHT = 0.05
+EVERYTHING_WEIGHT = 0.76
+FAMILY_OR_PROTOCOL_WEIGHT = 0.03
 PAIRS_TESTED = 8
-PAIR_WEIGHT = 0.2 / PAIRS_TESTED
+PAIR_WEIGHT = 0.12 / PAIRS_TESTED
 
 RECENT_HALF_LIFE = 60.0  # seconds
 # Enough to tell whom a fault spares: so many treated flows, failing this much less often.
