@@ -84,8 +84,9 @@ class Api:
         # Seldom asked for, so not worth its memory until then.
         from flowguard import checks
 
-        path, ubus = self._service.paths.configuration, self._service.devices.ubus
-        return to_json(await checks.findings(path, ubus))
+        service = self._service
+        path, ubus = service.paths.configuration, service.devices.ubus
+        return to_json(await checks.findings(path, ubus, service.state.devices))
 
     async def _flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         limit = _limit(params, FLOWS_SHOWN, FLOWS_MOST)

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from flowguard import __version__
 from flowguard.core.events import DevicesChanged, Event, FaultSeen, Started
 from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
 from flowguard.core.replay import encode_event
+from flowguard.host.control_server import ControlServer
 from flowguard.host.lock import take
 
 DAEMON = Path(__file__).resolve().parents[2] / "daemon"
@@ -149,3 +152,23 @@ def test_check_names_each_problem_and_a_remedy(tmp_path: Path) -> None:
     (problem,) = (f for f in json.loads(done.stdout) if f["code"] == "configuration")
     assert f"{configuration}:2" in problem["sentence"]
     assert problem["remedy"]
+
+
+def test_check_asks_the_service_that_runs(tmp_path: Path) -> None:
+    socket = str(tmp_path / "control.sock")
+    finding = {"grade": "fine", "code": "device", "sentence": "wan has not been tried"}
+
+    async def call(method: str, params: dict[str, Any]) -> Any:
+        return [finding] if method == "check" else None
+
+    async def run() -> subprocess.CompletedProcess[str]:
+        server = ControlServer(socket, call)
+        await server.start()
+        try:
+            return await asyncio.to_thread(flowguard, "check", "--socket", socket)
+        finally:
+            server.close()
+
+    done = asyncio.run(run())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split(maxsplit=2) == ["fine", "device", "wan has not been tried\n"]

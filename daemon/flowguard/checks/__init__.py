@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flowguard.checks.finding import Finding, Grade
 from flowguard.checks.kernel import check_modules, check_version
 from flowguard.checks.neighbours import check_firewall, check_neighbours
 from flowguard.checks.own import check_configuration, check_evidence, check_sysctls
 from flowguard.checks.tables import check_tables
+from flowguard.core.model import Device
 from flowguard.host import configuration, effective
 
 __all__ = ["Finding", "Grade", "findings"]
 
 
-async def findings(path: str | None, ubus: str | None) -> list[Finding]:
+async def findings(
+    path: str | None, ubus: str | None, known: Sequence[Device] | None = None
+) -> list[Finding]:
     """Everything that is looked at, for the configuration in a file, or the one that counts.
 
-    `ubus` is ubusd's socket, where there is one.
+    `ubus` is ubusd's socket, where there is one. What a running service knows of its devices
+    is taken as it is; with None each device is tried, which binds its driver for a moment.
     """
     loaded = configuration.load(path)
     found = [
@@ -29,7 +35,7 @@ async def findings(path: str | None, ubus: str | None) -> list[Finding]:
         *check_evidence(),
     ]
     try:
-        found += [f async for f in check_tables(loaded.configuration, ubus)]
+        found += [f async for f in check_tables(loaded.configuration, ubus, known)]
     except OSError as error:
         sentence = f"the kernel's flowtables cannot be examined: {error.strerror or error}"
         found.append(Finding(Grade.ERROR, "tables", sentence, "run as root"))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from flowguard.checks.finding import Finding, Grade
 from flowguard.core.model import Device
@@ -13,7 +13,7 @@ from flowguard.devices import Routed, find, routed
 from flowguard.host.configuration import Configuration
 from flowguard.offload import tables
 from flowguard.offload.nfnetlink import Nftables, NftablesError
-from flowguard.offload.probe import probe
+from flowguard.offload.probe import UNKNOWN, Capability, probe
 from flowguard.offload.sysctls import min_packets_problem
 
 
@@ -26,7 +26,9 @@ def check_min_packets(
         yield Finding(Grade.ERROR, "min-packets", problem, remedy)
 
 
-async def check_tables(configured: Configuration, ubus: str | None) -> AsyncIterator[Finding]:
+async def check_tables(
+    configured: Configuration, ubus: str | None, known: Sequence[Device] | None
+) -> AsyncIterator[Finding]:
     """Devices one by one, then the very tables that the service would make."""
     for finding in check_min_packets(configured):
         yield finding
@@ -43,7 +45,7 @@ async def check_tables(configured: Configuration, ubus: str | None) -> AsyncIter
     nftables = Nftables()
     try:
         for device in found.devices:
-            yield await _check_device(nftables, device)
+            yield _device(device.name, await _capability(nftables, device.name, known))
         yield await _check_plan(nftables, found.devices, configured)
         for foreign in tables.foreign_flowtables(nftables):
             sentence = f"{foreign}: it takes flows first, and hardware cannot be drained of them"
@@ -53,15 +55,23 @@ async def check_tables(configured: Configuration, ubus: str | None) -> AsyncIter
         nftables.close()
 
 
-async def _check_device(nftables: Nftables, device: Device) -> Finding:
-    found = await probe(nftables, device.name)
+async def _capability(nftables: Nftables, name: str, known: Sequence[Device] | None) -> Capability:
+    if known is None:
+        return await probe(nftables, name)
+    device = next((d for d in known if d.name == name), None)
+    return Capability(device.hardware_capable, device.reason) if device else UNKNOWN
+
+
+def _device(name: str, found: Capability) -> Finding:
+    if found == UNKNOWN:
+        sentence = f"{name} has not been tried: its driver is bound only when hardware is used"
+        return Finding(Grade.FINE, "device", sentence)
     if found.capable is False:
-        sentence = f"{device.name}: software only: {found.reason}"
+        sentence = f"{name}: software only: {found.reason}"
         return Finding(Grade.WARNING, "device", sentence, "none: the device has no engine")
     if found.capable is None:
-        remedy = "install kmod-nft-offload"
-        return Finding(Grade.ERROR, "device", f"{device.name}: {found.reason}", remedy)
-    sentence = f"{device.name} accepts hardware offload; proof comes with traffic"
+        return Finding(Grade.ERROR, "device", f"{name}: {found.reason}", "install kmod-nft-offload")
+    sentence = f"{name} accepts hardware offload; proof comes with traffic"
     return Finding(Grade.FINE, "device", sentence)
 
 
