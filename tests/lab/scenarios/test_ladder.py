@@ -137,7 +137,7 @@ def test_flows_that_the_driver_refuses_are_seen_and_run_in_software(
 
 
 def test_a_check_binds_no_driver_before_the_service_does(daemon: Daemon, engine: Engine) -> None:
-    daemon.configure("boot_delay '1000000'")
+    daemon.configure("boot_delay '1h'")
     daemon.start().wait_for_levels(all_on("software"))
     assert daemon.cli("check").count("has not been tried") == 3
     assert {device["hardware_capable"] for device in daemon.status()["devices"]} == {None}
