@@ -25,7 +25,11 @@ LONGEST_PAUSE = 5.0
 ENGINE_PAUSE = 1.0
 # The kernel adds flows to hardware from a work queue: one may still be on its way.
 LATE_FLOWS = 2.0
-SETTLE = 1.1
+# The table's collector comes by every second, late when the router is busy. Until it has freed
+# a flow that left hardware, it clears the connection's OFFLOAD bit each time
+# (flow_offload_teardown, net/netfilter/nf_flow_table_core.c), also when the level below has
+# taken the connection meanwhile: its packets would pass there, but nobody could see that.
+SETTLE = 2.5
 REPORT_UNCHANGED = 5.0
 
 log = logging.getLogger(__name__)
@@ -44,6 +48,7 @@ class Drain:
         self._engine = _EngineView()
         self._reported: DrainProgress | None = None
         self._empty_since: float | None = None
+        self._seen = False
 
     async def finish(self) -> None:
         """Return when hardware is proven empty, or gone; never with a driver that forgets."""
@@ -56,6 +61,7 @@ class Drain:
                 break
             if look.count or stuck:
                 self._empty_since = None
+                self._seen = True
             await asyncio.sleep(self._pause(now))
         self._engine.report_foreign()
 
@@ -66,7 +72,7 @@ class Drain:
         return tracked or await self._engine.look(monotonic(), 0)
 
     async def _is_settled(self, now: float) -> bool:
-        if not await conntrack.count(conntrack.OFFLOADED):
+        if not self._seen and not await conntrack.count(conntrack.OFFLOADED):
             return True
         self._empty_since = now if self._empty_since is None else self._empty_since
         return now - self._empty_since >= SETTLE
