@@ -8,7 +8,7 @@ import os
 import subprocess
 
 from flowguard.host.files import replace_file
-from flowguard.host.option_kinds import TRUE_WORDS
+from flowguard.host.firewall4 import TRUE_WORDS
 
 OPTIONS = ("flow_offloading", "flow_offloading_hw")
 _CHANGED = json.dumps({"type": "config.change", "data": {"package": "firewall"}})
