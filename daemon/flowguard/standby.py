@@ -33,8 +33,8 @@ class Standby:
         A firewall without state was stopped when our tables went with it; before that it may
         never have been in use.
         """
-        before = self.reason
-        stopped = (tables_lost or before == STOPPED) and await self._firewall.is_stopped()
+        stopped = (tables_lost or self.reason == STOPPED) and await self._firewall.is_stopped()
+        before = self.reason  # Not sooner: each table that goes has us look, at the same time.
         self.reason = OWN_OFFLOADING if self._firewall_offloads() else STOPPED if stopped else ""
         if self.reason and self.reason != before:
             log.warning("%s", self.reason)
