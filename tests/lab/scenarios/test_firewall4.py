@@ -85,6 +85,7 @@ def test_a_flush_is_a_stop_until_the_firewall_starts(
     assert "firewall was stopped" in status["reason"]
     assert {left["name"] for left in status["left_out"]} == set(PORTS)
     assert "flowguard" not in run("nft", "list", "tables")
+    assert daemon.log.read_text().count("firewall was stopped") == 1
     run(str(fw4), "reload")
     daemon.wait_for_levels(PORTS)
     assert "stopped" not in daemon.status()["reason"]
