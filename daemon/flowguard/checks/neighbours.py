@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flowguard.checks.finding import Finding, Grade
-from flowguard.host import firewall4, uci
-from flowguard.host.option_kinds import TRUE_WORDS
+from flowguard.host import uci
+from flowguard.host.option_kinds import FIREWALL_TRUE_WORDS, TRUE_WORDS
 
 FIREWALL = "etc/config/firewall"
 
@@ -88,7 +88,7 @@ def check_firewall(root: str = "/") -> Iterator[Finding]:
         yield Finding(Grade.WARNING, "firewall", f"{path}: {error}", f"correct {path}")
         return
     # Without this one, fw4 looks at no other (fw4.uc, resolve_offload_devices).
-    if _is_on(package, "defaults", "flow_offloading", firewall4.TRUE_WORDS):
+    if _is_on(package, "defaults", "flow_offloading", FIREWALL_TRUE_WORDS):
         sentence = "the firewall's own flow_offloading is on: it takes the flows first"
         remedy = "flowguard adopt, or turn Routing/NAT Offloading off in the firewall's settings"
         yield Finding(Grade.ERROR, "fw4-offload", sentence, remedy)

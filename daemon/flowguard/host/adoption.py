@@ -8,7 +8,7 @@ import os
 import subprocess
 
 from flowguard.host.files import replace_file
-from flowguard.host.firewall4 import TRUE_WORDS
+from flowguard.host.option_kinds import FIREWALL_TRUE_WORDS
 
 OPTIONS = ("flow_offloading", "flow_offloading_hw")
 _CHANGED = json.dumps({"type": "config.change", "data": {"package": "firewall"}})
@@ -29,7 +29,8 @@ class Adoption:
 
     def adopt(self) -> tuple[str, ...]:
         """Switch the firewall's options off; returns those that were on."""
-        former = {option: value for option in OPTIONS if (value := _get(option)) in TRUE_WORDS}
+        found = {option: _get(option) for option in OPTIONS}
+        former = {option: value for option, value in found.items() if value in FIREWALL_TRUE_WORDS}
         if former:
             _refuse_staged_changes()
             os.makedirs(os.path.dirname(self._path), exist_ok=True)

@@ -13,8 +13,6 @@ import fcntl
 import os
 
 TABLE = "fw4"
-TRUE_WORDS = ("1", "on", "true", "yes")
-"""What its options take for yes (fw4.uc, parse_bool)."""
 POLL_SECONDS = 0.2
 LOCK_LIMIT = 30.0
 STARTED_POLL = 2.0

@@ -21,6 +21,8 @@ ALL_BITS = 0xFFFFFFFF
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 TRUE_WORDS = ("1", "on", "true", "yes", "enabled")
+FIREWALL_TRUE_WORDS = ("1", "on", "true", "yes")
+"""What fw4 takes for yes (fw4.uc, parse_bool)."""
 _BOOLEANS = {
     **dict.fromkeys(TRUE_WORDS, True),
     **dict.fromkeys(("0", "off", "false", "no", "disabled"), False),
