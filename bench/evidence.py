@@ -23,10 +23,12 @@ from itertools import accumulate
 from statistics import median
 
 from bench.fault_matcher import best
-from flowguard.core.evidence import ACT, RELAX, SUSPECT, Counts, Process, update
+from flowguard.core.evidence import ACT, Counts, Process, update
 
 TICK = 10.0
 NARROW, WIDE = 1 / 16, 1 / 2
+# Above and below which evidence the table of expected delays widens the control share.
+SUSPECT, RELAX = 100.0, 10.0
 BASE_RATE = 0.01
 DAY = 86400.0
 HEALTHY_SECONDS = 6 * 3600.0
@@ -74,8 +76,6 @@ class Router:
     process: Process
     share: float = NARROW
     tick: float = TICK
-    suspect: float = SUSPECT
-    relax: float = RELAX
     wanted: float = NARROW
     unjudged: tuple[float, ...] = ()
 
@@ -93,9 +93,9 @@ class Router:
 
     def steer(self, now: float) -> None:
         value, before = self.process.value, self.share
-        if value >= self.suspect:
+        if value >= SUSPECT:
             self.wanted = WIDE
-        elif value < self.relax:
+        elif value < RELAX:
             self.wanted = NARROW
         self.share, *unjudged = *self.unjudged, self.wanted
         self.unjudged = tuple(unjudged)

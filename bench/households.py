@@ -8,13 +8,14 @@ from functools import cache
 
 from bench.evidence import cumulative
 from bench.virtual import LAN1, LAN2, WAN
-from flowguard.core.arms import OutcomeKind
+from flowguard.core.arms import FIRST_CHECKPOINT, OutcomeKind
 from flowguard.core.model import Family, Protocol
+from flowguard.sensors.observer import CHECKPOINTS, OLDER_MOST
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Its share of all connections, and how many of them fail at fifteen seconds."""
+    """Its share of all connections, and how many of them fail at the first age."""
 
     family: Family
     protocol: Protocol
@@ -36,12 +37,15 @@ CELLS = (
 # How many flows show an outcome of the kind at the age, and how their rate of failing
 # compares with that of the first age: most connections have ended by the later ones.
 AGES = {
-    (OutcomeKind.ANSWERED, 15): (0.9, 1.0),
+    (OutcomeKind.ANSWERED, FIRST_CHECKPOINT): (0.9, 1.0),
     (OutcomeKind.ANSWERED, 60): (0.25, 1.5),
     (OutcomeKind.ANSWERED, 240): (0.12, 1.5),
     (OutcomeKind.ENDED, 60): (0.6, 26.0),
     (OutcomeKind.ENDED, 240): (0.1, 4.0),
 }
+
+
+EVEN_RATE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,27 @@ TROUBLES = (
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """At which rate (flows a second) flows are born, and one in how many is which."""
+    """At which rate (flows a second) flows are born, and one in how many is which.
+
+    `even`: as the table of expected delays has it, every one shows an outcome at the first
+    age, and 1 % of all kinds fail.
+    """
 
     rate: float
     control_share: int
     observe_share: int
+    even: bool = False
+
+    @property
+    def observed(self) -> float:
+        """Flows a second that are observed."""
+        return self.rate / self.observe_share
+
+    @property
+    def followed(self) -> float:
+        """The part of them that is followed past the first age, as there is room."""
+        room = OLDER_MOST / (CHECKPOINTS[-1] - FIRST_CHECKPOINT)
+        return min(1.0, room / self.observed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +115,17 @@ def means(
 ) -> tuple[tuple[Cell, tuple[tuple[float, ...], ...]], ...]:
     """Distributions of a tick's counts, in the order of Counts."""
     judged, factor = AGES[kind, age]
+    if age == FIRST_CHECKPOINT:
+        judged = 1.0 if draw.even else judged
+    else:
+        judged *= draw.followed
     control = 1 / draw.control_share
     rows = []
     for cell in CELLS:
         if kind is OutcomeKind.ENDED and cell.protocol is Protocol.UDP:
             continue
-        flows = draw.rate * cell.share * judged * seconds / draw.observe_share
-        natural = trouble.failing(cell, factor)
+        flows = draw.observed * cell.share * judged * seconds
+        natural = EVEN_RATE * factor if draw.even else trouble.failing(cell, factor)
         treated = 1 - (1 - natural) * (1 - (fault if kind is OutcomeKind.ANSWERED else 0.0))
         parts = (
             (1 - control) * treated,

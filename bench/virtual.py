@@ -16,7 +16,6 @@ from flowguard.core.events import (
     FlowsJudged,
     Started,
 )
-from flowguard.core.evidence import SUSPECT
 from flowguard.core.model import Decision, Device, Level
 from flowguard.core.policy import decide
 from flowguard.core.state import State
@@ -86,4 +85,4 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else math.nan
 
 
-__all__ = ["DEVICES", "LAN1", "LAN2", "SUSPECT", "UPTIME", "WAN", "Router", "quantile"]
+__all__ = ["DEVICES", "LAN1", "LAN2", "UPTIME", "WAN", "Router", "quantile"]

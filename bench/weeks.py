@@ -26,7 +26,7 @@ from bench.evidence import EXPECTED, NARROW, alarm, healthy, numbers, poisson
 from bench.evidence import Router as BareTest
 from bench.households import AGES, CALM, CELLS, TROUBLES, Born, Draw, Trouble, means
 from bench.virtual import UPTIME, Router, quantile
-from flowguard.core.arms import Births, OutcomeKind, Outcomes
+from flowguard.core.arms import FIRST_CHECKPOINT, Births, OutcomeKind, Outcomes
 from flowguard.core.events import FlowsJudged
 from flowguard.core.evidence import Counts, Process
 
@@ -34,9 +34,7 @@ WEEK = 7 * 86400.0
 HEALTHY_SECONDS = 6 * 3600.0
 GIVE_UP = 86400.0
 FAST_TICK = 5.0
-YOUNGEST_AGE, LONGEST_AGE = 15, 240
-# Above and below which evidence the table of expected delays widens the control share.
-BARE_SUSPECT, BARE_RELAX = 100.0, 10.0
+LONGEST_AGE = 240
 RATE_STEPS = 48  # a day
 PEAK_RATES = (0.05, 0.3, 1.0, 5.0, 20.0)  # connections a second, in the evening
 BURST_EVERY = 1800.0  # seconds between servers that die under 30 to 200 connections
@@ -48,6 +46,7 @@ class World:
 
     rng: random.Random
     rate: float
+    even: bool = False  # See households.Draw.
     router: Router = field(default_factory=lambda: Router().start())
     time: float = UPTIME
     history: deque[Born] = field(default_factory=deque)
@@ -58,7 +57,7 @@ class World:
     ) -> bool:
         """Whether the policy stepped down at the end of these seconds."""
         state = self.router.state
-        draw = Draw(self.rate, self.router.control_share, self.router.observe_share)
+        draw = Draw(self.rate, self.router.control_share, self.router.observe_share, self.even)
         self.history.append(Born(self.time, state.epoch, draw))
         self.time += seconds
         while len(self.history) > 1 and self.history[1].since <= self.time - LONGEST_AGE - seconds:
@@ -73,10 +72,12 @@ class World:
 
     def _observed(self) -> float:
         """How many flows are being watched."""
-        oldest, end, flows = self.time - LONGEST_AGE, self.time, 0.0
+        oldest, youngest = self.time - LONGEST_AGE, self.time - FIRST_CHECKPOINT
+        end, flows = self.time, 0.0
         for born in reversed(self.history):
-            seconds = end - max(born.since, oldest)
-            flows += born.draw.rate / born.draw.observe_share * max(0.0, seconds)
+            young = max(0.0, end - max(born.since, youngest))
+            older = max(0.0, end - max(born.since, oldest)) - young
+            flows += born.draw.observed * (young + older * born.draw.followed)
             end = born.since
         return flows
 
@@ -98,28 +99,28 @@ class World:
                 counts = Counts(*drawn)
                 place = (cell.family, cell.protocol, cell.pair)
                 rows.append(Outcomes(kind, age, *place, born.epoch, counts))
-                if age == 15:
+                if age == FIRST_CHECKPOINT:
                     self.harmed += drawn[0]
         return rows
 
     def _births(self, seconds: float) -> tuple[Births, ...]:
-        born = self._born(15)
+        born = self._born(FIRST_CHECKPOINT)
         if born is None or born.epoch != self.router.state.epoch:
             return ()
         draw = born.draw
-        flows, control = draw.rate * seconds / draw.observe_share, 1 / draw.control_share
+        flows, control = draw.observed * seconds, 1 / draw.control_share
         drawn = [poisson(self.rng, flows * part) for part in (1 - control, control)]
         return (Births(born.epoch, draw.control_share, *drawn),)
 
     def _burst(self, flows: int) -> Outcomes:
         """A server dies: these connections of one cell fail together."""
-        born = self._born(15) or self.history[-1]
+        born = self._born(FIRST_CHECKPOINT) or self.history[-1]
         cell = self.rng.choice(CELLS)
         drawn = sum(self.rng.random() < 1 / born.draw.observe_share for _ in range(flows))
         control = sum(self.rng.random() < 1 / born.draw.control_share for _ in range(drawn))
         counts = Counts(treated_failed=drawn - control, control_failed=control)
         place = (cell.family, cell.protocol, cell.pair)
-        return Outcomes(OutcomeKind.ANSWERED, 15, *place, born.epoch, counts)
+        return Outcomes(OutcomeKind.ANSWERED, FIRST_CHECKPOINT, *place, born.epoch, counts)
 
 
 # --- weeks without a fault ------------------------------------------------------------------
@@ -178,9 +179,9 @@ def show_weeks(weeks: int, first: int, tick: float) -> None:
 # --- how soon a fault is found --------------------------------------------------------------
 
 
-def delay(rate: float, fault: float, seed: int) -> tuple[float, int]:
+def delay(rate: float, fault: float, seed: int, even: bool) -> tuple[float, int]:
     """Seconds until the step, the outcomes' age left out, and treated failures until then."""
-    world = World(random.Random(seed), rate)
+    world = World(random.Random(seed), rate, even)
     for _ in range(int(HEALTHY_SECONDS / 60)):
         world.tick(60)
     for _ in range(60 + seed % 12):
@@ -195,23 +196,18 @@ def delay(rate: float, fault: float, seed: int) -> tuple[float, int]:
 
 def bare_delay(rate: float, fault: float, seed: int) -> float:
     """Of one test that knows all outcomes' age: a wider share shows only so much later."""
-    unjudged = (NARROW,) * int(YOUNGEST_AGE / FAST_TICK)
-    bare = BareTest(
-        random.Random(seed), Process(), tick=FAST_TICK,
-        suspect=BARE_SUSPECT, relax=BARE_RELAX, unjudged=unjudged,
-    )  # fmt: skip
+    unjudged = (NARROW,) * int(FIRST_CHECKPOINT / FAST_TICK)
+    bare = BareTest(random.Random(seed), Process(), tick=FAST_TICK, unjudged=unjudged)
     return alarm(healthy(rate, bare, seed), rate, fault)[0]
 
 
-def show_delays(runs: int, rates: list[float], faults: list[float]) -> None:
+def show_delays(runs: int, rates: list[float], faults: list[float], even: bool) -> None:
     print("seconds until the alarm, median/90 %; the age of the youngest outcomes,")
-    print(
-        f"{YOUNGEST_AGE} s, comes on top. Bare: one test alone, with nothing but the fault to find"
-    )
+    print(f"{FIRST_CHECKPOINT} s, comes on top. Bare: one test alone, with this fault to find only")
     print(" rate  failing    policy  failures  bare, outcomes of that age  bare, without age")
     for rate in rates:
         for fault in faults:
-            found = [delay(rate, fault, seed) for seed in range(runs)]
+            found = [delay(rate, fault, seed, even) for seed in range(runs)]
             bare = [bare_delay(rate, fault, seed) for seed in range(runs)]
             ageless = EXPECTED.get((int(rate), fault))
             print(
@@ -235,9 +231,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--rates", type=numbers, default=[1.0, 10.0, 100.0])
     parser.add_argument("--failures", type=numbers, default=[0.05, 0.2, 0.5, 1.0])
+    parser.add_argument("--even", action="store_true", help="the traffic of the table")
     options = parser.parse_args()
     if options.what == "delays":
-        show_delays(options.runs, options.rates, options.failures)
+        show_delays(options.runs, options.rates, options.failures, options.even)
     else:
         show_weeks(options.weeks, options.first_seed, options.tick)
 

@@ -95,9 +95,9 @@ class Observation:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
-        observer = self._observer
+        observer, wanted = self._observer, self._wanted
         try:
-            async with aclosing(conntrack.sweep(self._wanted)) as batches:
+            async with aclosing(conntrack.sweep(wanted)) as batches:
                 async for batch in batches:
                     observer.look(monotonic(), batch)
         except DumpInterrupted:
@@ -106,9 +106,9 @@ class Observation:
             return
         except (OSError, MalformedMessage) as error:
             observer.abandon()
-            self._complain(f"the observed flows cannot be read: {error}")
+            self._report(f"the observed flows cannot be read: {error}")
             return
-        self.health = "ok"
+        self._report(_let_go(observer.released(), wanted.mark))
         if observer is self._observer:
             self._tell(observer.judge(monotonic()))
 
@@ -118,10 +118,10 @@ class Observation:
         if news:
             self._feed(judged)
 
-    def _complain(self, problem: str) -> None:
-        if self.health != problem:
-            log.warning("%s", problem)
-        self.health = problem
+    def _report(self, health: str) -> None:
+        if health not in ("ok", self.health):
+            log.warning("%s", health)
+        self.health = health
 
     @property
     def counters_proven(self) -> bool:
@@ -166,3 +166,13 @@ class Observation:
 
     def close(self) -> None:
         self._routes.close()
+
+
+def _let_go(entries: list[Entry], observe_mark: int) -> str:
+    """Without the mark nobody follows them: long-lived ones would be read at every look."""
+    try:
+        if entries:
+            conntrack.clear_mark(entries, observe_mark)
+    except (OSError, MalformedMessage) as error:
+        return f"flows that are judged cannot be let go: {error}"
+    return "ok"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.arms import OutcomeKind, Outcomes
+from flowguard.core.arms import ENDED_CHECKPOINTS, FIRST_CHECKPOINT, OutcomeKind, Outcomes
 from flowguard.core.events import (
     Converge,
     Converged,
@@ -54,7 +54,7 @@ def flows(
 ) -> Story:
     """Traffic for some time, drawn as the policy asks; stops when the device steps down."""
     rng = random.Random(1)
-    age = 15 if kind is OutcomeKind.ANSWERED else 60
+    age = FIRST_CHECKPOINT if kind is OutcomeKind.ANSWERED else ENDED_CHECKPOINTS[0]
     for _ in range(int(seconds / 10)):
         control = 1 / story.state.draw.control_in(SETTINGS.control_share)
         numbers = [0, 0, 0, 0]

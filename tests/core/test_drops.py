@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from flowguard.core.arms import Births, OutcomeKind, Outcomes
+from flowguard.core.arms import FIRST_CHECKPOINT, Births, OutcomeKind, Outcomes
 from flowguard.core.drops import OBSERVED_MOST, WATCHED_SECONDS
 from flowguard.core.events import (
     Converge,
@@ -54,7 +54,7 @@ def row(
     family: Family = Family.IPV4,
     protocol: Protocol = Protocol.TCP,
 ) -> Outcomes:
-    return Outcomes(OutcomeKind.ANSWERED, 15, family, protocol, pair, epoch, counts)
+    return Outcomes(OutcomeKind.ANSWERED, FIRST_CHECKPOINT, family, protocol, pair, epoch, counts)
 
 
 def judged(told: Story, *rows: Outcomes, observed: int = 100) -> Story:

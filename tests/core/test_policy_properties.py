@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.arms import Births, OutcomeKind, Outcomes
+from flowguard.core.arms import ANSWERED_CHECKPOINTS, Births, OutcomeKind, Outcomes
 from flowguard.core.events import (
     Configured,
     Converge,
@@ -75,7 +75,7 @@ counts = st.integers(0, 30)
 outcomes = st.builds(
     Outcomes,
     kind=st.sampled_from(OutcomeKind),
-    checkpoint=st.sampled_from((15, 60, 240)),
+    checkpoint=st.sampled_from(ANSWERED_CHECKPOINTS),
     family=st.sampled_from(Family),
     protocol=st.sampled_from(Protocol),
     pair=st.sampled_from((("lan1", "wan"), ("lan2", "wan"), None)),

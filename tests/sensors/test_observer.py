@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, Entry
 from flowguard.conntrack.flow import encode_tuple
-from flowguard.core.arms import OutcomeKind
+from flowguard.core.arms import ANSWERED_CHECKPOINTS, FIRST_CHECKPOINT, OutcomeKind
 from flowguard.core.events import FlowsJudged
 from flowguard.core.evidence import Counts
 from flowguard.core.model import Family, FlowTuple, Protocol
@@ -27,7 +27,7 @@ from flowguard.sensors.observer import (
 )
 
 OBSERVE, CONTROL = 0x8000, 0x2000000
-HARDWARE = ASSURED | OFFLOAD | HW_OFFLOAD
+HARDWARE = SEEN_REPLY | ASSURED | OFFLOAD | HW_OFFLOAD
 STEP = 5.0
 
 
@@ -86,21 +86,23 @@ class Watch:
         self.judged.append(self.observer.judge(self.time))
         return self.judged[-1]
 
-    def counts(self, kind: OutcomeKind = OutcomeKind.ANSWERED, age: int = 15) -> Counts:
+    def counts(
+        self, kind: OutcomeKind = OutcomeKind.ANSWERED, age: int = FIRST_CHECKPOINT
+    ) -> Counts:
         rows = [o for j in self.judged for o in j.outcomes]
         found = (o.counts for o in rows if (o.kind, o.checkpoint) == (kind, age))
         return sum(found, Counts())
 
 
-def test_a_flow_is_judged_at_fifteen_seconds_and_not_before() -> None:
+def test_a_flow_is_judged_at_ten_seconds_and_not_before() -> None:
     watch, flow = Watch(), entry(1)
-    for _ in range(3):
+    for _ in range(2):
         assert not watch.look([flow]).outcomes
         flow = moved(flow, 2, 2)
     (outcome,) = watch.look([flow]).outcomes
     assert outcome.counts == Counts(treated_good=1)
     assert (outcome.family, outcome.protocol) == (Family.IPV4, Protocol.TCP)
-    assert (outcome.pair, outcome.epoch, outcome.checkpoint) == (("lan1", "wan"), 1, 15)
+    assert (outcome.pair, outcome.epoch, outcome.checkpoint) == (("lan1", "wan"), 1, 10)
 
 
 @pytest.mark.parametrize("control", [False, True])
@@ -114,7 +116,31 @@ def test_one_direction_without_the_other_is_a_failure_in_either_arm(
         flow = moved(flow, *direction)
     failed = Counts(control_failed=1) if control else Counts(treated_failed=1)
     assert watch.counts() == failed
-    assert watch.observer.stalled_since(1) is None  # It is not followed any more.
+
+
+def test_who_failed_is_listed_as_stalled_while_it_tries_and_judged_no_more() -> None:
+    watch, flow = Watch(), entry(1)
+    for _ in range(20):
+        watch.look([flow])
+        flow = moved(flow, 2, 0)
+    assert watch.observer.stalled_since(1) is not None
+    assert not watch.observer.released()
+    for _ in range(8):
+        watch.look([flow])
+    assert watch.observer.stalled_since(1) is None
+    assert watch.observer.released()
+    assert watch.counts() == Counts(treated_failed=1)
+    assert not watch.counts(age=60).total
+
+
+def test_who_failed_and_recovers_or_ends_is_let_go() -> None:
+    watch, one, other = Watch(), entry(1), entry(2)
+    for _ in range(4):
+        watch.look([one, other])
+        one, other = moved(one, 2, 0), moved(other, 2, 0)
+    assert len(list(watch.observer.stalled())) == 2
+    watch.look([moved(one, 1, 1)])
+    assert not list(watch.observer.stalled())
 
 
 def test_a_server_that_never_answers_after_the_handshake_fails() -> None:
@@ -163,7 +189,7 @@ def test_packets_that_are_counted_late_are_not_unanswered(
 
 def test_a_flow_that_recovers_is_good() -> None:
     watch, flow = Watch(), entry(1)
-    for moves in ((4, 0), (4, 0), (1, 1), (0, 0)):
+    for moves in ((4, 0), (1, 1), (0, 0)):
         watch.look([flow])
         flow = moved(flow, *moves)
     assert watch.counts() == Counts(treated_good=1)
@@ -259,7 +285,7 @@ def test_a_reset_that_only_the_destroy_event_shows() -> None:
 def test_a_flow_that_is_gone_is_judged_at_the_same_age_as_others() -> None:
     watch = Watch()
     watch.look([entry(1)])
-    assert [len(watch.look().outcomes) for _ in range(3)] == [0, 0, 1]
+    assert [len(watch.look().outcomes) for _ in range(3)] == [0, 1, 0]
     assert watch.counts() == Counts(treated_good=1)
 
 
@@ -283,7 +309,7 @@ def test_another_share_keeps_what_is_observed_under_its_old_epoch() -> None:
     watch.look([flow, entry(2), entry(3)])
     for _ in range(3):
         watch.look([flow, entry(2), entry(3)])
-    epochs = [o.epoch for j in watch.judged for o in j.outcomes if o.checkpoint == 15]
+    epochs = [o.epoch for j in watch.judged for o in j.outcomes if o.checkpoint == FIRST_CHECKPOINT]
     assert epochs == [1, 2]  # The second flow may have been drawn under either.
 
 
@@ -331,7 +357,7 @@ def test_a_reset_after_the_flow_was_seen_in_the_same_look() -> None:
 def test_births_count_both_arms() -> None:
     watch = Watch()
     flows = [entry(n, control=n < 3) for n in range(10)]
-    for _ in range(4):
+    for _ in range(3):
         judged = watch.look(flows)
     (births,) = judged.births
     assert (births.treated, births.control, births.control_share) == (7, 3, 16)
@@ -391,6 +417,39 @@ def test_more_flows_than_the_limit_are_not_followed() -> None:
     assert watch.look(many).observed == LIMIT
 
 
+def test_of_very_many_flows_some_of_both_arms_are_followed_further() -> None:
+    watch = Watch()
+    many = [entry(n, control=n % 2 == 0) for n in range(4000)]
+    for _ in range(13):
+        observed = watch.look(many).observed
+        many = [moved(flow, 1, 1) for flow in many]
+    assert watch.counts().total == 4000
+    assert 400 < observed == watch.counts(age=60).total < 700
+    assert watch.counts(age=60).treated == watch.counts(age=60).control
+    assert watch.observer.released()  # Of the others, as many as may be let go at once.
+
+
+def test_a_long_lived_flow_is_let_go_when_it_has_been_judged_and_not_before() -> None:
+    watch, flow = Watch(), entry(1)
+    while not watch.counts(age=240).total:
+        watch.look([flow])
+        assert not watch.observer.released()
+        flow = moved(flow, 1, 1)
+    for _ in range(2):  # Once more, in case that it could not be let go.
+        watch.look([flow])
+        assert [released.key for released in watch.observer.released()] == [flow.key]
+
+
+def test_an_unanswered_flow_is_not_let_go_because_its_arm_could_be_drawn_again() -> None:
+    watch, flow = Watch(), entry(1, status=0)
+    watch.observer.begin(2, 16, in_hardware=True, anew=True)
+    for _ in range(3):
+        watch.look([flow])
+        assert not watch.observer.released()
+    watch.look([flow._replace(status=SEEN_REPLY)])
+    assert watch.observer.released()
+
+
 def test_stalled_flows_are_listed_since_when() -> None:
     watch, flow = Watch(), entry(1)
     for _ in range(3):
@@ -433,5 +492,5 @@ def test_no_flow_is_judged_twice_at_an_age(moves: list[tuple[int, int]]) -> None
     for move in moves:
         watch.look([flow])
         flow = moved(flow, *move)
-    for age in (15, 60, 240):
+    for age in ANSWERED_CHECKPOINTS:
         assert watch.counts(age=age).total <= 1

@@ -6,6 +6,7 @@ from flowguard.conntrack.entry import Entry
 from flowguard.conntrack.events import DestroyEvents
 from flowguard.conntrack.flow import Flow
 from flowguard.conntrack.lookup import find
+from flowguard.conntrack.marking import clear_mark
 from flowguard.conntrack.removal import delete
 from flowguard.conntrack.wire import (
     HW_OFFLOAD,
@@ -28,6 +29,7 @@ __all__ = [
     "Filter",
     "Flow",
     "Look",
+    "clear_mark",
     "count",
     "delete",
     "find",

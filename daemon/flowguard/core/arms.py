@@ -9,6 +9,13 @@ from enum import StrEnum
 from flowguard.core.evidence import Counts
 from flowguard.core.model import Family, Protocol
 
+# The ages (seconds since a flow was first seen) at which it is judged by its answers. The
+# first is soon enough to act on, and late enough for a few retransmissions to be counted.
+FIRST_CHECKPOINT = 10
+ANSWERED_CHECKPOINTS = (FIRST_CHECKPOINT, 60, 240)
+# The ages at which it is asked how a connection ended: late enough for programs to give up.
+ENDED_CHECKPOINTS = (60, 240)
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:

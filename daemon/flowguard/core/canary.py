@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flowguard.core import passing
-from flowguard.core.arms import Draw, OutcomeKind
+from flowguard.core.arms import ENDED_CHECKPOINTS, FIRST_CHECKPOINT, Draw, OutcomeKind
 from flowguard.core.convict import note
 from flowguard.core.events import Command, FlowsJudged, Save
 from flowguard.core.evidence import Counts
@@ -21,7 +21,10 @@ from flowguard.core.state import CANARY_PATIENCE, State
 
 STAGES = (16, 4)  # one in so many flows
 FEW = 30  # treated flows; fewer say nothing
-_FIRST_AGE = {OutcomeKind.ANSWERED: 15, OutcomeKind.ENDED: 60}
+_FIRST_AGE = {
+    OutcomeKind.ANSWERED: FIRST_CHECKPOINT,
+    OutcomeKind.ENDED: ENDED_CHECKPOINTS[0],
+}
 
 Step = tuple[State, list[Command]]
 

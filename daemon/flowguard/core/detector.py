@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
-from flowguard.core.arms import Births, OutcomeKind, Outcomes
+from flowguard.core.arms import FIRST_CHECKPOINT, Births, OutcomeKind, Outcomes
 from flowguard.core.evidence import (
     Counts,
     Process,
@@ -27,7 +27,7 @@ from flowguard.core.model import Family, Level, Protocol
 
 # The youngest age decides soonest, so it gets the most of the budget.
 AGE_WEIGHTS = {
-    (OutcomeKind.ANSWERED, 15): 0.76,
+    (OutcomeKind.ANSWERED, FIRST_CHECKPOINT): 0.76,
     (OutcomeKind.ANSWERED, 60): 0.08,
     (OutcomeKind.ANSWERED, 240): 0.04,
     (OutcomeKind.ENDED, 60): 0.08,
@@ -110,9 +110,14 @@ class Detector:
     value: float = 0.0
 
     @property
+    def suspicion(self) -> float:
+        """All tests' suspicion, to be compared with `evidence.SUSPECT`."""
+        return sum(test.weight * test.process.suspicion for test in self.tests)
+
+    @property
     def main(self) -> ScopedTest | None:
         """The test of all flows by the youngest age's answers."""
-        first = (OutcomeKind.ANSWERED, 15, EVERYTHING)
+        first = (OutcomeKind.ANSWERED, FIRST_CHECKPOINT, EVERYTHING)
         return next((t for t in self.tests if (t.kind, t.checkpoint, t.scope) == first), None)
 
 

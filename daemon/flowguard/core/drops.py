@@ -71,13 +71,13 @@ def on_judged(state: State, event: FlowsJudged) -> Step:
 
 def _next_draw(state: State) -> Draw:
     """Suspicion widens the control arm; very many flows thin out those that are watched."""
-    value, draw = state.detector.value, state.draw
+    suspicion, draw = state.detector.suspicion, state.draw
     wide = draw.control_share is not None
     if _is_silent(state) or draw.canary:
         wide = False
-    elif value >= SUSPECT:
+    elif suspicion >= SUSPECT:
         wide = True
-    elif value < RELAX:
+    elif suspicion < RELAX:
         wide = False
     widened = min(WIDE_SHARE, state.settings.control_share) if wide else None
     return Draw(widened, _next_observe_share(state), draw.canary)

@@ -25,10 +25,12 @@ RESTART_SECONDS = 60.0
 PRIOR_FAILED, PRIOR_GOOD = 1.0, 99.0  # outcomes the base rate begins with: 1 %
 HALF_LIFE = 1800.0  # seconds until an outcome counts half in the base rate
 ACT = 1e6
-SUSPECT = 100.0
-# Without a fault the evidence of all tests hovers below this: each minute adds one. With 25
-# the control arm would be wide four times as often.
-RELAX = 50.0
+# What the evidence for each alternative weighs in suspicion. Without a fault it hovers, since
+# every minute admits a new beginning and little speaks against a small excess; evidence for
+# a large one is rare, so the same amount of it says more.
+SUSPICION = (0.5, 2.0, 10.0, 60.0)
+SUSPECT = 80.0
+RELAX = 55.0
 SHARE_LIMIT = 1e4
 
 _RATE_LOWEST, _RATE_HIGHEST = 0.002, 0.5
@@ -96,6 +98,12 @@ class Process:
     def value(self) -> float:
         """The evidence: a fault is proven when it reaches ACT."""
         return sum(self.values) / len(self.values)
+
+    @property
+    def suspicion(self) -> float:
+        """Whether a closer look is worth its price; unlike `value` it proves nothing."""
+        weighed = (weight * value for weight, value in zip(SUSPICION, self.values, strict=True))
+        return sum(weighed) / len(SUSPICION)
 
     @property
     def base_rate(self) -> float:

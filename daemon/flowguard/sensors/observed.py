@@ -8,18 +8,21 @@ from dataclasses import dataclass
 from flowguard.conntrack import OFFLOAD, Entry
 from flowguard.core.model import Family, Protocol
 
-# Of those that have ended by this age, who was still busy at the first checkpoint counts as
-# failed too. Where only answers are lost, both ends repeat themselves and all of it is
+# Of those that have ended by this age, who was still busy at BUSY_CHECKPOINT counts as failed
+# too. Where only answers are lost, both ends repeat themselves and all of it is
 # counted; at length the pauses outlast the flow's time in hardware, and it resumes outside
 # and ends well. Both arms show it: what has FIN or RST set is not hardware's
 # (nf_flow_rule_match in nf_flow_table_offload.c). By the next age everybody would be late.
 LATE_CHECKPOINT = 60
+BUSY_CHECKPOINT = 15
 BUSY_SECONDS = 10.0  # Pauses of retransmissions are that long after a dozen seconds.
 # One packet may be on its way, two may be the last acknowledgement and the end.
 UNANSWERED_PACKETS = 3
 # For so long (seconds) must the other direction have gone on, and not in one look alone:
 # what is counted late, after a transfer has ended, looks as if it were never answered.
 UNANSWERED_SECONDS = 4.0
+# Who is stalled has given up after so long a pause: TCP doubles its own up to two minutes.
+GIVEN_UP_SECONDS = 30.0
 
 # enum tcp_conntrack, include/uapi/linux/netfilter/nf_conntrack_tcp.h
 ESTABLISHED, LAST_ACK, TIME_WAIT, CLOSE = 3, 6, 7, 8
@@ -49,6 +52,7 @@ class Observed:
         "done",
         "end_told",
         "entry",
+        "failed",
         "forth",
         "moved",
         "progressed",
@@ -65,7 +69,8 @@ class Observed:
         self.born = time
         self.done = 0  # checkpoints passed
         self.end_told = False
-        self.was_busy = False  # at the first checkpoint
+        self.failed = False  # It is only watched for as long as it tries.
+        self.was_busy = False  # at BUSY_CHECKPOINT
         # The handshake alone proves no way through: it never meets the engine.
         handshake = 1 if cell.protocol is Protocol.TCP else 0
         self.progressed = entry.reply_packets > handshake
@@ -93,6 +98,9 @@ class Observed:
     def is_stalled(self) -> bool:
         lasting = self.went_on - self.silent_since >= UNANSWERED_SECONDS
         return self.unanswered >= UNANSWERED_PACKETS and lasting
+
+    def is_trying(self, time: float) -> bool:
+        return self.is_stalled() and time - self.went_on < GIVEN_UP_SECONDS
 
     def answered(self) -> bool | None:
         """The outcome since the checkpoint before; None for a flow without traffic."""

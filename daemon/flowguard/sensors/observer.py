@@ -16,17 +16,28 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from flowguard.conntrack import HW_OFFLOAD, Entry, Flow
-from flowguard.core.arms import Births, OutcomeKind, Outcomes
+from flowguard.core.arms import (
+    ANSWERED_CHECKPOINTS,
+    ENDED_CHECKPOINTS,
+    FIRST_CHECKPOINT,
+    Births,
+    OutcomeKind,
+    Outcomes,
+)
 from flowguard.core.events import FlowsJudged
 from flowguard.core.evidence import Counts
 from flowguard.core.model import Family, Protocol
-from flowguard.sensors.observed import ESTABLISHED, Cell, Observed, Pair
+from flowguard.sensors.observed import BUSY_CHECKPOINT, ESTABLISHED, Cell, Observed, Pair
 
-CHECKPOINTS = (15, 60, 240)
-# The ages at which it is asked how a connection ended: late enough for programs to give up.
-ENDED_CHECKPOINTS = (60, 240)
+CHECKPOINTS = tuple(sorted({*ANSWERED_CHECKPOINTS, *ENDED_CHECKPOINTS, BUSY_CHECKPOINT}))
 # More flows are never followed; those beyond are left out of both arms alike.
 LIMIT = 12_000
+# Past the first checkpoint only so many are followed. A look admits an eighth of the places
+# that are free, so that a burst does not take them all for minutes.
+OLDER_MOST = 4500
+ADMITTED_AT_ONCE = 8
+# Flows that are let go at one look: more would hold the loop up.
+RELEASED_MOST = 500
 WITNESSES = 1000
 
 # The status that makes a flow one to be judged. UDP is assured only after two seconds in
@@ -75,6 +86,7 @@ class Observer:
         self._newcomers_count = False
         self._is_whole = True  # Whether that look began after the last change of the draw.
         self._destroyed: dict[int, Entry] = {}
+        self._released: list[Entry] = []
         self._witnesses: dict[int, Entry] = {}
         self._witnesses_before: dict[int, Entry] = {}
 
@@ -110,6 +122,8 @@ class Observer:
                 flow = known[number]
                 if flow:
                     flow.look(entry, time)
+                else:
+                    self._release(entry)
             elif not newcomers_count or self._followed >= LIMIT:
                 known[number] = None
             elif entry.status & ANSWERED_ONCE.get(entry.protocol, 0):
@@ -125,7 +139,7 @@ class Observer:
         """The look is complete: who was not seen is gone, who came of age is judged."""
         for number in self._known.keys() - self._seen:
             flow = self._known[number]
-            if flow:
+            if flow and not flow.failed:
                 # Its fate is known, but it is told at its age, as for all others.
                 flow.look(self._destroyed.get(number, flow.entry), time)
             else:
@@ -141,6 +155,15 @@ class Observer:
         self._seen.clear()
         if self._witnesses:
             self._witnesses_before, self._witnesses = self._witnesses, {}
+
+    def released(self) -> list[Entry]:
+        """Flows of the last look that nobody follows any more; each is told until it is let go.
+
+        Only those that were answered: of another the arm could be drawn once more, and one
+        that meets losses would be in the control arm more often.
+        """
+        released, self._released = self._released, []
+        return released
 
     def stalled(self) -> Iterator[Stalled]:
         """The observed flows that are stalled now."""
@@ -164,6 +187,10 @@ class Observer:
         cell = Cell(family, PROTOCOLS[entry.protocol], self._pair_of(flow), self._epoch)
         return Observed(entry, cell, bool(entry.mark & self._control_mark), time)
 
+    def _release(self, entry: Entry) -> None:
+        if entry.status & SEEN_REPLY and len(self._released) < RELEASED_MOST:
+            self._released.append(entry)
+
     def _take_as_witness(self, entry: Entry) -> None:
         """Of all flows, also those that are too old to be judged: any will do as a witness."""
         before = self._witnesses_before.get(entry.id)
@@ -180,24 +207,23 @@ class Observer:
     def _judge(self, time: float) -> FlowsJudged:
         counts: defaultdict[tuple[OutcomeKind, int, Cell], list[int]] = defaultdict(lambda: [0] * 4)
         births: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
+        admitted = self._places() // ADMITTED_AT_ONCE
         for number, flow in list(self._known.items()):
-            if flow is None or time - flow.born < CHECKPOINTS[flow.done]:
+            if flow and flow.failed and not flow.is_trying(time):
+                self._known[number] = None
+            if flow is None or flow.failed or time - flow.born < CHECKPOINTS[flow.done]:
                 continue
             age = CHECKPOINTS[flow.done]
-            if not flow.done:
+            for kind, good in self._outcomes_at(age, flow, time):
+                counts[kind, age, flow.cell][2 * flow.control + good] += 1
+            flow.failed = age in ANSWERED_CHECKPOINTS and flow.is_stalled()
+            goes_on = age != CHECKPOINTS[-1]
+            if age == FIRST_CHECKPOINT:
                 births[flow.cell.epoch][flow.control] += 1
-            answered = flow.answered()
-            if answered is not None and self._answers_count():
-                counts[OutcomeKind.ANSWERED, age, flow.cell][2 * flow.control + answered] += 1
-            if not flow.done:
-                flow.was_busy = flow.is_busy(time)
-            if self._ends_are_visible and age in ENDED_CHECKPOINTS:
-                ended = flow.tell_end(age)
-                if ended is not None:
-                    counts[OutcomeKind.ENDED, age, flow.cell][2 * flow.control + ended] += 1
+                admitted -= 1
+                goes_on = admitted >= 0
             flow.done += 1
-            flow.progressed = False
-            if answered is False or flow.done == len(CHECKPOINTS):
+            if not (goes_on or flow.failed):
                 # It stays known, so that it is not taken for a new one.
                 self._known[number] = None
         self._followed = sum(flow is not None for flow in self._known.values())
@@ -211,6 +237,27 @@ class Observer:
             ),
             self._followed,
         )
+
+    def _outcomes_at(
+        self, age: int, flow: Observed, time: float
+    ) -> Iterator[tuple[OutcomeKind, bool]]:
+        if age == BUSY_CHECKPOINT:
+            flow.was_busy = flow.is_busy(time)
+        if age in ANSWERED_CHECKPOINTS:
+            answered, flow.progressed = flow.answered(), False
+            if answered is not None and self._answers_count():
+                yield OutcomeKind.ANSWERED, answered
+        if self._ends_are_visible and age in ENDED_CHECKPOINTS:
+            ended = flow.tell_end(age)
+            if ended is not None:
+                yield OutcomeKind.ENDED, ended
+
+    def _places(self) -> int:
+        """How many more flows may be followed past the first checkpoint."""
+        older = sum(
+            flow is not None and flow.done > 0 and not flow.failed for flow in self._known.values()
+        )
+        return max(0, OLDER_MOST - older)
 
     def _answers_count(self) -> bool:
         return self.counters_proven or not self._in_hardware

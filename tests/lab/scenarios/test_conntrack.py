@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import closing
 
-from flowguard.conntrack import DestroyEvents, Entry, Filter, sweep
+from flowguard.conntrack import DestroyEvents, Entry, Filter, clear_mark, sweep
 from tests.lab.edge import Kernel
 from tests.lab.namespace import run
 
@@ -17,8 +17,13 @@ CLOSE = 8
 TIMEOUT = 10.0
 
 
-def insert(port: int, mark: int, state: str = "ESTABLISHED", timeout: int = 600) -> None:
-    tcp = f"-p tcp -s 192.0.2.1 -d 198.51.100.2 --sport {port} --dport 443 --state {state}"
+HOSTS = {4: "-s 192.0.2.1 -d 198.51.100.2", 6: "-f ipv6 -s 2001:db8::1 -d 2001:db8:1::2"}
+
+
+def insert(
+    port: int, mark: int, state: str = "ESTABLISHED", timeout: int = 600, family: int = 4
+) -> None:
+    tcp = f"-p tcp {HOSTS[family]} --sport {port} --dport 443 --state {state}"
     flags = f"-u SEEN_REPLY,ASSURED -t {timeout} -m {mark}"
     run("conntrack", "-I", *tcp.split(), *flags.split())
 
@@ -48,6 +53,18 @@ def test_sweep_finds_the_marked(kernel: Kernel) -> None:
     assert ports_of(found) == [1001]
     assert (found[0].mark, found[0].protocol, found[0].tcp_state) == (OBSERVED | 1, 6, 3)
     assert found[0].timeout is not None and 500 < found[0].timeout <= 600
+
+
+def test_of_a_mark_only_the_given_bits_are_cleared(kernel: Kernel) -> None:
+    for number, family in enumerate((4, 6) * 60):
+        insert(3000 + number, OBSERVED | 0x2000001, family=family)
+    insert(2999, OBSERVED | 4)
+    found = kernel.run(entries(MARKED))
+    delete(3000)
+    clear_mark([e for e in found if e.flow().original.source_port >= 3000], OBSERVED)
+    left = kernel.run(entries(Filter()))
+    marks = {e.flow().original.source_port: e.mark for e in left if e.mark}
+    assert marks == {2999: OBSERVED | 4} | dict.fromkeys(range(3001, 3120), 0x2000001)
 
 
 def test_only_marked_connections_are_announced(kernel: Kernel) -> None:

@@ -68,6 +68,31 @@ def test_every_flow_is_observed_and_the_control_arm_stays_below(
     assert not batch.stop().lost
 
 
+def test_who_is_not_followed_any_more_is_let_go_where_it_is(
+    daemon: Daemon, traffic: Traffic
+) -> None:
+    daemon.configure("boot_delay '0'\ncontrol_share '4'")
+    daemon.start().wait_for_levels(all_on("hardware"))
+    batch = traffic.start(Downloads(count=20, rate=4_000), Downloads(count=20, family=6))
+    batch.wait_until_flowing()
+
+    drawn = sum(bool(c.mark & CONTROL) for c in tracked_connections())
+    assert any(c.mark & OBSERVE for c in tracked_connections())
+    # Under which draw they were born the next daemon cannot know, so it judges none of them.
+    daemon.kill()
+    daemon.start()
+    wait_for(
+        lambda: not any(c.mark & OBSERVE for c in tracked_connections()),
+        "nobody to be observed",
+        60,
+        state=tracked_connections,
+    )
+    assert sum(bool(c.mark & CONTROL) for c in tracked_connections()) == drawn
+    wait_for(lambda: hardware_flows() == 40 - drawn, "the treated flows in hardware")
+    assert "ok" in daemon.status()["sensors"]["flows"]
+    assert not batch.stop().lost
+
+
 def test_fewer_flows_are_observed_in_both_arms_alike(kernel: Kernel, traffic: Traffic) -> None:
     devices = [Device(name, 0) for name in PORTS]
     levels = dict.fromkeys(PORTS, Level.HARDWARE)
