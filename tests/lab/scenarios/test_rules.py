@@ -89,7 +89,7 @@ def test_who_is_not_followed_any_more_is_let_go_where_it_is(
     )
     assert sum(bool(c.mark & CONTROL) for c in tracked_connections()) == drawn
     wait_for(lambda: hardware_flows() == 40 - drawn, "the treated flows in hardware")
-    assert "ok" in daemon.status()["sensors"]["flows"]
+    assert daemon.status()["sensors"]["observation"] == "ok"
     assert not batch.stop().lost
 
 
