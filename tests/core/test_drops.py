@@ -123,7 +123,7 @@ def test_suspicion_widens_the_control_arm_and_calm_narrows_it() -> None:
     assert widened.draw.control_share == 2
     assert widened.levels == told.state.levels
     before = told.state.epoch
-    for _ in range(60):
+    for _ in range(200):
         judged(told, row(GOOD, told.state.epoch))
     assert told.state.draw.control_share is None
     assert told.state.epoch == before + 1

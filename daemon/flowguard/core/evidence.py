@@ -25,12 +25,10 @@ RESTART_SECONDS = 60.0
 PRIOR_FAILED, PRIOR_GOOD = 1.0, 99.0  # outcomes the base rate begins with: 1 %
 HALF_LIFE = 1800.0  # seconds until an outcome counts half in the base rate
 ACT = 1e6
-# What the evidence for each alternative weighs in suspicion. Without a fault it hovers, since
-# every minute admits a new beginning and little speaks against a small excess; evidence for
-# a large one is rare, so the same amount of it says more.
-SUSPICION = (0.5, 2.0, 10.0, 60.0)
-SUSPECT = 80.0
-RELAX = 55.0
+# Above and below which suspicion the control arm is widened and narrowed again. Without a
+# fault it is wide for about 1 % of the time.
+SUSPECT = 3.0
+RELAX = 2.0
 SHARE_LIMIT = 1e4
 
 _RATE_LOWEST, _RATE_HIGHEST = 0.002, 0.5
@@ -78,7 +76,8 @@ class Process:
     `values` is the evidence per alternative of EXCESS. `block` is the open block, counted
     since `block_since`, when the last one closed or was dropped; `block_rate` is the base rate
     of then, since a bet must be made before its outcomes are known. `restarted` is the last
-    time a new beginning of the fault was admitted. `base_failed` and `base_good` are the
+    time a new beginning of the fault was admitted. `cusums` are evidence as well, but never
+    less than 1. `base_failed` and `base_good` are the
     decayed outcomes of the control arm, as of `updated`. `seen` is everything counted since
     the process began, for people.
     """
@@ -88,6 +87,7 @@ class Process:
     block_since: float = 0.0
     block_rate: float = PRIOR_FAILED / (PRIOR_FAILED + PRIOR_GOOD)
     restarted: float | None = None
+    cusums: _Values = (1.0, 1.0, 1.0, 1.0)
     base_failed: float = PRIOR_FAILED
     base_good: float = PRIOR_GOOD
     updated: float = 0.0
@@ -101,9 +101,14 @@ class Process:
 
     @property
     def suspicion(self) -> float:
-        """Whether a closer look is worth its price; unlike `value` it proves nothing."""
-        weighed = (weight * value for weight, value in zip(SUSPICION, self.values, strict=True))
-        return sum(weighed) / len(SUSPICION)
+        """Whether a closer look is worth its price; unlike `value` it proves nothing.
+
+        Page's CUSUM ("Continuous inspection schemes", Biometrika 41, 1954) of the same
+        blocks, 1 when nothing speaks for a fault. Without one `value` hovers, since every
+        minute admits a new beginning, and the higher the less traffic there is to speak
+        against a small excess.
+        """
+        return sum(self.cusums) / len(self.cusums)
 
     @property
     def base_rate(self) -> float:
@@ -121,7 +126,7 @@ def update(process: Process, time: float, counts: Counts, epoch: int = 0) -> Pro
     """
     if epoch != process.epoch or time < process.updated:
         process = _without_block(process, time, epoch)
-    values, restarted = process.values, process.restarted
+    values, restarted, cusums = process.values, process.restarted, process.cusums
     block, since, seen = process.block, process.block_since, process.seen
     if counts.total:
         block, seen = block + counts, seen + counts
@@ -135,9 +140,11 @@ def update(process: Process, time: float, counts: Counts, epoch: int = 0) -> Pro
             compares = block.treated > 0 and block.control > 0
             restart = compares and (restarted is None or time - restarted >= RESTART_SECONDS)
             restarted = time if restart else restarted
-            values = _multiplied(values, float(restart), block, rate)
+            factors = _factors(block, rate)
+            values = _multiplied(values, float(restart), factors)
+            cusums = _multiplied(cusums, 0.0, factors, at_least=1.0)
         block, since, rate = Counts(), time, _rate(failed, good)
-    return Process(values, block, since, rate, restarted, failed, good, time, epoch, seen)
+    return Process(values, block, since, rate, restarted, cusums, failed, good, time, epoch, seen)
 
 
 def combined(processes: Iterable[tuple[float, Process]]) -> float:
@@ -227,13 +234,20 @@ def _without_block(process: Process, time: float, epoch: int) -> Process:
     return replace(process, restarted=restarted, updated=time)
 
 
-def _multiplied(values: _Values, restart: float, block: Counts, rate: float) -> _Values:
+def _multiplied(
+    values: _Values, restart: float, factors: _Values, at_least: float = 0.0
+) -> _Values:
+    first, second, third, fourth = (
+        min(_VALUE_LIMIT, max(at_least, (value + restart) * factor))
+        for value, factor in zip(values, factors, strict=True)
+    )
+    return first, second, third, fourth
+
+
+def _factors(block: Counts, rate: float) -> _Values:
     share = block.treated / block.total
     share = min(1.0 - _SHARE_MARGIN, max(_SHARE_MARGIN, share))
-    first, second, third, fourth = (
-        min(_VALUE_LIMIT, (value + restart) * _factor(block, _bet(excess, share, rate)))
-        for value, excess in zip(values, EXCESS, strict=True)
-    )
+    first, second, third, fourth = (_factor(block, _bet(excess, share, rate)) for excess in EXCESS)
     return first, second, third, fourth
 
 
