@@ -197,6 +197,13 @@ def test_family_and_protocol_are_named_when_the_others_are_spared() -> None:
     assert "udp" in reasons(told)[-1]
 
 
+def test_who_is_hit_is_read_from_the_outcomes_that_prove_it() -> None:
+    ends = Counts(treated_failed=8, treated_good=12, control_failed=2, control_good=3)
+    late = Outcomes(OutcomeKind.ENDED, 60, Family.IPV4, Protocol.TCP, ("lan1", "wan"), 0, ends)
+    told = until_the_step(story(), row(BAD, 0, family=Family.IPV6), row(GOOD, 0), late)
+    assert "ipv6" in reasons(told)[-1]
+
+
 def test_revived_flows_convict() -> None:
     told = drained(until_the_step(story(), row(BAD, 0)))
     told.on(CrossoverSeen(told.state.time + 3, stalled=10, revived=1, trying=9))

@@ -69,6 +69,7 @@ class Scope:
 
 EVERYTHING = Scope()
 _Group = dict[Scope, list[int]]  # numbers in the order of Counts
+_Key = tuple[OutcomeKind, int, Scope]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,10 @@ class ScopedTest:
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """Treated outcomes of a scope, counting half after RECENT_HALF_LIFE: who is hit now."""
+    """Treated outcomes of a test, counting half after RECENT_HALF_LIFE: who is hit now."""
 
+    kind: OutcomeKind
+    checkpoint: int
     scope: Scope
     time: float
     failed: float
@@ -108,6 +111,15 @@ class Detector:
     recents: tuple[Recent, ...] = ()
     share: ShareCheck = field(default_factory=ShareCheck)
     value: float = 0.0
+
+    @property
+    def telling(self) -> tuple[Recent, ...]:
+        """Who is hit, by the kind of outcome and the age that prove the most."""
+        strongest = max(self.tests, key=lambda t: t.weight * t.process.value, default=None)
+        if strongest is None:
+            return ()
+        told = (strongest.kind, strongest.checkpoint)
+        return tuple(r for r in self.recents if (r.kind, r.checkpoint) == told)
 
     @property
     def suspicion(self) -> float:
@@ -141,7 +153,7 @@ def judge(
     judged = tuple(ScopedTest(*key, process) for key, process in tests.items())
     return Detector(
         tests=judged,
-        recents=_recents(detector.recents, time, groups.values()),
+        recents=_recents(detector.recents, time, groups),
         share=_share(detector.share, births),
         value=combined((test.weight, test.process) for test in judged),
     )
@@ -169,27 +181,27 @@ def _scopes(family: Family, protocol: Protocol, pair: Pair | None) -> tuple[Scop
     return (*scopes, Scope(pair=pair)) if pair else scopes
 
 
-def _is_affordable(scope: Scope, tests: Iterable[tuple[OutcomeKind, int, Scope]]) -> bool:
+def _is_affordable(scope: Scope, tests: Iterable[_Key]) -> bool:
     pairs = {tested.pair for _, _, tested in tests if tested.pair}
     return scope.pair is None or scope.pair in pairs or len(pairs) < PAIRS_TESTED
 
 
 def _recents(
-    before: tuple[Recent, ...], time: float, groups: Iterable[_Group]
+    before: tuple[Recent, ...], time: float, groups: dict[tuple[int, OutcomeKind, int], _Group]
 ) -> tuple[Recent, ...]:
-    added: dict[Scope, tuple[int, int]] = {}
-    for group in groups:
-        for scope, numbers in group.items():
-            failed, good = added.get(scope, (0, 0))
-            added[scope] = failed + numbers[0], good + numbers[1]
+    added: defaultdict[_Key, list[int]] = defaultdict(lambda: [0, 0])
+    for (_, kind, checkpoint), group in groups.items():
+        for scope, (failed, good, *_) in group.items():
+            numbers = added[kind, checkpoint, scope]
+            numbers[0] += failed
+            numbers[1] += good
     found = []
     for recent in before:
         keep = 0.5 ** (max(0.0, time - recent.time) / RECENT_HALF_LIFE)
-        failed, good = added.pop(recent.scope, (0, 0))
-        found.append(
-            Recent(recent.scope, time, recent.failed * keep + failed, recent.good * keep + good)
-        )
-    return (*found, *(Recent(scope, time, *numbers) for scope, numbers in added.items()))
+        key = (recent.kind, recent.checkpoint, recent.scope)
+        failed, good = added.pop(key, (0, 0))
+        found.append(Recent(*key, time, recent.failed * keep + failed, recent.good * keep + good))
+    return (*found, *(Recent(*key, time, *numbers) for key, numbers in added.items()))
 
 
 def _share(check: ShareCheck, births: Iterable[Births]) -> ShareCheck:
@@ -218,12 +230,13 @@ def blame(detector: Detector) -> Blame:
     A device is hit when it is part of a pair that is hit and of none that is spared; when
     that leaves nobody, all devices of the pairs that are hit are.
     """
-    pairs = [r for r in detector.recents if r.scope.pair]
+    recents = detector.telling
+    pairs = [r for r in recents if r.scope.pair]
     hit = tuple(r.scope.pair for r in _hit(pairs) if r.scope.pair)
     spared = {name for r in pairs if r.scope.pair not in hit for name in r.scope.pair or ()}
     named = {name for pair in hit for name in pair}
-    families = [r for r in detector.recents if r.scope.family]
-    protocols = [r for r in detector.recents if r.scope.protocol]
+    families = [r for r in recents if r.scope.family]
+    protocols = [r for r in recents if r.scope.protocol]
     return Blame(
         pairs=hit if len(hit) < len(pairs) else (),
         devices=frozenset(named - spared or named) if named else None,

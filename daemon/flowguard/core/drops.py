@@ -146,7 +146,7 @@ def _in_words(state: State, blame: detector.Blame) -> str:
         )
     hit = [
         f"{r.scope} {r.rate:.0%}"
-        for r in state.detector.recents
+        for r in state.detector.telling
         if r.scope.pair in blame.pairs or r.scope.family or r.scope.protocol
     ]
     return f"{text}; lately failed: {', '.join(hit)}" if hit else text
