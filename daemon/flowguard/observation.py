@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class FlowSeen:
     """One connection for people: bytes as (original, reply), times on the monotonic clock.
 
-    `arm` is "treated" or "control", and `born` is known, when the flow is observed.
+    `arm` is "control", or "treated" while the flow is observed; then `born` is known, too.
     """
 
     flow: conntrack.Flow
@@ -152,9 +152,9 @@ class Observation:
         level = Level.NONE
         if entry.status & OFFLOAD:
             level = Level.HARDWARE if entry.status & HW_OFFLOAD else Level.SOFTWARE
-        arm = None
-        if entry.mark & self._settings.observe_mark:
-            arm = "control" if entry.mark & self._settings.control_mark else "treated"
+        arm = "treated" if entry.mark & self._settings.observe_mark else None
+        if entry.mark & self._settings.control_mark:
+            arm = "control"
         return FlowSeen(
             entry.flow(),
             level,

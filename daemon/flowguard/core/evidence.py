@@ -76,10 +76,9 @@ class Process:
     `values` is the evidence per alternative of EXCESS. `block` is the open block, counted
     since `block_since`, when the last one closed or was dropped; `block_rate` is the base rate
     of then, since a bet must be made before its outcomes are known. `restarted` is the last
-    time a new beginning of the fault was admitted. `cusums` are evidence as well, but never
-    less than 1. `base_failed` and `base_good` are the
-    decayed outcomes of the control arm, as of `updated`. `seen` is everything counted since
-    the process began, for people.
+    time a new beginning of the fault was admitted. `cusums` is what suspicion is made of.
+    `base_failed` and `base_good` are the decayed outcomes of the control arm, as of
+    `updated`. `seen` is everything counted since the process began, for people.
     """
 
     values: _Values = (0.0, 0.0, 0.0, 0.0)
