@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from flowguard.core import detector
 from flowguard.core.arms import FIRST_CHECKPOINT, Births, OutcomeKind, Outcomes
+from flowguard.core.detector import Detector
 from flowguard.core.drops import OBSERVED_MOST, WATCHED_SECONDS
 from flowguard.core.events import (
     Converge,
@@ -202,6 +204,22 @@ def test_who_is_hit_is_read_from_the_outcomes_that_prove_it() -> None:
     late = Outcomes(OutcomeKind.ENDED, 60, Family.IPV4, Protocol.TCP, ("lan1", "wan"), 0, ends)
     told = until_the_step(story(), row(BAD, 0, family=Family.IPV6), row(GOOD, 0), late)
     assert "ipv6" in reasons(told)[-1]
+
+
+@pytest.mark.parametrize(
+    ("failed", "good", "spared", "named"),
+    [
+        (5, 5, 10, True),
+        (3, 7, 30, False),  # Three failures may be chance.
+        (5, 95, 30, False),  # Of thirty one or two should have failed: none may be chance.
+        (5, 95, 200, True),
+    ],
+)
+def test_few_failures_name_nobody(failed: int, good: int, spared: int, named: bool) -> None:
+    hit, other = ("lan1", "wan"), ("lan2", "wan")
+    rows = [row(Counts(failed, good), 0, hit), row(Counts(0, spared), 0, other)]
+    blame = detector.blame(detector.judge(Detector(), 100.0, rows, ()))
+    assert blame.pairs == ((hit,) if named else ())
 
 
 def test_revived_flows_convict() -> None:

@@ -39,8 +39,9 @@ PAIRS_TESTED = 8
 PAIR_WEIGHT = 0.12 / PAIRS_TESTED
 
 RECENT_HALF_LIFE = 60.0  # seconds
-# Enough to tell whom a fault spares: so many treated flows, failing this much less often.
-CLEARED_FLOWS = 6.0
+# Enough to tell whom a fault spares: where so many treated flows have failed, others of whom
+# as many should have failed, and which did so this much less often.
+TELLING_FAILURES = 4.0
 CLEARED_RATIO = 0.25
 
 Pair = tuple[str, str]
@@ -247,12 +248,13 @@ def blame(detector: Detector) -> Blame:
 
 def _hit(recents: list[Recent]) -> list[Recent]:
     """All but those that enough treated flows clear, compared with the worst one."""
-    worst = max((r.rate for r in recents if r.failed + r.good >= CLEARED_FLOWS), default=0.0)
-    return [
-        r
-        for r in recents
-        if not (r.failed + r.good >= CLEARED_FLOWS and r.rate < worst * CLEARED_RATIO)
-    ]
+    worst = max((r.rate for r in recents if r.failed >= TELLING_FAILURES), default=0.0)
+    return [r for r in recents if not _is_cleared(r, worst)]
+
+
+def _is_cleared(recent: Recent, worst: float) -> bool:
+    expected = (recent.failed + recent.good) * worst
+    return expected >= TELLING_FAILURES and recent.rate < worst * CLEARED_RATIO
 
 
 def _only(hit: list[T | None], among: list[Recent]) -> T | None:
