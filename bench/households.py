@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from bench.evidence import cumulative
+from bench.evidence import BASE_RATE, cumulative
 from bench.virtual import LAN1, LAN2, WAN
-from flowguard.core.arms import FIRST_CHECKPOINT, OutcomeKind
+from flowguard.core.arms import ANSWERED_CHECKPOINTS, FIRST_CHECKPOINT, OutcomeKind
 from flowguard.core.model import Family, Protocol
-from flowguard.sensors.observer import CHECKPOINTS, OLDER_MOST
+from flowguard.sensors.observer import OLDER_MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,6 @@ AGES = {
     (OutcomeKind.ENDED, 60): (0.6, 26.0),
     (OutcomeKind.ENDED, 240): (0.1, 4.0),
 }
-
-
-EVEN_RATE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,7 @@ class Draw:
     @property
     def followed(self) -> float:
         """The part of them that is followed past the first age, as there is room."""
-        room = OLDER_MOST / (CHECKPOINTS[-1] - FIRST_CHECKPOINT)
+        room = OLDER_MOST / (ANSWERED_CHECKPOINTS[-1] - FIRST_CHECKPOINT)
         return min(1.0, room / self.observed)
 
 
@@ -125,7 +122,7 @@ def means(
         if kind is OutcomeKind.ENDED and cell.protocol is Protocol.UDP:
             continue
         flows = draw.observed * cell.share * judged * seconds
-        natural = EVEN_RATE * factor if draw.even else trouble.failing(cell, factor)
+        natural = BASE_RATE * factor if draw.even else trouble.failing(cell, factor)
         treated = 1 - (1 - natural) * (1 - (fault if kind is OutcomeKind.ANSWERED else 0.0))
         parts = (
             (1 - control) * treated,

@@ -26,7 +26,13 @@ from bench.evidence import EXPECTED, NARROW, alarm, healthy, numbers, poisson
 from bench.evidence import Router as BareTest
 from bench.households import AGES, CALM, CELLS, TROUBLES, Born, Draw, Trouble, means
 from bench.virtual import UPTIME, Router, quantile
-from flowguard.core.arms import FIRST_CHECKPOINT, Births, OutcomeKind, Outcomes
+from flowguard.core.arms import (
+    ANSWERED_CHECKPOINTS,
+    FIRST_CHECKPOINT,
+    Births,
+    OutcomeKind,
+    Outcomes,
+)
 from flowguard.core.events import FlowsJudged
 from flowguard.core.evidence import Counts, Process
 
@@ -34,7 +40,7 @@ WEEK = 7 * 86400.0
 HEALTHY_SECONDS = 6 * 3600.0
 GIVE_UP = 86400.0
 FAST_TICK = 5.0
-LONGEST_AGE = 240
+LONGEST_AGE = ANSWERED_CHECKPOINTS[-1]
 RATE_STEPS = 48  # a day
 PEAK_RATES = (0.05, 0.3, 1.0, 5.0, 20.0)  # connections a second, in the evening
 BURST_EVERY = 1800.0  # seconds between servers that die under 30 to 200 connections

@@ -50,8 +50,7 @@ def clear_mark(entries: Sequence[Entry], bits: int) -> None:
 
 
 def _request(key: bytes, mark: bytes) -> bytes:
-    message = request(NEW, 0, _family(key), attribute(CTA_TUPLE_ORIG | NESTED, key) + mark)
-    return message + bytes(-len(message) % 4)
+    return request(NEW, 0, _family(key), attribute(CTA_TUPLE_ORIG | NESTED, key) + mark)
 
 
 def _family(key: bytes) -> int:

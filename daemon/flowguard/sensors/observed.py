@@ -9,10 +9,10 @@ from flowguard.conntrack import OFFLOAD, Entry
 from flowguard.core.model import Family, Protocol
 
 # Of those that have ended by this age, who was still busy at BUSY_CHECKPOINT counts as failed
-# too. Where only answers are lost, both ends repeat themselves and all of it is
-# counted; at length the pauses outlast the flow's time in hardware, and it resumes outside
-# and ends well. Both arms show it: what has FIN or RST set is not hardware's
-# (nf_flow_rule_match in nf_flow_table_offload.c). By the next age everybody would be late.
+# too. Where only answers are lost, both ends repeat themselves and all of it is counted; at
+# length the pauses outlast the flow's time in hardware, and it resumes outside and ends well.
+# Both arms show it: what has FIN or RST set is not hardware's (nf_flow_rule_match in
+# nf_flow_table_offload.c). By the next age everybody would be late.
 LATE_CHECKPOINT = 60
 BUSY_CHECKPOINT = 15
 BUSY_SECONDS = 10.0  # Pauses of retransmissions are that long after a dozen seconds.

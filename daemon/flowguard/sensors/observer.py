@@ -257,7 +257,7 @@ class Observer:
         older = sum(
             flow is not None and flow.done > 0 and not flow.failed for flow in self._known.values()
         )
-        return max(0, OLDER_MOST - older)
+        return OLDER_MOST - older
 
     def _answers_count(self) -> bool:
         return self.counters_proven or not self._in_hardware
