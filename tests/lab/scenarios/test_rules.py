@@ -41,8 +41,7 @@ def request_and_complete(traffic: Traffic, count: int) -> list[TrackedConnection
     batch = traffic.start(Requests(count=count, per_second=25, response=2_000))
     wait_for(lambda: len(batch.report().completed) == count, f"{count} requests", 90)
     found = from_lan1()
-    # Sockets that an earlier scenario left in the dark may still take their leave.
-    assert count <= len(found) < count * 1.2
+    assert len(found) == count
     return found
 
 
