@@ -17,13 +17,14 @@ import math
 import random
 from bisect import bisect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from statistics import median
 
 from bench.fault_matcher import best
 from flowguard.core.evidence import ACT, Counts, Process, update
+from flowguard.core.frozen import replace
 
 TICK = 10.0
 NARROW, WIDE = 1 / 16, 1 / 2

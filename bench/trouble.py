@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import median
 
 from bench.connections import (
@@ -30,6 +30,7 @@ from bench.evidence import numbers, poisson
 from bench.virtual import UPTIME, Router, quantile
 from flowguard.conntrack import Entry
 from flowguard.core.events import Converge
+from flowguard.core.frozen import replace
 from flowguard.core.model import Family, Level, Protocol
 from flowguard.sensors.observer import Observer
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from flowguard.core.events import (
     LedgerFailed,
     Started,
 )
+from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
 from flowguard.core.policy import decide
 from flowguard.core.requests import PlannedEnd

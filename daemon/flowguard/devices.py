@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from flowguard.core.events import DevicesChanged, Event
+from flowguard.core.frozen import frozen, replace
 from flowguard.core.model import Device
 from flowguard.core.topology import LeftOut, resolve
 from flowguard.host.clock import monotonic
@@ -21,16 +22,16 @@ from flowguard.sensors.links import links, scan
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Routed:
     """Network devices that packets are routed over; `carriers` as in sensors.links."""
 
     names: tuple[str, ...] = ()
-    carriers: Mapping[str, str] = field(default_factory=dict)
+    carriers: Mapping[str, str] = MappingProxyType({})
     by_netifd: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """`missing` are configured names that do not exist now; `left_out` is for people."""
 

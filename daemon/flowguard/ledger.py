@@ -6,12 +6,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 
 from flowguard import __version__
 from flowguard.core.detector import Evidence
 from flowguard.core.events import BootSeen, Event, LedgerFailed, Started
 from flowguard.core.faults import FaultRules
+from flowguard.core.frozen import replace
 from flowguard.core.model import Boots, Intent, Level
 from flowguard.core.state import State
 from flowguard.host import pstore

@@ -8,11 +8,11 @@ import heapq
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from flowguard import conntrack
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, DestroyEvents, DumpInterrupted, Entry, Filter
 from flowguard.core.events import Converge, Event, FlowsJudged
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Level
 from flowguard.core.plan import OffloadSettings
 from flowguard.host.clock import monotonic
@@ -25,7 +25,7 @@ LOOK_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlowSeen:
     """One connection for people: bytes as (original, reply), times on the monotonic clock.
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from flowguard.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Paths:
     """`configuration` None is the one that counts; ubusd listens at one of `ubus`, if at all."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from flowguard.core.events import (
     Tick,
 )
 from flowguard.core.evidence import Counts
+from flowguard.core.frozen import replace
 from flowguard.core.model import Family, Level, Protocol
 from flowguard.core.passing import EXCESS, PASS, Passing, update
 from flowguard.core.replay import decode_event, encode_event, replay

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from flowguard.core import detector
@@ -25,6 +23,7 @@ from flowguard.core.events import (
     Tick,
 )
 from flowguard.core.evidence import ACT, Counts
+from flowguard.core.frozen import replace
 from flowguard.core.model import Decision, Device, Family, Level, PolicySettings, Protocol
 from flowguard.core.requests import WantedChanged
 from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS

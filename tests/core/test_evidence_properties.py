@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -22,6 +21,7 @@ from flowguard.core.evidence import (
     failures_needed,
     update,
 )
+from flowguard.core.frozen import replace
 from flowguard.core.serial import from_json, to_json
 
 TICK = 10.0

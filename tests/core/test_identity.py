@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.events import DevicesChanged, FaultSeen, Notify, Save, Started
+from flowguard.core.frozen import replace
 from flowguard.core.model import Device, Level
 from tests.core.test_policy import SETTINGS, Story, fault
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from flowguard.core.events import (
     Command,
@@ -23,6 +23,7 @@ from flowguard.core.events import (
     TablesLost,
     Tick,
 )
+from flowguard.core.frozen import replace
 from flowguard.core.model import (
     Attribution,
     Decision,

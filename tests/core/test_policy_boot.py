@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +20,7 @@ from flowguard.core.events import (
     Started,
     Tick,
 )
+from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Boots, Fault, FaultClass, Level, Verdict
 from flowguard.core.requests import PlannedEnd, RetryAsked, WantedChanged
 from tests.core.test_policy import ALL, LAN1, LAN2, SETTINGS, WAN, Story, fault

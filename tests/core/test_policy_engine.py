@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from flowguard.core.events import (
@@ -17,6 +15,7 @@ from flowguard.core.events import (
     Save,
     Tick,
 )
+from flowguard.core.frozen import replace
 from flowguard.core.model import Level
 from flowguard.core.requests import WantedChanged
 from flowguard.core.state import Phase

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 
 from flowguard.core.events import (
@@ -20,6 +18,7 @@ from flowguard.core.events import (
     Tick,
     Try,
 )
+from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Boots, Device, Fault, FaultClass, Level
 from flowguard.core.policy import decide
 from flowguard.core.requests import HoldAsked, SuspendAsked, WantedChanged

@@ -7,7 +7,6 @@ import json
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import reduce
 
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.evidence import SHARE_LIMIT, ShareCheck, update_share
+from flowguard.core.frozen import replace
 from flowguard.core.serial import from_json, to_json
 
 CONTROL_SHARE = 1 / 16

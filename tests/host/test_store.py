@@ -6,13 +6,13 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowguard.core.frozen import replace
 from flowguard.core.model import Boots, Device, Intent, Level, Verdict
 from flowguard.host.store import FORMAT, KEPT_ASIDE, Memory, StateStore
 from tests.host.crashing import Disk, PowerCut, stored

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from flowguard.core.frozen import replace
 from flowguard.core.model import Device, Level
 from flowguard.core.plan import OffloadSettings, plan
 from flowguard.core.tables import (

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from flowguard.core.frozen import frozen
 
 
 class Grade(StrEnum):
@@ -13,7 +14,7 @@ class Grade(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """`code` is for programs, `sentence` and `remedy` are for people."""
 

@@ -8,9 +8,9 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from flowguard.checks.finding import Finding, Grade
+from flowguard.core.frozen import frozen
 from flowguard.sensors.links import links, scan
 
 DATA = os.path.join(os.path.dirname(__file__), "kernels.toml")
@@ -25,7 +25,7 @@ PACKAGES = {
 Version = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BadKernel:
     """One entry of kernels.toml, where each field is explained; empty fields match all."""
 
@@ -38,7 +38,7 @@ class BadKernel:
     built_before: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Machine:
     """What an entry is compared with; `built` is a day like 2026-06-03, empty if not known."""
 

@@ -6,16 +6,16 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from flowguard.checks.finding import Finding, Grade
+from flowguard.core.frozen import frozen
 from flowguard.host import uci
 from flowguard.host.option_kinds import FIREWALL_TRUE_WORDS, TRUE_WORDS
 
 FIREWALL = "etc/config/firewall"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Neighbour:
     """Active when its init script is enabled and one of these UCI options is on.
 

@@ -8,11 +8,11 @@ import errno
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from flowguard.conntrack.entry import Entry, matching, parse
 from flowguard.conntrack.flow import Flow
 from flowguard.conntrack.wire import GET, Filter, error_of, filter_attributes, open_socket, request
+from flowguard.core.frozen import frozen
 from flowguard.offload.nfnetlink import (
     HEADER,
     NLM_F_DUMP,
@@ -27,7 +27,7 @@ ATTEMPTS = 5
 RECEIVE = 1 << 15
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Look:
     """How many flows matched, and the first of them."""
 

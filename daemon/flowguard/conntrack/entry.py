@@ -9,7 +9,6 @@ learned then reads the others of it with one comparison and one struct.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -35,6 +34,7 @@ from flowguard.conntrack.wire import (
     SUBSYSTEM,
     Filter,
 )
+from flowguard.core.frozen import frozen
 from flowguard.offload.nfnetlink import (
     ATTRIBUTE,
     HEADER,
@@ -170,7 +170,7 @@ _ATTRIBUTES: _Nest = {
 _ABSENT = Entry(0, 0, 0, 0, 0, 0, 0, 0, False, None, None, b"", b"")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Layout:
     """How to read all messages whose bits under `mask` are `headers`.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
 
 from flowguard.conntrack.wire import (
     CTA_IP_V4_DST,
@@ -18,6 +17,7 @@ from flowguard.conntrack.wire import (
     CTA_TUPLE_IP,
     CTA_TUPLE_PROTO,
 )
+from flowguard.core.frozen import frozen
 from flowguard.core.model import FlowTuple
 from flowguard.offload.nfnetlink import NESTED, MalformedMessage, attribute, attributes
 
@@ -28,7 +28,7 @@ PORT = struct.Struct("!H")
 OCTET = struct.Struct("B")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flow:
     """A connection as its two ends see it; NAT is the difference between the directions."""
 

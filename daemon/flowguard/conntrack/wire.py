@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from dataclasses import dataclass
 
+from flowguard.core.frozen import frozen
 from flowguard.offload.nfnetlink import (
     HEADER,
     NETLINK_NETFILTER,
@@ -36,7 +36,7 @@ CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE = 1, 1
 NUMBER = struct.Struct("!I")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Filter:
     """Bits that must be as given: `status & status_mask == status`, and likewise the mark."""
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from flowguard.core.evidence import Counts
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Family, Protocol
 
 # The ages (seconds since a flow was first seen) at which it is judged by its answers. The
@@ -17,7 +17,7 @@ ANSWERED_CHECKPOINTS = (FIRST_CHECKPOINT, 60, 240)
 ENDED_CHECKPOINTS = (60, 240)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Draw:
     """The shares at which new flows are drawn now: one in so many.
 
@@ -48,7 +48,7 @@ class OutcomeKind(StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcomes:
     """How flows of one kind fared, all judged at the same age (`checkpoint`, seconds).
 
@@ -65,7 +65,7 @@ class Outcomes:
     counts: Counts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Births:
     """Observed flows that reached their first checkpoint, by arm, under one draw."""
 

@@ -6,8 +6,6 @@ Everything is counted in boots, because a router's wall clock says nothing.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flowguard.core.convict import affected, convict
 from flowguard.core.events import (
     BootSeen,
@@ -17,6 +15,7 @@ from flowguard.core.events import (
     Save,
     Severity,
 )
+from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Fault, Level
 from flowguard.core.state import LEDGER_RETRY, Ledger, State
 

@@ -8,13 +8,12 @@ take hours) and the arms prove that treated flows do not fail more often.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flowguard.core import passing
 from flowguard.core.arms import ENDED_CHECKPOINTS, FIRST_CHECKPOINT, Draw, OutcomeKind
 from flowguard.core.convict import note
 from flowguard.core.events import Command, FlowsJudged, Save
 from flowguard.core.evidence import Counts
+from flowguard.core.frozen import replace
 from flowguard.core.model import Decision, Level, Verdict
 from flowguard.core.passing import Passing
 from flowguard.core.state import CANARY_PATIENCE, State

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flowguard.core import canary, convict
 from flowguard.core.events import Command, ConvergeFailed, DrainProgress, Notify, Severity
+from flowguard.core.frozen import replace
 from flowguard.core.model import Level
 from flowguard.core.state import Drain, Failure, State
 

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flowguard.core.events import Command, Decided, EngineSeen, Notify, Save, Severity
+from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Decision, Device, Fault, FaultClass, Level, Verdict
 from flowguard.core.state import DECISIONS_KEPT, State, WeakFault
 

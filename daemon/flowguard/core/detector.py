@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from flowguard.core.evidence import (
     update,
     update_share,
 )
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Family, Level, Protocol
 
 # The youngest age decides soonest, so it gets the most of the budget.
@@ -48,7 +48,7 @@ Pair = tuple[str, str]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scope:
     """The flows that a test looks at; at most one field is set, none means all flows."""
 
@@ -73,7 +73,7 @@ _Group = dict[Scope, list[int]]  # numbers in the order of Counts
 _Key = tuple[OutcomeKind, int, Scope]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScopedTest:
     kind: OutcomeKind
     checkpoint: int
@@ -85,7 +85,7 @@ class ScopedTest:
         return AGE_WEIGHTS.get((self.kind, self.checkpoint), 0.0) * self.scope.weight
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recent:
     """Treated outcomes of a test, counting half after RECENT_HALF_LIFE: who is hit now."""
 
@@ -101,7 +101,7 @@ class Recent:
         return self.failed / max(1e-9, self.failed + self.good)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Detector:
     """All tests together. Immutable; `judge` returns the next one.
 
@@ -110,7 +110,7 @@ class Detector:
 
     tests: tuple[ScopedTest, ...] = ()
     recents: tuple[Recent, ...] = ()
-    share: ShareCheck = field(default_factory=ShareCheck)
+    share: ShareCheck = ShareCheck()
     value: float = 0.0
 
     @property
@@ -211,7 +211,7 @@ def _share(check: ShareCheck, births: Iterable[Births]) -> ShareCheck:
     return check
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Blame:
     """Whom the evidence names: None where it does not tell one from another."""
 
@@ -266,7 +266,7 @@ def reset(detector: Detector) -> Detector:
     return Detector(share=ShareCheck(broken=detector.share.broken))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mute:
     """Until when the arms' evidence leads to nothing, after so many exonerations."""
 
@@ -274,7 +274,7 @@ class Mute:
     exonerations: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Evidence:
     """What the arms have shown while the devices stood on `levels`; a restart keeps it."""
 

@@ -8,8 +8,6 @@ in vain, the trouble is not the offloading's, and the devices go back up.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flowguard.core import detector
 from flowguard.core.arms import Draw
 from flowguard.core.convict import convict, note
@@ -24,6 +22,7 @@ from flowguard.core.events import (
     Severity,
 )
 from flowguard.core.evidence import ACT, RELAX, SUSPECT
+from flowguard.core.frozen import replace
 from flowguard.core.model import Decision, Level
 from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS, State, Trial
 

@@ -5,11 +5,11 @@ the policy wants done. Times are in seconds of the monotonic clock, as everywher
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flowguard.core.arms import Births, Draw, Outcomes
 from flowguard.core.detector import Evidence
+from flowguard.core.frozen import frozen
 from flowguard.core.model import (
     Boots,
     Decision,
@@ -24,7 +24,7 @@ from flowguard.core.requests import Request
 # --- events: what the sensors and the offload edge report -------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Started:
     """The daemon starts: what is configured and what is remembered.
 
@@ -35,16 +35,16 @@ class Started:
 
     time: float
     wanted: Level
-    settings: PolicySettings = field(default_factory=PolicySettings)
+    settings: PolicySettings = PolicySettings()
     verdicts: tuple[Verdict, ...] = ()
-    boots: Boots = field(default_factory=Boots)
+    boots: Boots = Boots()
     armed: tuple[Device, ...] = ()
     held_until: float = 0
     suspended: bool = False
     evidence: Evidence | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BootSeen:
     """The first start in a new boot.
 
@@ -66,7 +66,7 @@ class BootSeen:
     watchdog: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LedgerFailed:
     """The state cannot be kept: a reboot caused by hardware would go unnoticed.
 
@@ -78,14 +78,14 @@ class LedgerFailed:
     lost: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LedgerKept:
     """The state was saved, after it could not be."""
 
     time: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Configured:
     """The configuration was read again."""
 
@@ -94,7 +94,7 @@ class Configured:
     settings: PolicySettings
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DevicesChanged:
     """The full list of usable devices, after any of them appeared, vanished or changed."""
 
@@ -102,13 +102,13 @@ class DevicesChanged:
     devices: tuple[Device, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FaultSeen:
     time: float
     fault: Fault
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DrainProgress:
     """Hardware flows and engine entries that are still to go."""
 
@@ -118,14 +118,14 @@ class DrainProgress:
     tuples: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Converged:
     """The kernel's tables are proven to be as the last `Converge` asked."""
 
     time: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConvergeFailed:
     """The kernel refused; what was there before is still there.
 
@@ -137,14 +137,14 @@ class ConvergeFailed:
     device: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TablesLost:
     """Somebody else deleted or changed our tables."""
 
     time: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlowsSeen:
     """Offloaded flows per place, and those the driver silently refused."""
 
@@ -154,7 +154,7 @@ class FlowsSeen:
     refused: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlowsJudged:
     """Observed flows that came of age since the last look; `observed` are being watched."""
 
@@ -164,7 +164,7 @@ class FlowsJudged:
     observed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CrossoverSeen:
     """What became of the flows that were stalled when their devices stepped down.
 
@@ -179,7 +179,7 @@ class CrossoverSeen:
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EngineSeen:
     """Where the packet engine's table contradicts connection tracking.
 
@@ -195,7 +195,7 @@ class EngineSeen:
     half_bound_count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tick:
     """The deadline asked for by the state has come."""
 
@@ -226,7 +226,7 @@ Event = (
 # --- commands: what the policy wants done -----------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Converge:
     """Bring the kernel to these levels, draining hardware wherever one goes down.
 
@@ -234,23 +234,23 @@ class Converge:
     """
 
     levels: tuple[tuple[str, Level], ...]
-    draw: Draw = field(default_factory=Draw)
+    draw: Draw = Draw()
     epoch: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Try:
     """Ask the drivers of `state.untried` whether they take flows; answered by `DevicesChanged`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rescue:
     """Pull the stalled flows out of hardware and watch for `seconds` whether they revive."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Save:
     """A verdict changed: the state must reach flash."""
 
@@ -261,13 +261,13 @@ class Severity(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notify:
     severity: Severity
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decided:
     """A decision was taken; for the log and for people."""
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+
+from flowguard.core.frozen import frozen, replace
 
 EXCESS = (0.02, 0.08, 0.30, 0.95)  # the alternatives: excess probability of failure
 TOLERANCE = 0.005  # excess probability of failure that is no fault
@@ -39,7 +40,7 @@ _VALUE_LIMIT = 1e200
 _Values = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counts:
     """Outcomes of both arms."""
 
@@ -69,7 +70,7 @@ class Counts:
         return self.treated + self.control
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Process:
     """One sequential test; times in seconds of the monotonic clock.
 
@@ -82,7 +83,7 @@ class Process:
     """
 
     values: _Values = (0.0, 0.0, 0.0, 0.0)
-    block: Counts = field(default_factory=Counts)
+    block: Counts = Counts()
     block_since: float = 0.0
     block_rate: float = PRIOR_FAILED / (PRIOR_FAILED + PRIOR_GOOD)
     restarted: float | None = None
@@ -91,7 +92,7 @@ class Process:
     base_good: float = PRIOR_GOOD
     updated: float = 0.0
     epoch: int = 0
-    seen: Counts = field(default_factory=Counts)
+    seen: Counts = Counts()
 
     @property
     def value(self) -> float:
@@ -183,7 +184,7 @@ def failures_needed(process: Process, threshold: float, treated_share: float) ->
     return high
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShareCheck:
     """Whether the arms are drawn in the share that was designed; if not, judge nothing.
 

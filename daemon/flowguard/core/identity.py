@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flowguard.core.events import Command, Notify, Save, Severity
+from flowguard.core.frozen import replace
 from flowguard.core.model import Device, Verdict
 from flowguard.core.state import State
 

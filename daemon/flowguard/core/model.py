@@ -7,8 +7,9 @@ boot in 1970 and jump when NTP answers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from flowguard.core.frozen import frozen
 
 
 class Level(StrEnum):
@@ -66,7 +67,7 @@ class FaultClass(StrEnum):
     DRIVER_ERROR = "driver_error"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """One fault report of the kernel, assembled from all its lines and attributed.
 
@@ -82,7 +83,7 @@ class Fault:
     because: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Device:
     """A network device that takes part in offloading.
 
@@ -113,7 +114,7 @@ class Device:
         return "/".join(filter(None, (self.bus_name, self.port)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlowTuple:
     """One direction of a flow, as people write it: addresses and ports."""
 
@@ -137,7 +138,7 @@ def _endpoint(address: str, port: int) -> str:
 # --- verdicts and decisions: what is remembered -----------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PolicySettings:
     """The policy's numbers; all times in seconds.
 
@@ -181,7 +182,7 @@ class PolicySettings:
     forgive_after: float = 7 * 86400
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """Why a device may not rise above `highest` before `held_until`.
 
@@ -219,7 +220,7 @@ class Verdict:
         return self.healthy + time - self.raised
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """One change of a device's level, or a decision not to change it, with its evidence."""
 
@@ -240,7 +241,7 @@ class Decision:
 # --- boots: what is remembered across them -----------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Boots:
     """What is remembered about boots.
 
@@ -262,7 +263,7 @@ class Boots:
     judged: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Intent:
     """Hardware may be in use on these devices, until a planned end says otherwise.
 

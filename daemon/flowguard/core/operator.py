@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flowguard.core import boots
 from flowguard.core.detector import Mute
 from flowguard.core.events import Command, Notify, Save, Severity
+from flowguard.core.frozen import replace
 from flowguard.core.model import Level
 from flowguard.core.requests import (
     ForgetAsked,

@@ -11,9 +11,9 @@ ever passes) <= 1 / PASS (Ville's inequality).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
 
 from flowguard.core.evidence import BLOCK_OUTCOMES, BLOCK_SECONDS, Counts
+from flowguard.core.frozen import frozen, replace
 
 EXCESS = 0.05
 PASS = 100.0
@@ -21,18 +21,18 @@ PASS = 100.0
 _MARGIN = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Passing:
     """The evidence so far, as natural logarithm; `rate` is the base rate that the open block
     is judged by, taken when it opened. Times in seconds of the monotonic clock.
     """
 
     log_e: float = 0.0
-    block: Counts = field(default_factory=Counts)
+    block: Counts = Counts()
     block_since: float = 0.0
     rate: float = 0.01
     epoch: int = 0
-    seen: Counts = field(default_factory=Counts)
+    seen: Counts = Counts()
 
     @property
     def passed(self) -> bool:

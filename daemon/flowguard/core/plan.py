@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from flowguard.core.arms import Draw
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Device, Family, Level, Protocol
 from flowguard.core.tables import (
     HARDWARE_PRIORITY,
@@ -39,7 +39,7 @@ from flowguard.core.tables import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exclusion:
     """Flows that may rise no higher than `level`; unset fields match everything."""
 
@@ -55,7 +55,7 @@ class Exclusion:
     dscp: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OffloadSettings:
     """What the configuration says about the rules.
 

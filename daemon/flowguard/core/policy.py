@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flowguard.core import boots, canary, converging, convict, drops, identity, operator
 from flowguard.core.detector import reset
 from flowguard.core.events import (
@@ -33,6 +31,7 @@ from flowguard.core.events import (
     Tick,
     Try,
 )
+from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Decision, Level
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
 

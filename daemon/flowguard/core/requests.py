@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Level
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WantedChanged:
     """Set the highest level wanted."""
 
@@ -16,14 +15,14 @@ class WantedChanged:
     level: Level
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryAsked:
     """End every wait now: devices that are held off try the next level up, carefully."""
 
     time: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HoldAsked:
     """Keep everything from hardware for so many seconds; 0 ends that."""
 
@@ -31,7 +30,7 @@ class HoldAsked:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SuspendAsked:
     """Offload nothing at all (True), until it is resumed (False) or the router reboots."""
 
@@ -39,7 +38,7 @@ class SuspendAsked:
     suspended: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ForgetAsked:
     """Drop what is remembered against a device, or against all and the reboots (None)."""
 
@@ -47,7 +46,7 @@ class ForgetAsked:
     device: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlannedEnd:
     """The router is about to go down, or hardware was left, because somebody wants it so."""
 

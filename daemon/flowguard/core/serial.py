@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Frozen dataclasses <-> plain JSON values, driven by their type annotations.
+"""Records <-> plain JSON values, driven by their type annotations.
 
 Used for the event log, the state file and the status, so that each record has one
 definition only. Unknown keys are an error: a state file of a newer version must not be
@@ -9,18 +9,19 @@ half understood.
 from __future__ import annotations
 
 import types
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from flowguard.core.frozen import fields, is_record
 
 T = TypeVar("T")
 
 
 def to_json(value: Any) -> Any:
-    """The JSON value of a dataclass, enum, tuple or plain value."""
-    if is_dataclass(value):
-        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+    """The JSON value of a record, enum, tuple or plain value."""
+    if is_record(value):
+        return {name: to_json(getattr(value, name)) for name in fields(value)}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, (tuple, list)):
@@ -46,7 +47,7 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         return _decode_optional(kind, value, where)
     if origin is tuple:
         return _decode_tuple(get_args(kind), value, where)
-    if is_dataclass(kind):
+    if is_record(kind):
         return _decode_record(kind, value, where)
     if isinstance(kind, type) and issubclass(kind, Enum):
         try:

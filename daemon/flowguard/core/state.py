@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from flowguard.core.arms import Draw, OutcomeKind
 from flowguard.core.detector import Detector, Evidence, Mute
 from flowguard.core.events import FlowsSeen
+from flowguard.core.frozen import frozen, replace
 from flowguard.core.model import Boots, Decision, Device, Level, PolicySettings, Verdict
 from flowguard.core.passing import Passing
 
@@ -36,7 +36,7 @@ class Phase(StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Drain:
     """A drain under way; counts are None until the first look."""
 
@@ -47,7 +47,7 @@ class Drain:
     overdue: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """The kernel refused the tables; `retry_at` is None while they are tried again."""
 
@@ -56,7 +56,7 @@ class Failure:
     retry_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trial:
     """A step down because connections were dropped, until it is known whether that helped.
 
@@ -72,7 +72,7 @@ class Trial:
     trying: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ledger:
     """Why nothing can be remembered (`error`), and when that is tried again.
 
@@ -84,13 +84,13 @@ class Ledger:
     retry_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WeakFault:
     time: float
     device: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """Immutable; `policy.decide` returns the next one.
 
@@ -107,7 +107,7 @@ class State:
 
     time: float = 0
     wanted: Level = Level.NONE
-    settings: PolicySettings = field(default_factory=PolicySettings)
+    settings: PolicySettings = PolicySettings()
     devices: tuple[Device, ...] = ()
     levels: tuple[tuple[str, Level], ...] = ()
     verdicts: tuple[Verdict, ...] = ()
@@ -118,20 +118,20 @@ class State:
     rebuilds: tuple[float, ...] = ()
     rebuild_held_until: float = 0
     flows: FlowsSeen | None = None
-    draw: Draw = field(default_factory=Draw)
+    draw: Draw = Draw()
     thinned: float = -math.inf
     epoch: int = 0
     compared_since: int = 0
     compared: tuple[tuple[str, Level], ...] = ()
-    detector: Detector = field(default_factory=Detector)
+    detector: Detector = Detector()
     trial: Trial | None = None
     unproven: Trial | None = None
-    mute: Mute = field(default_factory=Mute)
+    mute: Mute = Mute()
     observed: int = 0
     decisions: tuple[Decision, ...] = ()
-    boots: Boots = field(default_factory=Boots)
+    boots: Boots = Boots()
     armed: tuple[Device, ...] = ()
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: Ledger = Ledger()
     disturbed: float = -math.inf
     retried: bool = False
     suspended: bool = False

@@ -8,9 +8,9 @@ in one flowtable only per table.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from enum import StrEnum
 
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Family, Protocol
 
 HARDWARE_TABLE = "flowguard"
@@ -27,30 +27,30 @@ class Side(StrEnum):
     DESTINATION = "destination"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DevicesOutside:
     """iifname (SOURCE) or oifname (DESTINATION) is none of the table's forward names."""
 
     side: Side
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InterfaceIs:
     side: Side
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FamilyIs:
     family: Family
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProtocolIs:
     protocol: Protocol
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AddressIn:
     """Address of the connection's original direction within a network; implies its family.
 
@@ -61,7 +61,7 @@ class AddressIn:
     network: Network
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PortIn:
     """Port of the connection's original direction, from first to last, both included."""
 
@@ -70,7 +70,7 @@ class PortIn:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DscpIs:
     """DSCP 0..63 of this packet's header; the field sits elsewhere in each family."""
 
@@ -78,7 +78,7 @@ class DscpIs:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MarkIs:
     """Conntrack mark and mask equals value."""
 
@@ -86,26 +86,26 @@ class MarkIs:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewConnection:
     """Conntrack state new: the first packet, when an arm is drawn."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OneIn:
     """True for a random one in `count` packets (nft numgen random)."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AllButOneIn:
     """False for a random one in `count` packets."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PacketsAtLeast:
     """The connection has had so many packets, both directions together.
 
@@ -115,7 +115,7 @@ class PacketsAtLeast:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PacketsAtMost:
     """The connection has had no more packets than this; true where they are not counted."""
 
@@ -139,19 +139,19 @@ Match = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offload:
     """`flow add` to the table's flowtable."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SetMark:
     """Set these bits of the conntrack mark, leave the others alone."""
 
     bits: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observe:
     """Set the observe bit, and for the random packets of `control` the control bit with it."""
 
@@ -160,7 +160,7 @@ class Observe:
     control: OneIn | AllButOneIn
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Leave:
     """Stop reading this table's rules for the packet (nft `return`)."""
 
@@ -168,13 +168,13 @@ class Leave:
 Action = Offload | SetMark | Observe | Leave
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     matches: tuple[Match, ...]
     action: Action
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """One `table inet NAME` with a flowtable, a set of interface names and a forward chain.
 
@@ -190,7 +190,7 @@ class Table:
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """The tables that should exist; any other flowguard table should not."""
 

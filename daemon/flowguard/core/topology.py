@@ -9,8 +9,9 @@ PPPoE (dev_fill_forward_path, net/core/dev.c) and ends at ports, DSA user ports 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from flowguard.core.frozen import frozen
 
 MOST_TAGS = 2
 """NF_FLOW_TABLE_ENCAP_MAX of include/net/netfilter/nf_flow_table.h: VLAN tags and PPPoE."""
@@ -41,7 +42,7 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """A network device and what is directly `lower`: a bridge's ports, a VLAN's device.
 
@@ -55,7 +56,7 @@ class Link:
     lower: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LeftOut:
     """A device that cannot take part, and why, in words."""
 
@@ -63,7 +64,7 @@ class LeftOut:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Resolution:
     """Both sorted by name; nothing is in both."""
 

@@ -7,9 +7,9 @@ becomes a problem, one line for people.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from flowguard.core.frozen import frozen, replace
 from flowguard.core.model import Level, Mode, PolicySettings
 from flowguard.core.plan import Exclusion, OffloadSettings
 from flowguard.host import effective, uci
@@ -28,7 +28,7 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Configuration:
     """What the file says, with the default where it says nothing; times in seconds.
 
@@ -162,7 +162,7 @@ SETTINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loaded:
     """`readable` is False when the file as a whole was of no use and defaults stand in."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from flowguard.core.faults import LogRecord
+from flowguard.core.frozen import frozen
 
 SYSTEMD = "/run/systemd/system"
 LINES = 2000
@@ -20,7 +20,7 @@ class NoJournal(Exception):
     """There is no previous boot's log to be had; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PreviousBoot:
     """The end of its kernel log, oldest line first."""
 

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import psutil
+
+from flowguard.core.frozen import frozen
 
 SAMPLE_SECONDS = 0.3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Load:
     """Per cent of each processor, busy in all and busy in softirq, and memory in bytes."""
 

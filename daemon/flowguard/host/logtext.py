@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from flowguard.core.faults import LogRecord
+from flowguard.core.frozen import frozen
 
 _MARKUP = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00\u200b\ufeff]")
 _QUOTE = re.compile(r"^(?:\s*(?:>|\*\*|`|#|\|))+ ?")
@@ -45,7 +45,7 @@ _TAG = re.compile(r"(?P<tag>[\w./-]+)(?:\[\d+\])?: *$")
 _PSTORE = re.compile(r"^(?:Panic|Oops|Emergency|Shutdown|Unknown)#\d+ Part(?P<part>\d+)\s*$")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Line:
     record: LogRecord
     clock: str

@@ -7,15 +7,15 @@ Source: netifd, ubus.c (`network.interface dump`, event `network.interface`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from flowguard.core.frozen import frozen
 from flowguard.ubus.connection import Connection
 
 LOOPBACK = "lo"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interfaces:
     """Names of network devices; `carriers` leads from a PPP device to the one below it."""
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from flowguard.core.frozen import frozen
 from flowguard.core.tables import (
     Network,
 )
@@ -29,7 +29,7 @@ _BOOLEANS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind(Generic[T]):
     """`parse` raises ValueError for a text that is not `allowed` (said in words)."""
 
@@ -37,7 +37,7 @@ class Kind(Generic[T]):
     parse: Callable[[str], T]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mark:
     """Bits of the conntrack mark; without a mask, whatever bits the owner of the mark has."""
 

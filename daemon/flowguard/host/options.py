@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from flowguard.core.frozen import frozen
 from flowguard.host.option_kinds import Kind
 from flowguard.host.uci import Option, Section
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """Something wrong in the configuration, in one line that says what to do."""
 
@@ -35,7 +36,7 @@ class Problems:
         self.found.append(Problem(self.path, line, text))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Setting:
     """One option. A list may also be written as one option with blanks between the values."""
 
@@ -45,7 +46,7 @@ class Setting:
     is_list: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Read:
     """The good values of a section by option; `complete` if nothing in it was wrong."""
 

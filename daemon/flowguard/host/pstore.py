@@ -13,7 +13,8 @@ import os
 import re
 from binascii import crc32
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from flowguard.core.frozen import frozen
 
 FOLDERS = ("/sys/fs/pstore", "/var/lib/systemd/pstore")
 BACKEND = "/sys/module/pstore/parameters/backend"
@@ -33,7 +34,7 @@ _WINDOWS = (-15, 15)
 _INFLATE_STEP = 256
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dump:
     """The text of one crash, or of the previous boot's console, oldest line first.
 
@@ -53,7 +54,7 @@ class Dump:
         return self.reason in CRASHES
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dumps:
     """All dumps that could be read, and in words what could not."""
 
@@ -61,7 +62,7 @@ class Dumps:
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Record:
     kind: str
     backend: str

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
+from flowguard.core.frozen import frozen, replace
 from flowguard.core.model import Boots, Intent, Level, Verdict
 from flowguard.core.serial import from_json, to_json
 from flowguard.host.files import replace_file
@@ -21,7 +21,7 @@ FORMAT = 1
 KEPT_ASIDE = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Memory:
     """`wanted` was set at run time while `configured` stood in the configuration.
 
@@ -35,14 +35,14 @@ class Memory:
     wanted: Level
     verdicts: tuple[Verdict, ...] = ()
     time: float = 0
-    boots: Boots = field(default_factory=Boots)
+    boots: Boots = Boots()
     intent: Intent | None = None
     held_until: float = 0
     suspended: bool = False
     installation: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Remembered:
     """`problem` is "" when all is fine; `lost`: there was a memory that cannot be read."""
 

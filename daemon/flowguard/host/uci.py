@@ -12,18 +12,19 @@ import os
 import sys
 from dataclasses import dataclass, field
 
+from flowguard.core.frozen import frozen
 from flowguard.host.uci_scanner import Scanner, UciError
 
 __all__ = ["Option", "Package", "Section", "UciError", "Value", "export", "load", "parse"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Value:
     text: str
     line: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Option:
     """An `option` (one value) or a `list` (one value or more)."""
 
@@ -36,7 +37,7 @@ class Option:
         return self.values[0].line
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """A `config` section; an anonymous one has the name that `uci` makes up for it."""
 
@@ -47,7 +48,7 @@ class Section:
     options: tuple[Option, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Package:
     name: str
     sections: tuple[Section, ...]

@@ -8,9 +8,9 @@ import errno
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from flowguard.core.events import DrainProgress
+from flowguard.core.frozen import replace
 from flowguard.core.model import FlowTuple
 from flowguard.core.tables import (
     HARDWARE_TABLE,

@@ -9,8 +9,8 @@ waits for it while holding nf_tables' own mutex, and with that every firewall co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
+from flowguard.core.frozen import replace
 from flowguard.core.tables import (
     HARDWARE_PRIORITY,
     HARDWARE_TABLE,

@@ -16,8 +16,9 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
+
+from flowguard.core.frozen import frozen
 
 NETLINK_NETFILTER = 12
 SUBSYSTEM = 10
@@ -49,7 +50,7 @@ RECEIVE = 1 << 17
 DUMP_ATTEMPTS = 10
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """One encoded nf_tables message.
 
@@ -61,7 +62,7 @@ class Request:
     binds: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     request: Request | None
     errno: int
@@ -83,7 +84,7 @@ class NftablesError(Exception):
         return self.refusals[0].errno
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """One netlink message as received; `data` is the whole of it, header included."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 
+from flowguard.core.frozen import frozen
 from flowguard.offload import messages, tables
 from flowguard.offload.ethtool import has_feature
 from flowguard.offload.nfnetlink import Nftables, NftablesError
@@ -15,7 +15,7 @@ FEATURE = "hw-tc-offload"
 PROBE_TABLE = "flowguard_probe"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Capability:
     """`capable` True means "maybe": the proof is [HW_OFFLOAD] under traffic. None: unknown."""
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
+from flowguard.core.frozen import frozen
 from flowguard.core.tables import (
     HARDWARE_TABLE,
     SOFTWARE_TABLE,
@@ -21,7 +21,7 @@ from flowguard.offload.nfnetlink import Message, Nftables, Request
 READ_ATTEMPTS = 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TableState:
     """One of our tables as the kernel has it; None for a part that is not there.
 
@@ -35,7 +35,7 @@ class TableState:
     rules: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TablesState:
     hardware: TableState | None
     software: TableState | None
@@ -138,7 +138,7 @@ def read(nftables: Nftables) -> TablesState:
     return state
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ForeignFlowtable:
     """A flowtable of somebody else, which competes for the same flows."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from flowguard.core.faults import FaultAssembler, FaultRules, LogRecord
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Fault
 from flowguard.host import journal, logtext, pstore, watchdog
 from flowguard.host.clock import boot_id
@@ -26,7 +26,7 @@ _CRASH = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Places:
     """Where to look."""
 
@@ -40,7 +40,7 @@ class Places:
 EVERYWHERE = Places()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CrashEvidence:
     """How the last boot ended, as far as it left traces.
 
@@ -59,7 +59,7 @@ class CrashEvidence:
     sources: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Trace:
     faults: tuple[Fault, ...] = ()
     crash: str = ""

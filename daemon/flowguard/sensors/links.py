@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Device
 from flowguard.core.topology import Kind, Link
 from flowguard.host.netlink import NetlinkTrigger
@@ -35,7 +35,7 @@ KINDS = {
 NO_CARRIERS: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Links:
     """`missing` are the names that do not exist now."""
 

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from flowguard.conntrack import OFFLOAD, Entry
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Family, Protocol
 
 # Of those that have ended by this age, who was still busy at BUSY_CHECKPOINT counts as failed
@@ -32,7 +31,7 @@ RESET_TIMEOUT = 10
 Pair = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cell:
     """What is known of a flow from its birth; outcomes are counted by it."""
 

@@ -13,7 +13,6 @@ import os
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from flowguard.conntrack import HW_OFFLOAD, Entry, Flow
 from flowguard.core.arms import (
@@ -26,6 +25,7 @@ from flowguard.core.arms import (
 )
 from flowguard.core.events import FlowsJudged
 from flowguard.core.evidence import Counts
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Family, Protocol
 from flowguard.sensors.observed import BUSY_CHECKPOINT, ESTABLISHED, Cell, Observed, Pair
 
@@ -49,7 +49,7 @@ PROTOCOLS = {socket.IPPROTO_TCP: Protocol.TCP, socket.IPPROTO_UDP: Protocol.UDP}
 PairOf = Callable[[Flow], Pair | None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stalled:
     """A flow of which one direction goes on and the other is silent, since a time."""
 

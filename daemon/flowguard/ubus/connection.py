@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from flowguard.core.frozen import frozen
 from flowguard.ubus.blob import BlobError, attribute, decode, encode
 from flowguard.ubus.link import Link
 from flowguard.ubus.requests import DEFAULT_TIMEOUT, Requests, within
@@ -31,7 +31,7 @@ from flowguard.ubus.wire import (
 DEFAULT_SOCKET = "/var/run/ubus/ubus.sock"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ObjectInfo:
     """An object as `lookup` finds it: its id, and the type numbers of its methods' arguments."""
 

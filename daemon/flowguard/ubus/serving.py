@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+from flowguard.core.frozen import frozen
 from flowguard.ubus.blob import BlobError, Type, attribute, decode, encode
 from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import Attribute, Attributes, Message, MessageType, Status, id_attribute
@@ -22,7 +23,7 @@ Send = Callable[[Message], None]
 DataHandler = Callable[[str, dict[str, Any]], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Caller:
     """Who calls, by ubusd's word (SO_PEERCRED); through rpcd this is root for every user."""
 
@@ -33,7 +34,7 @@ class Caller:
 Handler = Callable[[dict[str, Any], Caller], Awaitable[dict[str, Any] | None]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Method:
     """`handler(arguments, caller)` returns the reply, None for none, or raises UbusError.
 
@@ -42,7 +43,7 @@ class Method:
     """
 
     handler: Handler
-    arguments: Mapping[str, Type] = field(default_factory=dict)
+    arguments: Mapping[str, Type] = MappingProxyType({})
 
 
 class Served:
@@ -66,7 +67,7 @@ class Served:
         pass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Call:
     message: Message
     asked: Attributes

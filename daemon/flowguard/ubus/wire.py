@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
+from flowguard.core.frozen import frozen
 from flowguard.ubus.blob import MESSAGE_LIMIT, BlobError, attribute, walk
 
 SEND_LIMIT = MESSAGE_LIMIT - 1024
@@ -82,7 +83,7 @@ class ProtocolError(Exception):
     """The other end does not speak ubus: nothing after this can be understood."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """`kind` is a MessageType, or a number that a later ubus may have given a meaning."""
 

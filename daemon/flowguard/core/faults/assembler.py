@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from flowguard.core.faults.code import Accusation
 from flowguard.core.faults.record import LogRecord
 from flowguard.core.faults.report import Report
 from flowguard.core.faults.rules import Context, FaultRules, Match
 from flowguard.core.faults.trace import LineKind, TraceLine, parse
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Attribution, Fault
 
 # A report is over when no line of it came for this long (seconds), ...
@@ -26,7 +26,7 @@ _FIRST_KERNEL = (4, 14)
 _Key = tuple[str, str | None, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Said:
     context: Context
     time: float | None

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from flowguard.core.faults.trace import Code, Trace
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Attribution
 
 
@@ -24,7 +24,7 @@ class Owner(StrEnum):
     NETWORK = "network"  # the network stack itself
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CodeGroup:
     """Symbols by prefix, modules and drivers by name, source files by path prefix."""
 
@@ -36,7 +36,7 @@ class CodeGroup:
     files: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accusation:
     """Whom a dump accuses; `because` is the place that decided, for people."""
 

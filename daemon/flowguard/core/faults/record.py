@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from flowguard.core.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogRecord:
     """A line without the decoration of its transport.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from flowguard.core.events import Severity
 from flowguard.core.faults import trace
@@ -13,12 +12,13 @@ from flowguard.core.faults.code import CodeGroup, CodeMap, Owner
 from flowguard.core.faults.record import LogRecord
 from flowguard.core.faults.table import RuleError, Table
 from flowguard.core.faults.words import filter_for
+from flowguard.core.frozen import frozen
 from flowguard.core.model import Attribution, FaultClass
 
 __all__ = ["FaultRule", "FaultRules", "RuleError", "RuleSource"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuleSource:
     """A parsed rule file; `name` is what error messages call it."""
 
@@ -26,7 +26,7 @@ class RuleSource:
     content: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Repeated:
     """Seen `count` times within `seconds`, a fault is attributed more strongly."""
 
@@ -35,7 +35,7 @@ class Repeated:
     attribution: Attribution
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FaultRule:
     """What a line of the kernel's log means.
 
@@ -80,14 +80,14 @@ class FaultRule:
         return Match(self, groups.get("device") or speaker.device, driver)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Match:
     rule: FaultRule
     device: str | None
     driver: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """A harmless message that tells who was at work when a nameless dump follows."""
 
@@ -100,7 +100,7 @@ class Context:
     ignores: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Speaker:
     driver: str | None = None
     device: str | None = None

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from flowguard.core.frozen import frozen
+
 # What every line that `parse` understands contains; the hot filter looks for these.
 LITERALS = (
     "+0x",
@@ -76,7 +78,7 @@ class LineKind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Code:
     """A place in the kernel; `symbol` is empty for a bare address, `module` for built-in code."""
 
@@ -93,7 +95,7 @@ class Code:
         return bool(self.symbol or self.module or self.file)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TraceLine:
     """What one line of a dump says. `reliable` is False for `? ` frames."""
 

@@ -23,9 +23,9 @@ import os
 import re
 import socket
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TextIO
 
+from flowguard.core.frozen import frozen
 from flowguard.core.model import FlowTuple
 
 LINE = re.compile(
@@ -38,7 +38,7 @@ ENTRIES, BIND = "entries", "bind"
 CHUNK = 1 << 15  # bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EngineEntry:
     """One direction of a flow in the engine; `bound` means that it forwards by it.
 
