@@ -24,7 +24,7 @@ from statistics import median
 
 from bench.fault_matcher import best
 from flowguard.core.evidence import ACT, Counts, Process, update
-from flowguard.core.frozen import replace
+from flowguard.core.records import replace
 
 TICK = 10.0
 NARROW, WIDE = 1 / 16, 1 / 2

@@ -30,8 +30,8 @@ from bench.evidence import numbers, poisson
 from bench.virtual import UPTIME, Router, quantile
 from flowguard.conntrack import Entry
 from flowguard.core.events import Converge
-from flowguard.core.frozen import replace
 from flowguard.core.model import Family, Level, Protocol
+from flowguard.core.records import replace
 from flowguard.sensors.observer import Observer
 
 LOOK = 5.0

@@ -18,9 +18,9 @@ from flowguard.core.events import (
     LedgerFailed,
     Started,
 )
-from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
 from flowguard.core.policy import decide
+from flowguard.core.records import replace
 from flowguard.core.requests import PlannedEnd
 from flowguard.core.state import State
 from flowguard.host.configuration import Configuration

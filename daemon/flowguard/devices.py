@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from flowguard.core.events import DevicesChanged, Event
-from flowguard.core.frozen import frozen, replace
 from flowguard.core.model import Device
+from flowguard.core.records import frozen, replace
 from flowguard.core.topology import LeftOut, resolve
 from flowguard.host.clock import monotonic
 from flowguard.offload.ethtool import code_of

@@ -11,8 +11,8 @@ from flowguard import __version__
 from flowguard.core.detector import Evidence
 from flowguard.core.events import BootSeen, Event, LedgerFailed, Started
 from flowguard.core.faults import FaultRules
-from flowguard.core.frozen import replace
 from flowguard.core.model import Boots, Intent, Level
+from flowguard.core.records import replace
 from flowguard.core.state import State
 from flowguard.host import pstore
 from flowguard.host.clock import monotonic

@@ -12,9 +12,9 @@ from contextlib import aclosing
 from flowguard import conntrack
 from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, DestroyEvents, DumpInterrupted, Entry, Filter
 from flowguard.core.events import Converge, Event, FlowsJudged
-from flowguard.core.frozen import frozen
 from flowguard.core.model import Level
 from flowguard.core.plan import OffloadSettings
+from flowguard.core.records import frozen
 from flowguard.host.clock import monotonic
 from flowguard.offload.nfnetlink import MalformedMessage
 from flowguard.sensors.observer import Observer, Stalled

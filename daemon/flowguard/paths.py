@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 
 
 @frozen

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from flowguard import __version__
+from flowguard.cli.run import as_supervised
 from flowguard.core.events import DevicesChanged, Event, FaultSeen, Started
 from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
 from flowguard.core.replay import encode_event
@@ -52,7 +53,27 @@ def test_asking_needs_no_asyncio_and_the_daemon_leaves_tls_out_before_it(name: s
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
-@pytest.mark.parametrize("words", [[], ["nonsense"], ["level", "fast"], ["status", "--colour"]])
+def test_the_daemon_leaves_out_what_it_has_no_use_for() -> None:
+    code = (
+        "import sys; from flowguard.cli.run import as_supervised; import flowguard.life;"
+        "assert as_supervised(['--state-dir', '/s', '--config', '/c']).state_directory == '/s';"
+        "print({'argparse', 'dataclasses', 'ipaddress', 'shutil'} & set(sys.modules))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(DAEMON)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.stdout == b"set()\n", done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "words", [["--config=/c"], ["--config"], ["--state-dir", "--socket"], ["--colour", "red"]]
+)
+def test_what_is_not_plainly_written_is_left_to_argparse(words: list[str]) -> None:
+    assert as_supervised(words) is None
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["nonsense"], ["level", "fast"], ["status", "--colour"], ["run", "--state-dir"]]
+)
 def test_wrong_usage_is_2(words: list[str]) -> None:
     done = flowguard(*words)
     assert done.returncode == 2

@@ -24,9 +24,9 @@ from flowguard.core.events import (
     Tick,
 )
 from flowguard.core.evidence import Counts
-from flowguard.core.frozen import replace
 from flowguard.core.model import Family, Level, Protocol
 from flowguard.core.passing import EXCESS, PASS, Passing, update
+from flowguard.core.records import replace
 from flowguard.core.replay import decode_event, encode_event, replay
 from flowguard.core.requests import HoldAsked, Request, SuspendAsked, WantedChanged
 from flowguard.core.state import CANARY_PATIENCE, Phase

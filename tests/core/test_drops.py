@@ -23,8 +23,8 @@ from flowguard.core.events import (
     Tick,
 )
 from flowguard.core.evidence import ACT, Counts
-from flowguard.core.frozen import replace
 from flowguard.core.model import Decision, Device, Family, Level, PolicySettings, Protocol
+from flowguard.core.records import replace
 from flowguard.core.requests import WantedChanged
 from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS
 from tests.core.test_policy import Story

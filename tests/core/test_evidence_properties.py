@@ -21,7 +21,7 @@ from flowguard.core.evidence import (
     failures_needed,
     update,
 )
-from flowguard.core.frozen import replace
+from flowguard.core.records import replace
 from flowguard.core.serial import from_json, to_json
 
 TICK = 10.0

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.events import DevicesChanged, FaultSeen, Notify, Save, Started
-from flowguard.core.frozen import replace
 from flowguard.core.model import Device, Level
+from flowguard.core.records import replace
 from tests.core.test_policy import SETTINGS, Story, fault
 
 PORTS = tuple(

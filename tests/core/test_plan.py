@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.arms import Draw
-from flowguard.core.frozen import replace
 from flowguard.core.model import Device, Family, Level, Protocol
 from flowguard.core.plan import CANARY_PACKETS, Exclusion, OffloadSettings, plan
+from flowguard.core.records import replace
 from flowguard.core.tables import (
     AddressIn,
     AllButOneIn,

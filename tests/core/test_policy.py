@@ -23,7 +23,6 @@ from flowguard.core.events import (
     TablesLost,
     Tick,
 )
-from flowguard.core.frozen import replace
 from flowguard.core.model import (
     Attribution,
     Decision,
@@ -35,6 +34,7 @@ from flowguard.core.model import (
     Verdict,
 )
 from flowguard.core.policy import decide
+from flowguard.core.records import replace
 from flowguard.core.requests import WantedChanged
 from flowguard.core.state import Phase, State
 

@@ -20,8 +20,8 @@ from flowguard.core.events import (
     Started,
     Tick,
 )
-from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Boots, Fault, FaultClass, Level, Verdict
+from flowguard.core.records import replace
 from flowguard.core.requests import PlannedEnd, RetryAsked, WantedChanged
 from tests.core.test_policy import ALL, LAN1, LAN2, SETTINGS, WAN, Story, fault
 

@@ -15,8 +15,8 @@ from flowguard.core.events import (
     Save,
     Tick,
 )
-from flowguard.core.frozen import replace
 from flowguard.core.model import Level
+from flowguard.core.records import replace
 from flowguard.core.requests import WantedChanged
 from flowguard.core.state import Phase
 from tests.core.test_policy import ALL, LAN1, SETTINGS, WAN, fault, started

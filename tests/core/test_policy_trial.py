@@ -18,9 +18,9 @@ from flowguard.core.events import (
     Tick,
     Try,
 )
-from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Boots, Device, Fault, FaultClass, Level
 from flowguard.core.policy import decide
+from flowguard.core.records import replace
 from flowguard.core.requests import HoldAsked, SuspendAsked, WantedChanged
 from flowguard.core.state import State
 from tests.core.test_policy import ALL, LAN1, SETTINGS, WAN, Story, fault

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.evidence import SHARE_LIMIT, ShareCheck, update_share
-from flowguard.core.frozen import replace
+from flowguard.core.records import replace
 from flowguard.core.serial import from_json, to_json
 
 CONTROL_SHARE = 1 / 16

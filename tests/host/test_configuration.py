@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowguard.core.frozen import fields
 from flowguard.core.model import Family, Level, Mode, Protocol
 from flowguard.core.plan import Exclusion, plan
+from flowguard.core.records import fields
 from flowguard.host.configuration import SETTINGS, Configuration, Loaded, LogLevel, load
 from flowguard.host.exclusions import SETTINGS as EXCLUSION_SETTINGS
 

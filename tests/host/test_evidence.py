@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowguard.core.frozen import replace
+from flowguard.core.records import replace
 from flowguard.core.state import State
 from flowguard.host.evidence import SAVE_SECONDS, EvidenceFile
 from tests.core.test_drops import BAD, judged, row, story

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.frozen import replace
 from flowguard.core.model import Boots, Device, Intent, Level, Verdict
+from flowguard.core.records import replace
 from flowguard.host.store import FORMAT, KEPT_ASIDE, Memory, StateStore
 from tests.host.crashing import Disk, PowerCut, stored
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from flowguard.core.frozen import replace
 from flowguard.core.model import Device, Level
 from flowguard.core.plan import OffloadSettings, plan
+from flowguard.core.records import replace
 from flowguard.core.tables import (
     Table,
 )

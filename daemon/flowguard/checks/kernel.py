@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from flowguard.checks.finding import Finding, Grade
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 from flowguard.sensors.links import links, scan
 
 DATA = os.path.join(os.path.dirname(__file__), "kernels.toml")

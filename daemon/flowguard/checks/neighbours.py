@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from flowguard.checks.finding import Finding, Grade
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 from flowguard.host import uci
 from flowguard.host.option_kinds import FIREWALL_TRUE_WORDS, TRUE_WORDS
 

@@ -7,13 +7,16 @@ cannot be reached.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from flowguard import __version__
+
+if TYPE_CHECKING:
+    import argparse
 
 _COMMANDS = {
     "run": "run the daemon in the foreground",
@@ -40,22 +43,9 @@ _PLAIN = {"retry", "suspend", "resume"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run one subcommand, return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(
-        prog="flowguard", description="Keeps hardware flow offloading safe."
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    # Only the named command's module is imported: on a router every import is felt.
     named = next((word for word in words if word in _COMMANDS), None)
-    for name, summary in _COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
-        if name == named:
-            module = import_module(f"flowguard.cli.{'plain' if name in _PLAIN else name}")
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
-    options = parser.parse_args(words)
     try:
-        code = int(options.run(options))
+        code = int(_run(words, named))
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -66,3 +56,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `| head` has seen enough. Python flushes at its end and would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SIGPIPE_CODE
+
+
+def _run(words: Sequence[str], named: str | None) -> int:
+    if words[:1] == ["run"]:
+        from flowguard.cli import run
+
+        paths = run.as_supervised(words[1:])
+        if paths:
+            return run.live(paths)
+    options = _parse(words, named)
+    return int(options.run(options))
+
+
+def _parse(words: Sequence[str], named: str | None) -> argparse.Namespace:
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="flowguard", description="Keeps hardware flow offloading safe."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # Only the named command's module is imported: on a router every import is felt.
+    for name, summary in _COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name == named:
+            module = import_module(f"flowguard.cli.{'plain' if name in _PLAIN else name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser.parse_args(words)

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowguard.host.control import DEFAULT_SOCKET, ApiError, Unreachable, request
+
+if TYPE_CHECKING:
+    import argparse  # the daemon does without
 
 DEFAULT_STATE_DIRECTORY = "/etc/flowguard"
 UBUS_SOCKETS = ("/var/run/ubus/ubus.sock", "/var/run/ubus.sock")

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import argparse
 import faulthandler
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from flowguard.cli.common import (
     DEFAULT_STATE_DIRECTORY,
@@ -16,6 +17,11 @@ from flowguard.cli.common import (
     add_configuration,
     add_socket,
 )
+from flowguard.host.control import DEFAULT_SOCKET
+from flowguard.paths import Paths
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +34,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
+    return live(_paths(options.config, options.state_dir, options.socket, options.ubus))
+
+
+def as_supervised(words: Sequence[str]) -> Paths | None:
+    """What `--name value ...` says, if the words are nothing but that.
+
+    So init scripts and units write it. argparse would stay in the daemon's memory (1 MB) for
+    it; what is anything else, wrong words too, is for argparse to look at.
+    """
+    given = dict(zip(words[::2], words[1::2], strict=False))
+    known = given.keys() <= {"--config", "--state-dir", "--socket", "--ubus"}
+    if len(words) % 2 or not known or any(value.startswith("-") for value in given.values()):
+        return None
+    return _paths(
+        given.get("--config"),
+        given.get("--state-dir", DEFAULT_STATE_DIRECTORY),
+        given.get("--socket", DEFAULT_SOCKET),
+        given.get("--ubus"),
+    )
+
+
+def _paths(configuration: str | None, state: str, socket: str, ubus: str | None) -> Paths:
+    return Paths(configuration, state, socket, (ubus,) if ubus else UBUS_SOCKETS)
+
+
+def live(paths: Paths) -> ExitCode:
+    """The daemon's life, from the command line to its end."""
     # asyncio, not imported yet, takes this as "no TLS" and leaves out OpenSSL: 5 MB.
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     # These may come before the loop listens for them; Python would die of them.
@@ -40,19 +73,16 @@ def run(options: argparse.Namespace) -> ExitCode:
     if os.geteuid() != 0:
         print("flowguard: run: only root may change the flowtables", file=sys.stderr)
         return ExitCode.USAGE
-    loaded = configuration.load(options.config)
+    loaded = configuration.load(paths.configuration)
     if not loaded.configuration.enabled:
         for problem in loaded.problems:
             print(f"flowguard: {problem}", file=sys.stderr)
-        path = options.config or effective.file_of(configuration.PACKAGE)
+        path = paths.configuration or effective.file_of(configuration.PACKAGE)
         print(f"flowguard: not enabled in {path}", file=sys.stderr)
         return ExitCode.USAGE if loaded.problems else ExitCode.FINE
     from flowguard import life
     from flowguard.core.faults import RuleError
-    from flowguard.paths import Paths
 
-    ubus = (options.ubus,) if options.ubus else UBUS_SOCKETS
-    paths = Paths(options.config, options.state_dir, options.socket, ubus)
     try:
         lock.take(paths.runtime_directory)
         life.live(paths, loaded)

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from flowguard.conntrack.entry import Entry, matching, parse
 from flowguard.conntrack.flow import Flow
 from flowguard.conntrack.wire import GET, Filter, error_of, filter_attributes, open_socket, request
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 from flowguard.offload.nfnetlink import (
     HEADER,
     NLM_F_DUMP,

@@ -34,7 +34,7 @@ from flowguard.conntrack.wire import (
     SUBSYSTEM,
     Filter,
 )
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 from flowguard.offload.nfnetlink import (
     ATTRIBUTE,
     HEADER,

@@ -17,8 +17,8 @@ from flowguard.conntrack.wire import (
     CTA_TUPLE_IP,
     CTA_TUPLE_PROTO,
 )
-from flowguard.core.frozen import frozen
 from flowguard.core.model import FlowTuple
+from flowguard.core.records import frozen
 from flowguard.offload.nfnetlink import NESTED, MalformedMessage, attribute, attributes
 
 PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", 47: "gre"}

@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 from flowguard.offload.nfnetlink import (
     HEADER,
     NETLINK_NETFILTER,

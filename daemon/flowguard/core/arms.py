@@ -6,8 +6,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from flowguard.core.evidence import Counts
-from flowguard.core.frozen import frozen
 from flowguard.core.model import Family, Protocol
+from flowguard.core.records import frozen
 
 # The ages (seconds since a flow was first seen) at which it is judged by its answers. The
 # first is soon enough to act on, and late enough for a few retransmissions to be counted.

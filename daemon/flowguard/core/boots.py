@@ -15,8 +15,8 @@ from flowguard.core.events import (
     Save,
     Severity,
 )
-from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Fault, Level
+from flowguard.core.records import replace
 from flowguard.core.state import LEDGER_RETRY, Ledger, State
 
 UNEXPLAINED = "unexplained-reboot"

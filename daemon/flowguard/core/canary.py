@@ -13,9 +13,9 @@ from flowguard.core.arms import ENDED_CHECKPOINTS, FIRST_CHECKPOINT, Draw, Outco
 from flowguard.core.convict import note
 from flowguard.core.events import Command, FlowsJudged, Save
 from flowguard.core.evidence import Counts
-from flowguard.core.frozen import replace
 from flowguard.core.model import Decision, Level, Verdict
 from flowguard.core.passing import Passing
+from flowguard.core.records import replace
 from flowguard.core.state import CANARY_PATIENCE, State
 
 STAGES = (16, 4)  # one in so many flows

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from flowguard.core import canary, convict
 from flowguard.core.events import Command, ConvergeFailed, DrainProgress, Notify, Severity
-from flowguard.core.frozen import replace
 from flowguard.core.model import Level
+from flowguard.core.records import replace
 from flowguard.core.state import Drain, Failure, State
 
 RETRY_FIRST = 5.0

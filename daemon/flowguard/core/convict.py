@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from flowguard.core.events import Command, Decided, EngineSeen, Notify, Save, Severity
-from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Decision, Device, Fault, FaultClass, Level, Verdict
+from flowguard.core.records import replace
 from flowguard.core.state import DECISIONS_KEPT, State, WeakFault
 
 _IN_THE_KERNEL = {

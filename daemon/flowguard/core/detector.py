@@ -22,8 +22,8 @@ from flowguard.core.evidence import (
     update,
     update_share,
 )
-from flowguard.core.frozen import frozen
 from flowguard.core.model import Family, Level, Protocol
+from flowguard.core.records import frozen
 
 # The youngest age decides soonest, so it gets the most of the budget.
 AGE_WEIGHTS = {

@@ -22,8 +22,8 @@ from flowguard.core.events import (
     Severity,
 )
 from flowguard.core.evidence import ACT, RELAX, SUSPECT
-from flowguard.core.frozen import replace
 from flowguard.core.model import Decision, Level
+from flowguard.core.records import replace
 from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS, State, Trial
 
 RULE = "dropped-connections"

@@ -9,7 +9,6 @@ from enum import StrEnum
 
 from flowguard.core.arms import Births, Draw, Outcomes
 from flowguard.core.detector import Evidence
-from flowguard.core.frozen import frozen
 from flowguard.core.model import (
     Boots,
     Decision,
@@ -19,6 +18,7 @@ from flowguard.core.model import (
     PolicySettings,
     Verdict,
 )
+from flowguard.core.records import frozen
 from flowguard.core.requests import Request
 
 # --- events: what the sensors and the offload edge report -------------------------------

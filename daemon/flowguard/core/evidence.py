@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from flowguard.core.frozen import frozen, replace
+from flowguard.core.records import frozen, replace
 
 EXCESS = (0.02, 0.08, 0.30, 0.95)  # the alternatives: excess probability of failure
 TOLERANCE = 0.005  # excess probability of failure that is no fault

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from flowguard.core.events import Command, Notify, Save, Severity
-from flowguard.core.frozen import replace
 from flowguard.core.model import Device, Verdict
+from flowguard.core.records import replace
 from flowguard.core.state import State
 
 

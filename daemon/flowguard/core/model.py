@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 
 
 class Level(StrEnum):

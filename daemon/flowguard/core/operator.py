@@ -6,8 +6,8 @@ from __future__ import annotations
 from flowguard.core import boots
 from flowguard.core.detector import Mute
 from flowguard.core.events import Command, Notify, Save, Severity
-from flowguard.core.frozen import replace
 from flowguard.core.model import Level
+from flowguard.core.records import replace
 from flowguard.core.requests import (
     ForgetAsked,
     HoldAsked,

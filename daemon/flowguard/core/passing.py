@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 from flowguard.core.evidence import BLOCK_OUTCOMES, BLOCK_SECONDS, Counts
-from flowguard.core.frozen import frozen, replace
+from flowguard.core.records import frozen, replace
 
 EXCESS = 0.05
 PASS = 100.0

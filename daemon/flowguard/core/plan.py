@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flowguard.core.arms import Draw
-from flowguard.core.frozen import frozen
 from flowguard.core.model import Device, Family, Level, Protocol
+from flowguard.core.records import frozen
 from flowguard.core.tables import (
     HARDWARE_PRIORITY,
     HARDWARE_TABLE,

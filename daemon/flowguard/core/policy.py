@@ -31,8 +31,8 @@ from flowguard.core.events import (
     Tick,
     Try,
 )
-from flowguard.core.frozen import replace
 from flowguard.core.model import Attribution, Decision, Level
+from flowguard.core.records import replace
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
 
 Step = tuple[State, list[Command]]

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from flowguard.core.frozen import frozen
 from flowguard.core.model import Level
+from flowguard.core.records import frozen
 
 
 @frozen

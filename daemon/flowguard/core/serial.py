@@ -13,7 +13,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from flowguard.core.frozen import fields, is_record
+from flowguard.core.records import fields, is_record
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from enum import StrEnum
 from flowguard.core.arms import Draw, OutcomeKind
 from flowguard.core.detector import Detector, Evidence, Mute
 from flowguard.core.events import FlowsSeen
-from flowguard.core.frozen import frozen, replace
 from flowguard.core.model import Boots, Decision, Device, Level, PolicySettings, Verdict
 from flowguard.core.passing import Passing
+from flowguard.core.records import frozen, replace
 
 DECISIONS_KEPT = 50
 # How long the stalled flows of a step are watched; TCP tries again within two minutes

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 
 MOST_TAGS = 2
 """NF_FLOW_TABLE_ENCAP_MAX of include/net/netfilter/nf_flow_table.h: VLAN tags and PPPoE."""

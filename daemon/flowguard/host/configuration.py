@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from flowguard.core.frozen import frozen, replace
 from flowguard.core.model import Level, Mode, PolicySettings
 from flowguard.core.plan import Exclusion, OffloadSettings
+from flowguard.core.records import frozen, replace
 from flowguard.host import effective, uci
 from flowguard.host import option_kinds as kinds
 from flowguard.host.exclusions import read_exclusion

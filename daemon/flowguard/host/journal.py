@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from flowguard.core.faults import LogRecord
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 
 SYSTEMD = "/run/systemd/system"
 LINES = 2000

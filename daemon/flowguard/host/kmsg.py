@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from dataclasses import dataclass
+
+from flowguard.core.records import mutable
 
 # The kernel's own limit (CONSOLE_EXT_LOG_MAX); a smaller buffer loses the record.
 RECORD_BYTES = 8192
@@ -15,7 +16,7 @@ _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _KERNEL_PRIORITIES = 8
 
 
-@dataclass(slots=True)
+@mutable
 class KmsgRecord:
     """A record as read; not frozen, because that costs time on every line of a flood.
 

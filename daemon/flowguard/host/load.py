@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import psutil
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 
 SAMPLE_SECONDS = 0.3
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from flowguard.core.faults import LogRecord
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 
 _MARKUP = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\x00\u200b\ufeff]")
 _QUOTE = re.compile(r"^(?:\s*(?:>|\*\*|`|#|\|))+ ?")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 from flowguard.ubus.connection import Connection
 
 LOOPBACK = "lo"

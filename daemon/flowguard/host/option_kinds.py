@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 from flowguard.core.tables import (
     Network,
 )
@@ -115,9 +114,11 @@ def device_name() -> Kind[str]:
 
 def network() -> Kind[Network]:
     def parse(text: str) -> Network:
+        from ipaddress import ip_network
+
         if "%" in text:
             raise ValueError(text)
-        return ipaddress.ip_network(text, strict=False)
+        return ip_network(text, strict=False)
 
     return Kind("an IPv4 or IPv6 address or network, as in 192.168.1.0/24", parse)
 

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen, mutable
 from flowguard.host.option_kinds import Kind
 from flowguard.host.uci import Option, Section
 
@@ -25,7 +24,7 @@ class Problem:
         return f"{place}: {self.text}"
 
 
-@dataclass(slots=True)
+@mutable
 class Problems:
     """Collects the problems of one file."""
 

@@ -14,7 +14,7 @@ import re
 from binascii import crc32
 from collections.abc import Iterator, Sequence
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 
 FOLDERS = ("/sys/fs/pstore", "/var/lib/systemd/pstore")
 BACKEND = "/sys/module/pstore/parameters/backend"

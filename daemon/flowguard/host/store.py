@@ -11,8 +11,8 @@ import os
 from types import ModuleType
 from typing import Any
 
-from flowguard.core.frozen import frozen, replace
 from flowguard.core.model import Boots, Intent, Level, Verdict
+from flowguard.core.records import frozen, replace
 from flowguard.core.serial import from_json, to_json
 from flowguard.host.files import replace_file
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen, mutable
 from flowguard.host.uci_scanner import Scanner, UciError
 
 __all__ = ["Option", "Package", "Section", "UciError", "Value", "export", "load", "parse"]
@@ -85,19 +84,19 @@ def _escape(text: str) -> str:
     return text.replace("'", "'\\''")
 
 
-@dataclass(slots=True)
+@mutable
 class _OpenOption:
     is_list: bool
     values: list[Value]
 
 
-@dataclass(slots=True)
+@mutable
 class _OpenSection:
     type: str
     name: str
     anonymous: bool
     line: int
-    options: dict[str, _OpenOption] = field(default_factory=dict)
+    options: dict[str, _OpenOption]
 
     def close(self) -> Section:
         options = (Option(n, tuple(o.values), o.is_list) for n, o in self.options.items())
@@ -150,7 +149,7 @@ class _Parser:
 
     def _open_section(self, section_type: str, name: str, line: int) -> _OpenSection:
         made_up = _anonymous_name(len(self._sections) + 1, section_type)
-        section = _OpenSection(section_type, name or made_up, not name, line)
+        section = _OpenSection(section_type, name or made_up, not name, line, {})
         self._sections.append(section)
         self._by_name.setdefault(section.name, section)
         return section

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flowguard.core.events import DrainProgress
-from flowguard.core.frozen import replace
 from flowguard.core.model import FlowTuple
+from flowguard.core.records import replace
 from flowguard.core.tables import (
     HARDWARE_TABLE,
     SOFTWARE_TABLE,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowguard.core.frozen import replace
+from flowguard.core.records import replace
 from flowguard.core.tables import (
     HARDWARE_PRIORITY,
     HARDWARE_TABLE,

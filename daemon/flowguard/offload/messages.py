@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from flowguard.core.frozen import replace
+from flowguard.core.records import replace
 from flowguard.offload.names import CHAIN, DEVICE_SET, FLOWTABLE, IFNAME_SIZE, padded_name
 from flowguard.offload.narrow_pyroute2 import pyroute2_messages
 from flowguard.offload.nfnetlink import (

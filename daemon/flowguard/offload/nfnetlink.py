@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 
 NETLINK_NETFILTER = 12
 SUBSYSTEM = 10

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 from flowguard.offload import messages, tables
 from flowguard.offload.ethtool import has_feature
 from flowguard.offload.nfnetlink import Nftables, NftablesError

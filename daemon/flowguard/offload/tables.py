@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 from flowguard.core.tables import (
     HARDWARE_TABLE,
     SOFTWARE_TABLE,

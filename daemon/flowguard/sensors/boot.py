@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 
 from flowguard.core.faults import FaultAssembler, FaultRules, LogRecord
-from flowguard.core.frozen import frozen
 from flowguard.core.model import Fault
+from flowguard.core.records import frozen
 from flowguard.host import journal, logtext, pstore, watchdog
 from flowguard.host.clock import boot_id
 

@@ -25,12 +25,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from flowguard import conntrack
 from flowguard.conntrack import IN_HARDWARE, DumpInterrupted, Entry, Filter
 from flowguard.core.events import EngineSeen
 from flowguard.core.model import FlowTuple
+from flowguard.core.records import mutable
 from flowguard.offload import engines
 
 ORPHAN_SECONDS = 30.0
@@ -49,7 +49,7 @@ ENGINE_RECHECK = 600.0
 Endpoints = tuple[str, int, str, int]
 
 
-@dataclass(slots=True)
+@mutable
 class _Watched:
     """A connection that was in hardware; pairs are its original and its reply direction."""
 

@@ -8,10 +8,10 @@ import errno
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from flowguard.core.faults import QUIET_SECONDS, FaultAssembler, FaultRules, LogRecord
 from flowguard.core.model import Fault
+from flowguard.core.records import mutable
 from flowguard.host.kmsg import RECORD_BYTES, KmsgRecord, netdev_of, parse
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ BATCH = 256
 _COMPLAIN_SECONDS = 60.0
 
 
-@dataclass(slots=True)
+@mutable
 class KmsgCounters:
     """`lost` were overwritten or too long to read; `forged` came from programs."""
 

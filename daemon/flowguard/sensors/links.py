@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from flowguard.core.frozen import frozen
 from flowguard.core.model import Device
+from flowguard.core.records import frozen
 from flowguard.core.topology import Kind, Link
 from flowguard.host.netlink import NetlinkTrigger
 

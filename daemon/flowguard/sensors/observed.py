@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from flowguard.conntrack import OFFLOAD, Entry
-from flowguard.core.frozen import frozen
 from flowguard.core.model import Family, Protocol
+from flowguard.core.records import frozen
 
 # Of those that have ended by this age, who was still busy at BUSY_CHECKPOINT counts as failed
 # too. Where only answers are lost, both ends repeat themselves and all of it is counted; at

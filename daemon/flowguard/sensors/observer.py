@@ -25,8 +25,8 @@ from flowguard.core.arms import (
 )
 from flowguard.core.events import FlowsJudged
 from flowguard.core.evidence import Counts
-from flowguard.core.frozen import frozen
 from flowguard.core.model import Family, Protocol
+from flowguard.core.records import frozen
 from flowguard.sensors.observed import BUSY_CHECKPOINT, ESTABLISHED, Cell, Observed, Pair
 
 CHECKPOINTS = tuple(sorted({*ANSWERED_CHECKPOINTS, *ENDED_CHECKPOINTS, BUSY_CHECKPOINT}))

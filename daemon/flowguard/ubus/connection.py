@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 from flowguard.ubus.blob import BlobError, attribute, decode, encode
 from flowguard.ubus.link import Link
 from flowguard.ubus.requests import DEFAULT_TIMEOUT, Requests, within

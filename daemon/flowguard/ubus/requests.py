@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from flowguard.core.records import mutable
 from flowguard.ubus.blob import BlobError
 from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import Attributes, Message, MessageType, Status, parse
@@ -15,7 +15,7 @@ DEFAULT_TIMEOUT = 5.0
 _SEQUENCES = 1 << 16
 
 
-@dataclass(slots=True)
+@mutable
 class _Request:
     """Answered by any number of data messages, then one status, all from `peer`."""
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 from flowguard.ubus.blob import BlobError, Type, attribute, decode, encode
 from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import Attribute, Attributes, Message, MessageType, Status, id_attribute

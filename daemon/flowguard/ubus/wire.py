@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen, mutable
 from flowguard.ubus.blob import MESSAGE_LIMIT, BlobError, attribute, walk
 
 SEND_LIMIT = MESSAGE_LIMIT - 1024
@@ -93,7 +92,7 @@ class Message:
     body: bytes = b""
 
 
-@dataclass(slots=True)
+@mutable
 class Attributes:
     """What a message says; None where it says nothing. Ids are 32 bits without sign."""
 

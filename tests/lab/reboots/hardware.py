@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from flowguard.core.frozen import replace
+from flowguard.core.records import replace
 from tests.lab.engine.build import build_engine
 from tests.lab.guest_python import guest_python
 from tests.lab.kernel import LabError, ensure_kernel, require_tools

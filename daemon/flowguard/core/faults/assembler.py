@@ -9,9 +9,9 @@ from flowguard.core.faults.code import Accusation
 from flowguard.core.faults.record import LogRecord
 from flowguard.core.faults.report import Report
 from flowguard.core.faults.rules import Context, FaultRules, Match
-from flowguard.core.faults.trace import LineKind, TraceLine, parse
-from flowguard.core.frozen import frozen
+from flowguard.core.faults.trace import LineKind, Trace, TraceLine, parse
 from flowguard.core.model import Attribution, Fault
+from flowguard.core.records import frozen
 
 # A report is over when no line of it came for this long (seconds), ...
 QUIET_SECONDS = 2.0
@@ -165,7 +165,7 @@ class FaultAssembler:
         return []
 
     def _open(self, record: LogRecord) -> Report:
-        report = Report(record.time, record.text)
+        report = Report(record.time, record.text, [Trace()], set())
         self._reports[record.caller] = report
         return report
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from flowguard.core.faults.trace import Code, Trace
-from flowguard.core.frozen import frozen
 from flowguard.core.model import Attribution
+from flowguard.core.records import frozen
 
 
 class Owner(StrEnum):

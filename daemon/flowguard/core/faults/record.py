@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 
 
 @frozen

@@ -3,28 +3,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from flowguard.core.faults.code import Accusation, CodeMap, strength
 from flowguard.core.faults.rules import Match
 from flowguard.core.faults.trace import LineKind, Trace, TraceLine
 from flowguard.core.model import Attribution, Fault, FaultClass
+from flowguard.core.records import mutable
 
 _UNKNOWN = Accusation(Attribution.NONE)
 
 
-@dataclass(slots=True)
+@mutable
 class Report:
     """Headline, message and traces. Without a headline it is a fragment: its start was lost."""
 
     opened: float | None
     first: str
+    traces: list[Trace]
+    seen: set[str]
     headline: Match | None = None
     line: str = ""
     message: Match | None = None
     told: str = ""
-    traces: list[Trace] = field(default_factory=lambda: [Trace()])
-    seen: set[str] = field(default_factory=set)
     last: float | None = None
     silent: int = 0
     length: int = 0

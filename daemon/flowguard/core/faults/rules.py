@@ -12,8 +12,8 @@ from flowguard.core.faults.code import CodeGroup, CodeMap, Owner
 from flowguard.core.faults.record import LogRecord
 from flowguard.core.faults.table import RuleError, Table
 from flowguard.core.faults.words import filter_for
-from flowguard.core.frozen import frozen
 from flowguard.core.model import Attribution, FaultClass
+from flowguard.core.records import frozen
 
 __all__ = ["FaultRule", "FaultRules", "RuleError", "RuleSource"]
 

@@ -8,10 +8,9 @@ kernel/workqueue.c print_worker_info(), lib/dump_stack.c.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 
-from flowguard.core.frozen import frozen
+from flowguard.core.records import frozen
 
 # What every line that `parse` understands contains; the hot filter looks for these.
 LITERALS = (
@@ -106,16 +105,18 @@ class TraceLine:
     version: tuple[int, int] | None = None
 
 
-@dataclass(slots=True)
 class Trace:
     """One CPU's or task's part of a dump, as far as it has been read."""
 
-    site: Code | None = None
-    pc: Code | None = None
-    caller: Code | None = None
-    frames: list[Code] = field(default_factory=list)
-    queues: list[str] = field(default_factory=list)
-    works: list[Code] = field(default_factory=list)
+    __slots__ = ("caller", "frames", "pc", "queues", "site", "works")
+
+    def __init__(self) -> None:
+        self.site: Code | None = None
+        self.pc: Code | None = None
+        self.caller: Code | None = None
+        self.frames: list[Code] = []
+        self.queues: list[str] = []
+        self.works: list[Code] = []
 
     @property
     def empty(self) -> bool:

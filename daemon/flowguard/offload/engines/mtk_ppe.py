@@ -25,8 +25,8 @@ import socket
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import TextIO
 
-from flowguard.core.frozen import frozen
 from flowguard.core.model import FlowTuple
+from flowguard.core.records import frozen
 
 LINE = re.compile(
     r"[0-9a-f]+ ([A-Z]{3})(?: +[^ ]+)*? orig=([^- ]+)->([^ ]+)(?: new=([^- ]+)->([^ ]+))?"

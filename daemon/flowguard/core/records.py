@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Records: frozen dataclasses with slots, as light as a router wants them.
+"""Records: dataclasses with slots, nearly all of them frozen, as light as a router wants them.
 
 `@dataclass(frozen=True, slots=True)` compiles six methods for each class when it is imported,
 makes the class twice and keeps a description of every field. For the hundred and fifty records
@@ -25,10 +25,20 @@ def frozen(cls: type[T]) -> type[T]:
     defines itself is kept. A default is one object for all records, so it must not change.
     TypeError: records do not inherit from records.
     """
+    return _record(cls, _FROZEN)
+
+
+@dataclass_transform()
+def mutable(cls: type[T]) -> type[T]:
+    """The same, but its fields can be assigned, and therefore it has no hash."""
+    return _record(cls, _MUTABLE)
+
+
+def _record(cls: type[T], methods: dict[str, Any]) -> type[T]:
     if is_record(cls):
         raise TypeError(f"{cls.__qualname__}: its base is a record already")
     names = tuple(cls.__annotations__)
-    space = {**_METHODS, **vars(cls)}
+    space = {**methods, **vars(cls)}
     defaults = {name: space.pop(name) for name in names if name in space}
     # Both belong to classes without slots; the class is made anew, because slots cannot be added.
     del space["__dict__"], space["__weakref__"]
@@ -100,10 +110,5 @@ def _refuse(self: Any, name: str, *_: object) -> NoReturn:
     raise AttributeError(f"{self.__class__.__qualname__} is frozen: {name} cannot be changed")
 
 
-_METHODS = {
-    "__eq__": _equal,
-    "__hash__": _hash,
-    "__repr__": _repr,
-    "__setattr__": _refuse,
-    "__delattr__": _refuse,
-}
+_MUTABLE = {"__eq__": _equal, "__hash__": None, "__repr__": _repr}
+_FROZEN = {**_MUTABLE, "__hash__": _hash, "__setattr__": _refuse, "__delattr__": _refuse}
