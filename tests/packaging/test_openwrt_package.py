@@ -69,6 +69,7 @@ def test_what_the_user_wrote_and_what_is_remembered_survives_upgrades(package: P
     # Entries that are no files of the package are put into keep.d by the build.
     assert kept == [
         "/etc/flowguard/state.json",
+        "/etc/flowguard/adopted.json",
         "/etc/flowguard/rules.toml",
         "/etc/capabilities/flowguard.json",
     ]
