@@ -29,6 +29,7 @@ Method = Callable[[dict[str, Any]], Awaitable[Any]]
 FLOWS_SHOWN, FLOWS_MOST = 100, 1000
 DECISIONS_MOST = 1000
 HOLD_MOST = 30 * 86400
+NAME_SHOWN = 64
 PUBLIC: dict[str, dict[str, type]] = {
     "status": {},
     "flows": {"limit": int},
@@ -118,11 +119,14 @@ class Api:
         return self._asked(SuspendAsked(monotonic(), suspended=False))
 
     async def _forget(self, params: dict[str, Any]) -> dict[str, Any]:
-        device = params.get("device") or None
+        device = params.get("device")
+        if device is not None and not (isinstance(device, str) and device):
+            raise ApiError("device: expected a name, or nothing at all for all devices")
         known = [v.device for v in self._service.state.verdicts]
         if device is not None and device not in known:
             remembered = ", ".join(known) or "none"
-            raise NotKnown(f"device: nothing is remembered against {device!r}; known: {remembered}")
+            name = device[:NAME_SHOWN]
+            raise NotKnown(f"device: nothing is remembered against {name!r}; known: {remembered}")
         return self._asked(ForgetAsked(monotonic(), device))
 
     def _asked(self, request: Request) -> dict[str, Any]:

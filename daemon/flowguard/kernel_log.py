@@ -27,6 +27,12 @@ class KernelLog:
         self._sensor = KmsgSensor(self._rules, self._found, after=self._position.load())
         return self._sensor
 
+    def use(self, rules: FaultRules) -> None:
+        """From now on; what has been read already is not read again."""
+        self._rules = rules
+        if self._sensor:
+            self._sensor.use(rules)
+
     def save_position(self) -> None:
         if self._sensor:
             self._position.save(self._sensor.handled)

@@ -7,8 +7,9 @@ it takes for good comes to lie where the rules were read.
 
 from __future__ import annotations
 
+import os
+
 from flowguard import rules
-from flowguard.core.faults import RuleError
 from flowguard.host import log
 from flowguard.host.clock import monotonic
 from flowguard.host.configuration import Loaded
@@ -22,27 +23,32 @@ DEATHS_LIMIT = 5
 def live(paths: Paths, loaded: Loaded) -> None:
     """Serve until told to stop.
 
-    Raises RuleError for a file of rules that cannot be used, OSError for what the system
-    refuses. One that cannot be started leaves the software level behind, as does one that
-    died too often.
+    Raises OSError for what the system refuses. One that died too often begins with leaving
+    the software level behind.
     """
     journal = log.set_up(loaded.configuration.log_level)
     runs = Runs(paths.runtime_directory)
     deaths = runs.begin(monotonic())
-    try:
-        fault_rules = rules.load(loaded.configuration.rules)
-    except RuleError:
-        _leave_hardware(paths, loaded)
-        raise
+    fault_rules = rules.load_usable(loaded.configuration.rules)
     if deaths >= DEATHS_LIMIT:
-        _leave_hardware(paths, loaded)
+        from flowguard import retreat
+
+        retreat.to_software(loaded.configuration, paths.runtime_directory)
     from flowguard import daemon
 
     daemon.run(paths, loaded, fault_rules, journal, deaths if deaths >= DEATHS_LIMIT else 0)
     runs.end()
 
 
-def _leave_hardware(paths: Paths, loaded: Loaded) -> None:
+def stay_off(paths: Paths, loaded: Loaded) -> None:
+    """What one before may have left in hardware has no guard: nothing stays where that is
+    wished, the software level where the file does not tell any more what is wished."""
     from flowguard import retreat
+    from flowguard.host import systemd
 
-    retreat.to_software(loaded.configuration, paths.runtime_directory)
+    log.set_up(loaded.configuration.log_level)
+    if loaded.readable:
+        systemd.tell_ready(os.environ)
+        retreat.to_nothing(paths.runtime_directory)
+    else:
+        retreat.to_software(loaded.configuration, paths.runtime_directory)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Leaves hardware without the service: for a daemon that cannot stay up, or not even start."""
+"""Leaves hardware without the service: for a daemon that cannot stay up, or may not start."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import closing
 
 from flowguard.core.model import Level
 from flowguard.core.plan import plan
@@ -20,13 +21,29 @@ log = logging.getLogger(__name__)
 def to_software(configuration: Configuration, runtime_directory: str) -> None:
     """Drain hardware and leave the software level behind; what goes wrong is logged."""
     try:
-        nftables = Nftables()
-        try:
+        with closing(Nftables()) as nftables:
             asyncio.run(_to_software(nftables, configuration, runtime_directory))
-        finally:
-            nftables.close()
     except (OSError, ConvergeError, TimeoutError) as error:
         log.error("hardware could not be left: %s", error or "the drain does not end")
+
+
+def to_nothing(runtime_directory: str) -> None:
+    """Drain hardware and remove all tables; what goes wrong is logged."""
+    try:
+        for flow in release(runtime_directory):
+            log.error("still in hardware: %s", flow)
+    except (OSError, ConvergeError) as error:
+        log.error("the tables could not be removed: %s", error)
+
+
+def release(runtime_directory: str) -> list[str]:
+    """Drain hardware and remove all tables; returns the flows that are still in hardware.
+
+    Raises OSError and ConvergeError.
+    """
+    with closing(Nftables()) as nftables:
+        converger = Converger(nftables, runtime_directory, lambda progress: None)
+        return [str(flow) for flow in asyncio.run(converger.release())]
 
 
 async def _to_software(

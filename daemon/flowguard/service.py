@@ -7,6 +7,7 @@ import asyncio
 import logging
 import signal
 
+from flowguard import rules
 from flowguard.convergence import Convergence
 from flowguard.core.events import (
     Command,
@@ -26,7 +27,7 @@ from flowguard.core.events import (
     Try,
 )
 from flowguard.core.faults import FaultRules
-from flowguard.core.model import Device, Fault, FlowTuple, Level
+from flowguard.core.model import Device, Fault, FlowTuple
 from flowguard.core.plan import plan
 from flowguard.core.policy import decide
 from flowguard.core.requests import PlannedEnd
@@ -67,7 +68,7 @@ class Service:
     def __init__(self, paths: Paths, loaded: configuration.Loaded, fault_rules: FaultRules) -> None:
         self.paths = paths
         self.configuration: Configuration = loaded.configuration
-        self._problems: tuple[str, ...] = tuple(str(p) for p in loaded.problems)
+        self._problems: tuple[str, ...] = (*map(str, loaded.problems), *fault_rules.left_out)
         self.state = State()
         self.listeners = Listeners()
         self.boot_id = boot_id()
@@ -280,7 +281,11 @@ class Service:
         A file that cannot be read changes nothing: half an edit must not cost the speed.
         """
         loaded = configuration.load(self.paths.configuration)
-        self._problems = tuple(str(p) for p in loaded.problems)
+        self._problems = tuple(map(str, loaded.problems))
+        if loaded.readable and (loaded.configuration.rules or self.configuration.rules):
+            fault_rules = rules.load_usable(loaded.configuration.rules)
+            self._problems += fault_rules.left_out
+            self._kernel_log.use(fault_rules)
         for problem in self._problems:
             log.warning("%s", problem)
         self.standby.look_for_competitors()
@@ -289,8 +294,10 @@ class Service:
             return
         former, self.configuration = self.configuration, loaded.configuration
         new = self.configuration
+        logging.getLogger().setLevel(new.log_level.upper())
         self._converger.flow_timeout = new.flow_timeout
-        wanted = new.level if new.enabled else Level.NONE
+        # What somebody asked for at run time holds until the configuration wants another level.
+        wanted = self.state.wanted if new.wanted is former.wanted else new.wanted
         self.feed(Configured(monotonic(), wanted, new.policy_settings))
         self.devices.forget()
         await self._rescan()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -30,13 +31,15 @@ EVENTS: list[Event] = [
 ]
 
 
-def flowguard(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def flowguard(
+    *arguments: str, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "flowguard", *arguments],
         input=stdin,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(DAEMON)},
+        env={**os.environ, "PYTHONPATH": str(DAEMON), **environment},
     )
 
 
@@ -139,18 +142,28 @@ def test_a_configuration_that_is_not_enabled_does_not_run(tmp_path: Path) -> Non
     assert "not enabled" in done.stderr
 
 
-def test_rules_that_cannot_be_read_stop_the_start_with_one_line(tmp_path: Path) -> None:
+def test_a_damaged_configuration_does_not_run_and_says_why(tmp_path: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root gets as far as the rules")
-    rules = tmp_path / "rules.toml"
-    rules.write_text("this is not TOML")
+        pytest.skip("only root gets as far as the configuration")
     configuration = tmp_path / "flowguard"
-    configuration.write_text(
-        f"config flowguard 'globals'\n\toption enabled '1'\n\tlist rules '{rules}'\n"
-    )
+    configuration.write_text("config flowguard 'glob")
     done = flowguard("run", "--config", str(configuration), "--socket", str(tmp_path / "s"))
     assert done.returncode == 2
-    assert str(rules) in done.stderr.splitlines()[-1]
+    assert "flowguard:1: not valid UCI" in done.stderr
+
+
+def test_one_that_is_not_enabled_has_not_failed_for_systemd(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root gets as far as the configuration")
+    configuration = tmp_path / "flowguard"
+    configuration.write_text("config flowguard 'globals'\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        words = ("run", "--config", str(configuration), "--socket", str(tmp_path / "s"))
+        done = flowguard(*words, NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert done.returncode == 0
+        systemd.settimeout(0)
+        assert systemd.recv(100) == b"READY=1"
 
 
 def test_a_second_daemon_does_not_start(tmp_path: Path) -> None:

@@ -110,6 +110,17 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
         rules.load([str(broken)])
 
 
+def test_a_file_that_cannot_be_used_costs_no_other(tmp_path: Path) -> None:
+    good, broken = tmp_path / "good.toml", tmp_path / "broken.toml"
+    good.write_text(GOOD)
+    broken.write_text("[[rule")
+    found = rules.load_usable([str(broken), str(good), str(good)])
+    assert len(found.rules) == len(rules.load().rules) + 1
+    first, second = found.left_out
+    assert "broken.toml: is no TOML" in first
+    assert "'id' is used twice; the file is left out" in second
+
+
 WORDS = st.lists(st.text("abcXY0+ ", min_size=1, max_size=9), min_size=1, max_size=8)
 
 

@@ -63,8 +63,11 @@ class OpenWrt:
         path.write_text(text)
         path.chmod(0o755)
 
-    def adopt(self, *arguments: str) -> int:
-        return main(["adopt", "--state-dir", str(self.state), *arguments])
+    def adopt(self) -> int:
+        return main(["adopt", "--state-dir", str(self.state)])
+
+    def release(self) -> int:
+        return main(["release", "--state-dir", str(self.state)])
 
     def set(self, option: str, value: str) -> None:
         """As another program, or its user, would."""
@@ -102,9 +105,9 @@ def test_it_is_taken_over_once_and_given_back_once(openwrt: OpenWrt) -> None:
     assert (openwrt.options(), openwrt.told()) == (OFF, 1)
     assert openwrt.adopt() == 0
     assert (openwrt.options(), openwrt.told()) == (OFF, 1)
-    assert openwrt.adopt("--undo") == 0
+    assert openwrt.release() == 0
     assert (openwrt.options(), openwrt.told()) == (ON, 2)
-    assert openwrt.adopt("--undo") == 0
+    assert openwrt.release() == 0
     assert (openwrt.options(), openwrt.told()) == (ON, 2)
     assert "config.change" in openwrt.events.read_text()
 
@@ -112,15 +115,14 @@ def test_it_is_taken_over_once_and_given_back_once(openwrt: OpenWrt) -> None:
 def test_what_was_never_on_is_never_switched_on(openwrt: OpenWrt) -> None:
     openwrt.set("flow_offloading", "0")
     openwrt.set("flow_offloading_hw", "0")
-    for arguments in ((), ("--undo",)):
-        assert openwrt.adopt(*arguments) == 0
+    assert (openwrt.adopt(), openwrt.release()) == (0, 0)
     assert (openwrt.options(), openwrt.told()) == (OFF, 0)
 
 
 def test_what_the_user_has_set_since_stays(openwrt: OpenWrt) -> None:
     openwrt.adopt()
     openwrt.set("flow_offloading_hw", "1")
-    assert openwrt.adopt("--undo") == 0
+    assert openwrt.release() == 0
     assert openwrt.options() == {"flow_offloading": "1", "flow_offloading_hw": "1"}
 
 
@@ -129,7 +131,7 @@ def test_switched_on_again_it_can_be_taken_over_again(openwrt: OpenWrt) -> None:
     openwrt.set("flow_offloading", "1")
     assert openwrt.adopt() == 0
     assert openwrt.options() == OFF
-    openwrt.adopt("--undo")
+    openwrt.release()
     assert openwrt.options() == ON
 
 
@@ -143,12 +145,22 @@ def test_staged_changes_of_the_user_are_not_committed(
     assert not openwrt.state.exists()
 
 
+@pytest.mark.parametrize("text", ["{", "3", "null"])
+def test_a_damaged_memory_is_named(
+    openwrt: OpenWrt, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    openwrt.state.mkdir()
+    (openwrt.state / "adopted.json").write_text(text)
+    assert openwrt.release() == 1
+    assert "adopted.json is damaged: remove it" in capsys.readouterr().err
+
+
 def test_a_firewall_that_could_not_be_told_is_named_with_the_remedy(
     openwrt: OpenWrt, capsys: pytest.CaptureFixture[str]
 ) -> None:
     openwrt.silence()
-    for arguments, left in (((), OFF), (("--undo",), ON)):
-        assert openwrt.adopt(*arguments) == 1
+    for switch, left in ((openwrt.adopt, OFF), (openwrt.release, ON)):
+        assert switch() == 1
         assert openwrt.options() == left
         assert "service firewall reload" in capsys.readouterr().err
 

@@ -30,12 +30,15 @@ REFUSALS: dict[str, tuple[type[Exception], Status]] = {
     "decisions": (NotNow, Status.NO_DATA),
     "check": (RuntimeError, Status.UNKNOWN_ERROR),
 }
+PROBLEMS = [f"line {n}: {'x' * 300}" for n in range(5000)]
 FLOWS = [{"flow": "x" * 300, "number": n} for n in range(1000)]
 
 
 async def call(method: str, params: dict[str, Any]) -> Any:
     if method == "flows":
         return FLOWS
+    if method == "status":
+        return {"level": "none", "problems": PROBLEMS, "devices": FLOWS[:100]}
     if method in REFUSALS:
         raise REFUSALS[method][0](f"{method} is refused")
     return {"method": method, "text": "a\0b\udc80", "params": params}
@@ -109,7 +112,18 @@ def test_a_list_is_wrapped_and_cut_to_what_a_reply_may_hold(ubusd: Ubusd) -> Non
         reply = await client.call("flowguard", "flows")
         shown = reply["flows"]
         assert shown == FLOWS[: len(shown)]
-        assert len(shown) + reply["left_out"] == len(FLOWS)
+        assert len(shown) + reply["cut"]["flows"] == len(FLOWS)
+        assert REPLY_LIMIT * 0.9 < len(encode(reply)) < 256 * 1024
+
+    with_object(ubusd, use)
+
+
+def test_a_table_loses_the_end_of_its_longest_list(ubusd: Ubusd) -> None:
+    async def use(published: UbusObject, client: Connection) -> None:
+        reply = await client.call("flowguard", "status")
+        assert (reply["level"], reply["devices"]) == ("none", FLOWS[:100])
+        assert reply["problems"] == PROBLEMS[: len(reply["problems"])]
+        assert len(reply["problems"]) + reply["cut"]["problems"] == len(PROBLEMS)
         assert REPLY_LIMIT * 0.9 < len(encode(reply)) < 256 * 1024
 
     with_object(ubusd, use)

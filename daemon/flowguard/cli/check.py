@@ -15,7 +15,7 @@ from flowguard import checks
 from flowguard.checks import Finding, Grade
 from flowguard.cli.common import ExitCode, add_configuration, add_socket, find_ubus
 from flowguard.core.serial import from_json, to_json
-from flowguard.host.control import ApiError, Unreachable, request
+from flowguard.host.control import LONG_CALL_SECONDS, ApiError, Unreachable, request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,8 @@ def run(options: argparse.Namespace) -> ExitCode:
 def _findings(options: argparse.Namespace) -> list[Finding]:
     if options.config is None:
         try:
-            return [from_json(Finding, row) for row in request(options.socket, "check")]
+            rows = request(options.socket, "check", seconds=LONG_CALL_SECONDS)
+            return [from_json(Finding, row) for row in rows]
         except Unreachable:
             pass  # Nobody is in charge, so nobody is in the way.
     return asyncio.run(checks.findings(options.config, find_ubus()))

@@ -14,4 +14,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    return ask(options, "forget", {"device": options.device or ""}, show_level)
+    device = {} if options.device is None else {"device": options.device}
+    return ask(options, "forget", device, show_level)

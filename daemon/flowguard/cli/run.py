@@ -74,22 +74,19 @@ def live(paths: Paths) -> ExitCode:
         print("flowguard: run: only root may change the flowtables", file=sys.stderr)
         return ExitCode.USAGE
     loaded = configuration.load(paths.configuration)
-    if not loaded.configuration.enabled:
+    from flowguard import life
+
+    try:
+        lock.take(paths.runtime_directory)
+        if loaded.configuration.enabled:
+            life.live(paths, loaded)
+            return ExitCode.FINE
         for problem in loaded.problems:
             print(f"flowguard: {problem}", file=sys.stderr)
         path = paths.configuration or effective.file_of(configuration.PACKAGE)
         print(f"flowguard: not enabled in {path}", file=sys.stderr)
-        return ExitCode.USAGE if loaded.problems else ExitCode.FINE
-    from flowguard import life
-    from flowguard.core.faults import RuleError
-
-    try:
-        lock.take(paths.runtime_directory)
-        life.live(paths, loaded)
-    except RuleError as error:
-        print(f"flowguard: run: {error}", file=sys.stderr)
-        return ExitCode.USAGE
+        life.stay_off(paths, loaded)
     except (lock.AlreadyRunning, OSError) as error:
         print(f"flowguard: run: {error}", file=sys.stderr)
         return ExitCode.TROUBLE
-    return ExitCode.FINE
+    return ExitCode.USAGE if loaded.problems else ExitCode.FINE

@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from typing import Any
 
 from flowguard.cli.common import ExitCode, add_socket
-from flowguard.host.control import ApiError, Unreachable, request
+from flowguard.host.control import (
+    CALL_SECONDS,
+    LONG_CALL_SECONDS,
+    ApiError,
+    Unreachable,
+    request,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     try:
-        answer: dict[str, Any] = request(options.socket, "stop", {"release": options.release})
+        answer: dict[str, Any] = request(
+            options.socket,
+            "stop",
+            {"release": options.release},
+            LONG_CALL_SECONDS if options.release else CALL_SECONDS,
+        )
         left = answer["left_in_hardware"]
     except ApiError as error:
         print(f"flowguard: stop: {error}", file=sys.stderr)
@@ -33,19 +43,14 @@ def run(options: argparse.Namespace) -> ExitCode:
         if not options.release:
             print(f"flowguard: {error}", file=sys.stderr)
             return ExitCode.UNREACHABLE
-        left = asyncio.run(_release(os.path.dirname(options.socket)))
+        from flowguard import retreat
+        from flowguard.offload.converge import ConvergeError
+
+        try:
+            left = retreat.release(os.path.dirname(options.socket))
+        except (OSError, ConvergeError) as error:
+            print(f"flowguard: stop: {error}", file=sys.stderr)
+            return ExitCode.TROUBLE
     for flow in left:
         print(f"flowguard: stop: still in hardware: {flow}", file=sys.stderr)
     return ExitCode.TROUBLE if left else ExitCode.FINE
-
-
-async def _release(runtime_directory: str) -> list[str]:
-    from flowguard.offload.converge import Converger
-    from flowguard.offload.nfnetlink import Nftables
-
-    nftables = Nftables()
-    try:
-        converger = Converger(nftables, runtime_directory, lambda progress: None)
-        return [str(flow) for flow in await converger.release()]
-    finally:
-        nftables.close()

@@ -54,11 +54,11 @@ class Adoption:
         try:
             with open(self._path, encoding="utf-8") as file:
                 found = json.load(file)
+            return {option: str(found[option]) for option in OPTIONS if option in found}
         except FileNotFoundError:
             return {}
-        except ValueError:
+        except (ValueError, TypeError):
             raise AdoptionError(f"{self._path} is damaged: remove it") from None
-        return {option: str(found[option]) for option in OPTIONS if option in found}
 
 
 def _get(option: str) -> str:

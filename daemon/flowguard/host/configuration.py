@@ -66,6 +66,10 @@ class Configuration:
     exclusions: tuple[Exclusion, ...] = ()
 
     @property
+    def wanted(self) -> Level:
+        return self.level if self.enabled else Level.NONE
+
+    @property
     def offload_settings(self) -> OffloadSettings:
         return OffloadSettings(
             udp=self.udp,

@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 DEFAULT_SOCKET = "/var/run/flowguard/control.sock"
-CALL_SECONDS = 600
+CALL_SECONDS = 30
+LONG_CALL_SECONDS = 180
+"""For what binds drivers or waits for a drain, which takes two minutes at most."""
 
 Call = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
@@ -34,10 +36,15 @@ class Unreachable(Exception):
     """The daemon does not answer on its control socket."""
 
 
-def request(path: str, method: str, params: dict[str, Any] | None = None) -> Any:
+def request(
+    path: str,
+    method: str,
+    params: dict[str, Any] | None = None,
+    seconds: float = CALL_SECONDS,
+) -> Any:
     """Ask a running daemon; ApiError when it refuses, Unreachable when it is not there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(CALL_SECONDS)
+        connection.settimeout(seconds)
         try:
             connection.connect(path)
             line = json.dumps({"method": method, "params": params or {}})

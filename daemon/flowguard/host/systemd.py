@@ -27,6 +27,12 @@ class Systemd:
         self._notify("WATCHDOG=1")
 
 
+def tell_ready(environment: Mapping[str, str]) -> None:
+    """For a program that ends at once: one of Type=notify that never was ready has failed."""
+    if address := environment.get("NOTIFY_SOCKET"):
+        _notifier(address)("READY=1")
+
+
 def _notifier(address: str) -> Callable[[str], object]:
     try:
         from systemd.daemon import notify

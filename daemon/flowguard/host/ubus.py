@@ -112,9 +112,8 @@ class UbusObject:
             except ApiError as error:
                 log.warning("ubus: %s by %s: %s", name, caller.user or "unknown", error)
                 raise UbusError(_REFUSALS[type(error)], str(error)) from None
-            if isinstance(answer, list):
-                return _fitted(name, _carried(answer))
-            return {str(key): value for key, value in _carried(answer).items()}
+            carried = _carried(answer)
+            return _fitted({name: carried} if isinstance(answer, list) else carried)
 
         return handle
 
@@ -135,15 +134,29 @@ class UbusObject:
             log.warning("ubus: event %s was not sent: %s", event, error)
 
 
-def _fitted(name: str, items: list[Any]) -> dict[str, Any]:
-    """A table, as every reply is one; what would make it too large is left out at the end."""
-    shown = len(items)
-    while (size := len(encode({name: items[:shown]}))) > REPLY_LIMIT:
-        shown = min(shown - 1, shown * REPLY_LIMIT // size)
-    reply: dict[str, Any] = {name: items[:shown]}
-    if shown < len(items):
-        reply["left_out"] = len(items) - shown
+def _fitted(reply: dict[str, Any]) -> dict[str, Any]:
+    """What would make the reply too large is left out at the end of its longest lists.
+
+    `cut` says of each of these how many items are missing.
+    """
+    cut: dict[str, int] = {}
+    while (excess := sum(map(_size, reply.values())) - REPLY_LIMIT) > 0:
+        lists = {name: _size(value) for name, value in reply.items() if isinstance(value, list)}
+        name = max(lists, key=lambda name: lists[name], default="")
+        if not lists.get(name):
+            break
+        items, size = reply[name], lists[name]
+        kept = max(0, min(len(items) - 1, len(items) * (size - excess) // size))
+        cut[name] = cut.get(name, 0) + len(items) - kept
+        reply = {**reply, name: items[:kept], "cut": cut}
     return reply
+
+
+def _size(value: Any) -> int:
+    """Bytes of it in a reply, near enough; of a list the sum, which may be more than one can be."""
+    if isinstance(value, list):
+        return sum(map(_size, value))
+    return len(encode({"x": value}))
 
 
 def _carried(value: Any) -> Any:

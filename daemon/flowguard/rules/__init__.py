@@ -22,6 +22,21 @@ def load(extra: Iterable[str] = ()) -> FaultRules:
     return FaultRules.compile([*map(read, paths), *map(read, extra)])
 
 
+def load_usable(extra: Iterable[str]) -> FaultRules:
+    """The package's rules and those of `extra` that can be used; the others are `left_out`."""
+    used: list[str] = []
+    left_out: list[str] = []
+    found = load()
+    for path in extra:
+        try:
+            found = load([*used, path])
+            used.append(path)
+        except RuleError as error:
+            left_out.append(f"rules: {error}; the file is left out")
+    found.left_out = tuple(left_out)
+    return found
+
+
 def read(path: str) -> RuleSource:
     """One rule file, parsed but not yet checked."""
     try:

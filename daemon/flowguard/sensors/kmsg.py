@@ -50,6 +50,13 @@ class KmsgReader:
     def pending(self) -> bool:
         return self._assembler.pending
 
+    def use(self, rules: FaultRules) -> list[tuple[int, Fault]]:
+        """Go on with other rules; a report that is incomplete now ends by those before."""
+        faults = self.flush()
+        self._rules = rules
+        self._assembler = FaultAssembler(rules)
+        return faults
+
     def take(self, data: bytes) -> list[tuple[int, Fault]]:
         record = parse(data)
         if record is None:
@@ -131,6 +138,9 @@ class KmsgSensor:
     def handled(self) -> int | None:
         """What to give as `after` to the next sensor of this boot."""
         return self._reader.handled
+
+    def use(self, rules: FaultRules) -> None:
+        self._report(self._reader.use(rules))
 
     def close(self) -> None:
         if self._timer:

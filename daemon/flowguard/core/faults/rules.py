@@ -123,7 +123,12 @@ def _speaker(text: str) -> _Speaker:
 
 
 class FaultRules:
-    """All rules, compiled. Use `compile`."""
+    """All rules, compiled. Use `compile`.
+
+    `left_out` names the files that could not be used, a line each with the reason.
+    """
+
+    left_out: tuple[str, ...] = ()
 
     def __init__(
         self, rules: Iterable[FaultRule], contexts: Iterable[Context], code: CodeMap
