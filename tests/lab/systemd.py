@@ -88,11 +88,11 @@ class Systemd:
     def runs(self) -> bool:
         return self._process.poll() is None
 
-    def configure(self, level: str) -> None:
+    def configure(self, level: str, *, enabled: bool = True) -> None:
         """Write flowguard's configuration; it takes effect with a start or a reload."""
         CONFIGURATION.parent.mkdir(exist_ok=True)
         CONFIGURATION.write_text(
-            f"config flowguard 'globals'\n\toption enabled '1'\n"
+            f"config flowguard 'globals'\n\toption enabled '{enabled:d}'\n"
             f"\toption boot_delay '0'\n\toption level '{level}'\n"
         )
 

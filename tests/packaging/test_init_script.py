@@ -25,7 +25,7 @@ extra_command() { say extra_command "$1"; }
 uci() { [ "$VALID" = 1 ] || { echo "uci: Parse error" >&2; return 1; }; }
 logger() { say logger "$@"; }
 config_load() { :; }
-config_get_bool() { eval "$1=$ENABLED"; }
+config_get() { case $3 in TYPE) eval "$1=$TYPE" ;; *) eval "$1=$ENABLED" ;; esac; }
 procd_running() { [ "$RUNNING" = 1 ]; }
 for call in procd_open_instance procd_set_param procd_close_instance procd_add_reload_trigger \
     procd_add_config_trigger procd_add_raw_trigger procd_add_validation procd_add_jail \
@@ -41,7 +41,8 @@ def run(
     call: str,
     *,
     valid: bool = True,
-    enabled: bool = True,
+    enabled: bool | str = True,
+    section: str = "flowguard",
     running: bool = False,
     program: int = 0,
     runtime: str = "/nonexistent",
@@ -51,7 +52,8 @@ def run(
 
     In every shell there is; they must agree.
     """
-    setting = f"VALID={valid:d} ENABLED={enabled:d} RUNNING={running:d}"
+    setting = f"VALID={valid:d} RUNNING={running:d} TYPE={section} "
+    setting += f"ENABLED={enabled if isinstance(enabled, str) else int(enabled)}"
     stand_in = f'flowguard() {{ say flowguard "$@"; return {program}; }}; PROG=flowguard'
     stand_in += f"\nRUNTIME={runtime}\nCAPABILITIES={capabilities}"
     results = []
@@ -107,6 +109,21 @@ def test_nothing_starts_while_disabled() -> None:
     assert (status, asked) == (1, [])
 
 
+@pytest.mark.parametrize("enabled", ["on", "yes", "off", "no"])
+def test_switches_may_be_words(enabled: str) -> None:
+    status, asked = run("start_service", enabled=enabled)
+    assert (status == 0, bool(asked)) == (enabled in ("on", "yes"),) * 2
+
+
+@pytest.mark.parametrize(("section", "enabled"), [("settings", "1"), ("flowguard", "banana")])
+def test_what_the_daemon_would_not_take_for_yes_is_named_in_the_log(
+    section: str, enabled: str
+) -> None:
+    status, (line,) = run("start_service", section=section, enabled=enabled)
+    assert (status, line.split()[:5]) == (1, ["logger", "-t", "flowguard", "-p", "daemon.err"])
+    assert "config flowguard 'globals' with option enabled '0' or '1'" in line
+
+
 @pytest.mark.parametrize(("enabled", "valid"), [(False, True), (True, False)])
 def test_what_ran_before_it_could_not_start_leaves_nothing_behind(
     tmp_path: Path, enabled: bool, valid: bool
@@ -143,7 +160,9 @@ def test_reload_leaves_an_invalid_file_to_the_running_daemon() -> None:
 
 
 def test_release_tells_a_failure_but_always_stops() -> None:
-    assert run("release", program=1) == (1, ["flowguard stop --release", "stop"])
+    asked = ["flowguard stop --release", "stop", "flowguard release"]
+    assert run("release", program=1) == (1, asked)
+    assert run("release") == (0, asked)
 
 
 def test_status_and_check_ask_the_program() -> None:

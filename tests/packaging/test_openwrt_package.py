@@ -56,6 +56,7 @@ def test_what_it_installs_and_for_whom(package: Package) -> None:
         "etc/config/flowguard": 0o600,
         "etc/flowguard.user": 0o600,
         "etc/init.d/flowguard": 0o755,
+        "etc/uci-defaults/90-flowguard": 0o755,
         "usr/bin/flowguard": 0o755,
         "usr/share/acl.d/flowguard.json": 0o644,
         "usr/share/flowguard/capabilities.json": 0o644,
@@ -91,8 +92,19 @@ def test_a_removal_releases_everything_and_an_upgrade_nothing(
 ) -> None:
     script = re.sub("/etc/init.d/|/usr/bin/", "echo ", package.prerm)
     done = run("sh", "-c", script, env=environment)
-    asked = ["flowguard release", "flowguard adopt --undo"] if released else []
+    asked = ["flowguard release"] if released else []
     assert (done.returncode, done.stdout.splitlines()) == (0, asked)
+
+
+@pytest.mark.parametrize(("adopt", "asked"), [("0", []), ("1", ["flowguard adopt"])])
+def test_the_firewall_is_adopted_at_the_first_boot_only_where_the_user_says_so(
+    package: Package, adopt: str, asked: list[str]
+) -> None:
+    script = (package.root / "etc/uci-defaults/90-flowguard").read_text()
+    functions = f"config_load() {{ :; }}; config_get_bool() {{ eval $1={adopt}; }}"
+    script = script.replace(". /lib/functions.sh", functions).replace("|| flow", "|| echo flow")
+    done = run("sh", "-c", script, env={})
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, asked, "")
 
 
 @pytest.mark.parametrize("python", pythons())

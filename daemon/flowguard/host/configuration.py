@@ -36,6 +36,7 @@ class Configuration:
     """
 
     enabled: bool = False
+    adopt: bool = False
     level: Level = Level.HARDWARE
     mode: Mode = Mode.PROTECT
     device: tuple[str, ...] = ()
@@ -100,6 +101,11 @@ class Configuration:
 
 SETTINGS = (
     Setting("enabled", kinds.boolean(), "run the service"),
+    Setting(
+        "adopt",
+        kinds.boolean(),
+        "OpenWrt: `flowguard adopt` when the package is installed, and at an image's first boot",
+    ),
     Setting("level", kinds.one_of(Level), "the highest level wanted"),
     Setting(
         "mode",

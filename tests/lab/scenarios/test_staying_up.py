@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A daemon that cannot stay up, or not even start, leaves the software level behind."""
+"""A daemon that cannot stay up, or may not run, leaves no flow in hardware without a guard."""
 
 from __future__ import annotations
 
@@ -48,20 +48,32 @@ def test_one_that_was_told_to_end_is_not_counted(daemon: Daemon, engine: Engine)
     assert daemon.status()["problems"] == []
 
 
-def test_one_that_cannot_start_leaves_no_flow_in_hardware(
-    daemon: Daemon, engine: Engine, traffic: Traffic
+@pytest.mark.parametrize(
+    ("configuration", "said", "left"),
+    [
+        ("config flowguard 'glob", "not valid UCI", ["table inet flowguard_sw"]),
+        ("config flowguard 'globals'", "not enabled", []),
+    ],
+    ids=["damaged", "disabled"],
+)
+def test_one_that_may_not_run_leaves_no_flow_in_hardware(
+    daemon: Daemon,
+    engine: Engine,
+    traffic: Traffic,
+    configuration: str,
+    said: str,
+    left: list[str],
 ) -> None:
     daemon.start().wait_for_levels(ALL_HARDWARE)
     batch = traffic.start(Downloads(count=20))
     batch.wait_until_flowing()
-    daemon.stop()
-    daemon.configure("rules '/nonexistent.toml'")
+    daemon.kill()
+    daemon.configuration.write_text(configuration)
     with pytest.raises(LabError) as failed:
         daemon.start()
-    assert "/nonexistent.toml: cannot be read" in str(failed.value)
-    tables = run("nft", "list", "tables")
-    assert "inet flowguard_sw" in tables
-    assert "inet flowguard\n" not in tables
+    assert said in str(failed.value)
+    tables = run("nft", "list", "tables").splitlines()
+    assert [table for table in tables if "flowguard" in table] == left
     assert engine.bound() == []
     report = batch.stop()
     assert len(report.alive) == 20, report

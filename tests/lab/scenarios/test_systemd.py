@@ -74,6 +74,22 @@ def test_a_reload_takes_the_new_configuration_in_the_same_process(systemd: Syste
     assert systemd.property("MainPID") == process
 
 
+def test_one_that_is_not_enabled_ends_without_a_failure_and_leaves_nothing(
+    systemd: Systemd,
+) -> None:
+    before = systemd.property("NRestarts")
+    systemd.configure("hardware", enabled=False)
+    systemd.control("restart", "flowguard")
+
+    def ended() -> bool:
+        return systemd.property("ActiveState") == "inactive"
+
+    wait_for(ended, "the service to end", 60, state=systemd.journal)
+    assert systemd.property("Result") == "success"
+    assert systemd.property("NRestarts") == before
+    assert "flowguard" not in ruleset()
+
+
 @pytest.mark.parametrize("signal", ["KILL", "STOP"])
 def test_killed_or_hung_it_is_started_again_and_adopts_the_tables(
     systemd: Systemd, signal: str
