@@ -37,7 +37,7 @@ async def _run(
     if journal:
         service.listeners.health["log"] = journal
     if deaths:
-        service.opening = (HoldAsked(monotonic(), WINDOW_SECONDS),)
+        service.opening = (HoldAsked(monotonic(), WINDOW_SECONDS, "as flowguard died too often"),)
         service.report(
             f"flowguard died {deaths} times within an hour: hardware is not used for the next "
             "hour, or until `flowguard retry`"

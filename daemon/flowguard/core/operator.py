@@ -29,7 +29,7 @@ def on_request(state: State, request: Request) -> Step:
         case RetryAsked():
             return _retry(state)
         case HoldAsked():
-            text = f"hardware is held off for {request.seconds:g} s, as somebody asked"
+            text = f"hardware is held off for {request.seconds:.0f} s, {request.reason}"
             state = replace(state, held_until=state.time + request.seconds)
             return state, _say(text if request.seconds else "hardware is held off no longer")
         case SuspendAsked():

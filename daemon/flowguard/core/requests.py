@@ -28,6 +28,7 @@ class HoldAsked:
 
     time: float
     seconds: float
+    reason: str = "as somebody asked"
 
 
 @frozen
