@@ -72,7 +72,9 @@ def test_no_fw4_no_finding(root: Root) -> None:
 
 def test_a_broken_firewall_file_is_a_warning_with_its_line(root: Root) -> None:
     (finding,) = root.firewall("\toption flow_offloading 'open end")
-    assert finding.grade is Grade.WARNING
+    path = f"{root.path}/etc/config/firewall"
+    assert (finding.code, finding.grade) == ("firewall", Grade.WARNING)
+    assert finding.sentence.startswith(f"{path}:3: ") and path in finding.remedy
 
 
 def test_a_router_without_them_has_nothing_to_say(root: Root) -> None:
@@ -93,12 +95,34 @@ def test_a_neighbour_is_named_when_it_is_enabled_and_switched_on(
 
 
 @pytest.mark.parametrize(
-    "text", ["config queue\n\toption enabled '0'\n", "config queue\n", "config other\n", "config '"]
+    "text", ["config queue\n\toption enabled '0'\n", "config queue\n", "config other\n"]
 )
 def test_a_neighbour_that_is_switched_off_is_not(root: Root, text: str) -> None:
     root.enable("sqm")
     root.configure("sqm", text)
     assert root.found() == []
+
+
+def test_an_enabled_neighbour_without_a_file_is_not_active(root: Root) -> None:
+    root.enable("sqm")
+    assert root.found() == []
+
+
+def test_a_neighbour_with_a_broken_file_may_be_active(root: Root) -> None:
+    root.configure("sqm", "config queue\n\toption enabled '1'\n\toption download 85 000\n")
+    assert root.found() == []
+    root.enable("sqm")
+    (finding,) = root.found()
+    path = f"{root.path}/etc/config/sqm"
+    assert (finding.code, finding.grade) == ("sqm", Grade.WARNING)
+    assert finding.sentence.startswith(f"{path}:3: ") and path in finding.remedy
+
+
+def test_a_neighbour_whose_file_cannot_be_read_may_be_active(root: Root) -> None:
+    (root.path / "etc/config/sqm").mkdir()
+    root.enable("sqm")
+    (finding,) = root.found()
+    assert (finding.code, finding.grade) == ("sqm", Grade.WARNING)
 
 
 @pytest.mark.parametrize("module", FAST_PATHS)

@@ -85,7 +85,7 @@ def check_firewall(root: str = "/") -> Iterator[Finding]:
     except FileNotFoundError:
         return
     except (OSError, uci.UciError) as error:
-        yield Finding(Grade.WARNING, "firewall", f"{path}: {error}", f"correct {path}")
+        yield _unreadable("firewall", path, error)
         return
     # Without this one, fw4 looks at no other (fw4.uc, resolve_offload_devices).
     if _is_on(package, "defaults", "flow_offloading", FIREWALL_TRUE_WORDS):
@@ -99,26 +99,48 @@ def check_firewall(root: str = "/") -> Iterator[Finding]:
 def check_neighbours(root: str = "/") -> Iterator[Finding]:
     """Every program that gets in the way, and none that only is installed."""
     for neighbour in NEIGHBOURS:
-        if _is_active(neighbour, root):
-            sentence = f"{neighbour.program} is active: {neighbour.sentence}"
-            yield Finding(neighbour.grade, neighbour.program, sentence, neighbour.remedy)
+        if _is_enabled(neighbour, root):
+            yield from _check_enabled(neighbour, root)
     for module in FAST_PATHS:
         if os.path.isdir(os.path.join(root, "sys", "module", module)):
             sentence = f"kernel module {module} takes flows past the flowtables"
             yield Finding(Grade.ERROR, "fast-path", sentence, f"unload {module}, or stop flowguard")
 
 
-def _is_active(neighbour: Neighbour, root: str) -> bool:
+def _is_enabled(neighbour: Neighbour, root: str) -> bool:
     script = os.path.join(root, "etc", "rc.d", f"S[0-9][0-9]{neighbour.program}")
-    if not glob.glob(script):
-        return False
+    return bool(glob.glob(script))
+
+
+def _check_enabled(neighbour: Neighbour, root: str) -> Iterator[Finding]:
+    path = os.path.join(root, "etc", "config", neighbour.program)
+    try:
+        active = _is_switched_on(neighbour, path)
+    except FileNotFoundError:
+        return
+    except (OSError, uci.UciError) as error:
+        # Shell programs go on with the lines that are right (config_load): it may be active.
+        yield _unreadable(neighbour.program, path, error)
+        return
+    if active:
+        sentence = f"{neighbour.program} is active: {neighbour.sentence}"
+        yield Finding(neighbour.grade, neighbour.program, sentence, neighbour.remedy)
+
+
+def _is_switched_on(neighbour: Neighbour, path: str) -> bool:
     if not neighbour.switches:
         return True
-    try:
-        package = uci.load(os.path.join(root, "etc", "config", neighbour.program))
-    except (OSError, uci.UciError):
-        return False  # It cannot read its file either.
+    package = uci.load(path)
     return any(_is_on(package, section, option) for section, option in neighbour.switches)
+
+
+def _unreadable(program: str, path: str, error: OSError | uci.UciError) -> Finding:
+    if isinstance(error, uci.UciError):
+        place, reason = f"{path}:{error.line}", f"not valid UCI: {error.reason}"
+    else:
+        place, reason = path, f"cannot be read: {error.strerror or error}"
+    sentence = f"{place}: {reason}; what {program} does is not known"
+    return Finding(Grade.WARNING, program, sentence, f"correct {path}")
 
 
 def _is_on(
