@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Programs that get in the way, in an OpenWrt root built for the test."""
+"""Programs that get in the way, in an OpenWrt root built for the test, with a stub for `uci`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from flowguard.checks.neighbours import (
     check_firewall,
     check_neighbours,
 )
+from flowguard.host import effective
 
 FIREWALL = "config defaults\n\toption input 'REJECT'\n{}\nconfig zone\n\toption name 'lan'\n"
 
@@ -22,25 +23,31 @@ FIREWALL = "config defaults\n\toption input 'REJECT'\n{}\nconfig zone\n\toption 
 class Root:
     def __init__(self, path: Path) -> None:
         self.path = path
-        for folder in ("etc/config", "etc/rc.d", "sys/module"):
+        for folder in ("bin", "etc/config", "etc/rc.d", "staged", "sys/module", "var/run/uci"):
             (path / folder).mkdir(parents=True)
+        program = path / "bin/uci"
+        program.write_text(f'#!/bin/sh\nexec cat "{path}/staged/$3"\n')
+        program.chmod(0o755)
 
-    def configure(self, package: str, text: str) -> None:
-        (self.path / "etc/config" / package).write_text(text)
+    def configure(self, package: str, text: str, folder: str = "etc/config") -> None:
+        (self.path / folder / package).write_text(text)
 
     def enable(self, program: str) -> None:
         (self.path / "etc/rc.d" / f"S50{program}").symlink_to(f"../init.d/{program}")
 
     def firewall(self, options: str) -> list[Finding]:
         self.configure("firewall", FIREWALL.format(options))
-        return list(check_firewall(str(self.path)))
+        return list(check_firewall())
 
     def found(self) -> list[Finding]:
         return list(check_neighbours(str(self.path)))
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Root:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+    places = (f"{tmp_path}/var/run/uci", f"{tmp_path}/etc/config")
+    monkeypatch.setattr(effective, "DIRECTORIES", places)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/bin")
     return Root(tmp_path)
 
 
@@ -67,7 +74,7 @@ def test_without_it_there_is_none(root: Root, options: str) -> None:
 
 
 def test_no_fw4_no_finding(root: Root) -> None:
-    assert list(check_firewall(str(root.path))) == []
+    assert list(check_firewall()) == []
 
 
 def test_a_broken_firewall_file_is_a_warning_with_its_line(root: Root) -> None:
@@ -75,6 +82,17 @@ def test_a_broken_firewall_file_is_a_warning_with_its_line(root: Root) -> None:
     path = f"{root.path}/etc/config/firewall"
     assert (finding.code, finding.grade) == ("firewall", Grade.WARNING)
     assert finding.sentence.startswith(f"{path}:3: ") and path in finding.remedy
+
+
+@pytest.mark.parametrize("folder", ["staged", "var/run/uci"])
+def test_the_firewall_counts_as_it_is_staged_or_overridden(root: Root, folder: str) -> None:
+    switched_on = FIREWALL.format("\toption flow_offloading '1'")
+    root.configure("firewall", switched_on, folder)
+    (finding,) = root.firewall("")
+    assert finding.grade is Grade.ERROR
+    root.configure("firewall", FIREWALL.format(""), folder)
+    (finding,) = root.firewall("\toption flow_offloading '1'")
+    assert finding.grade is Grade.FINE
 
 
 def test_a_router_without_them_has_nothing_to_say(root: Root) -> None:
@@ -101,6 +119,23 @@ def test_a_neighbour_that_is_switched_off_is_not(root: Root, text: str) -> None:
     root.enable("sqm")
     root.configure("sqm", text)
     assert root.found() == []
+
+
+@pytest.mark.parametrize("folder", ["staged", "var/run/uci"])
+def test_a_neighbour_counts_as_it_is_staged_or_overridden(root: Root, folder: str) -> None:
+    root.enable("sqm")
+    for file, other in ((0, 1), (1, 0)):
+        root.configure("sqm", f"config queue\n\toption enabled '{file}'\n")
+        root.configure("sqm", f"config queue\n\toption enabled '{other}'\n", folder)
+        assert len(root.found()) == other
+
+
+def test_the_error_of_an_override_is_named(root: Root) -> None:
+    root.enable("sqm")
+    root.configure("sqm", "config queue\n\toption enabled '1'\n")
+    root.configure("sqm", "bogus\n", "var/run/uci")
+    (finding,) = root.found()
+    assert finding.sentence.startswith(f"{root.path}/var/run/uci/sqm:1: ")
 
 
 def test_an_enabled_neighbour_without_a_file_is_not_active(root: Root) -> None:

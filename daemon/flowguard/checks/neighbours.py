@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 
 from flowguard.checks.finding import Finding, Grade
 from flowguard.core.records import frozen
-from flowguard.host import uci
+from flowguard.host import effective, uci
 from flowguard.host.option_kinds import FIREWALL_TRUE_WORDS, TRUE_WORDS
 
-FIREWALL = "etc/config/firewall"
+FIREWALL = "firewall"
 
 
 @frozen
@@ -77,15 +77,14 @@ FAST_PATHS = ("shortcut_fe", "fast_classifier", "qca_nss_ecm", "natflow")
 """Kernel modules that take flows away from the stack, and so from flowtables."""
 
 
-def check_firewall(root: str = "/") -> Iterator[Finding]:
+def check_firewall() -> Iterator[Finding]:
     """fw4's own flow offloading competes for the same flows."""
-    path = os.path.join(root, FIREWALL)
     try:
-        package = uci.load(path)
+        package, _ = effective.load(FIREWALL)
     except FileNotFoundError:
         return
     except (OSError, uci.UciError) as error:
-        yield _unreadable("firewall", path, error)
+        yield _unreadable(FIREWALL, error)
         return
     # Without this one, fw4 looks at no other (fw4.uc, resolve_offload_devices).
     if _is_on(package, "defaults", "flow_offloading", FIREWALL_TRUE_WORDS):
@@ -97,10 +96,13 @@ def check_firewall(root: str = "/") -> Iterator[Finding]:
 
 
 def check_neighbours(root: str = "/") -> Iterator[Finding]:
-    """Every program that gets in the way, and none that only is installed."""
+    """Every program that gets in the way, and none that only is installed.
+
+    Init scripts and modules are those below `root`.
+    """
     for neighbour in NEIGHBOURS:
         if _is_enabled(neighbour, root):
-            yield from _check_enabled(neighbour, root)
+            yield from _check_enabled(neighbour)
     for module in FAST_PATHS:
         if os.path.isdir(os.path.join(root, "sys", "module", module)):
             sentence = f"kernel module {module} takes flows past the flowtables"
@@ -112,29 +114,29 @@ def _is_enabled(neighbour: Neighbour, root: str) -> bool:
     return bool(glob.glob(script))
 
 
-def _check_enabled(neighbour: Neighbour, root: str) -> Iterator[Finding]:
-    path = os.path.join(root, "etc", "config", neighbour.program)
+def _check_enabled(neighbour: Neighbour) -> Iterator[Finding]:
     try:
-        active = _is_switched_on(neighbour, path)
+        active = _is_switched_on(neighbour)
     except FileNotFoundError:
         return
     except (OSError, uci.UciError) as error:
         # Shell programs go on with the lines that are right (config_load): it may be active.
-        yield _unreadable(neighbour.program, path, error)
+        yield _unreadable(neighbour.program, error)
         return
     if active:
         sentence = f"{neighbour.program} is active: {neighbour.sentence}"
         yield Finding(neighbour.grade, neighbour.program, sentence, neighbour.remedy)
 
 
-def _is_switched_on(neighbour: Neighbour, path: str) -> bool:
+def _is_switched_on(neighbour: Neighbour) -> bool:
     if not neighbour.switches:
         return True
-    package = uci.load(path)
+    package, _ = effective.load(neighbour.program)
     return any(_is_on(package, section, option) for section, option in neighbour.switches)
 
 
-def _unreadable(program: str, path: str, error: OSError | uci.UciError) -> Finding:
+def _unreadable(program: str, error: OSError | uci.UciError) -> Finding:
+    path = effective.file_of(program)
     if isinstance(error, uci.UciError):
         place, reason = f"{path}:{error.line}", f"not valid UCI: {error.reason}"
     else:
