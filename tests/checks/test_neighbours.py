@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from flowguard.checks.neighbours import (
     check_neighbours,
 )
 from flowguard.host import effective
+from flowguard.host.option_kinds import Mark, mark
 
 FIREWALL = "config defaults\n\toption input 'REJECT'\n{}\nconfig zone\n\toption name 'lan'\n"
 
@@ -110,6 +112,12 @@ def test_a_neighbour_is_named_when_it_is_enabled_and_switched_on(
     (finding,) = root.found()
     assert (finding.code, finding.grade) == (neighbour.program, neighbour.grade)
     assert finding.remedy
+
+
+def test_the_marks_in_a_remedy_leave_out_the_bits_of_others() -> None:
+    remedies = {neighbour.program: neighbour.remedy for neighbour in NEIGHBOURS}
+    marks = [mark().parse(text) for text in re.findall("'(0x[^']*)'", remedies["mwan3"])]
+    assert marks == [Mark(0x100, 0x3F00), Mark(0x200, 0x3F00)]
 
 
 @pytest.mark.parametrize(

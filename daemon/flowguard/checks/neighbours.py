@@ -49,14 +49,18 @@ NEIGHBOURS = (
         "mwan3",
         Grade.WARNING,
         "an offloaded flow stays on the WAN it began with, and packets meet no policy",
-        "keep its flows off with config exclude sections that match its mark (0x3f00)",
+        # The marks of mwan3 are the places of its interface sections, from 1, times 0x100.
+        "keep its flows off with a config exclude section: list mark '0x100/0x3f00' for the first "
+        "interface in /etc/config/mwan3, '0x200/0x3f00' for the second, and so on",
         (("interface", "enabled"),),
     ),
     Neighbour(
         "pbr",
         Grade.WARNING,
         "an offloaded flow stays on the route it began with, and packets meet no policy",
-        "keep its flows off with config exclude sections that match its mark (0xff0000)",
+        # It marks packets only (pbr 1.2); an exclude section looks at the connection's mark.
+        "keep its flows off with a config exclude section of the devices it routes to, or with "
+        "sections that match what its policies match; its mark (0xff0000) is not conntrack's",
         (("pbr", "enabled"),),
     ),
     Neighbour(
