@@ -113,7 +113,7 @@ def test_a_fault_is_in_the_journal_as_a_warning(
     engine.set_fault("warn_on_replace", 1)
     traffic.start(Downloads(count=3))
     wait_for_level("software")
-    step = "step down: wan hardware -> software: offload fault"
+    step = "step down: wan hardware -> software: held off: offload fault"
 
     def priorities() -> list[str]:
         return [e["PRIORITY"] for e in systemd.journal() if step in str(e["MESSAGE"])]
