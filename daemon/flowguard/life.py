@@ -7,8 +7,6 @@ it takes for good comes to lie where the rules were read.
 
 from __future__ import annotations
 
-import os
-
 from flowguard import rules
 from flowguard.host import log
 from flowguard.host.clock import monotonic
@@ -44,11 +42,9 @@ def stay_off(paths: Paths, loaded: Loaded) -> None:
     """What one before may have left in hardware has no guard: nothing stays where that is
     wished, the software level where the file does not tell any more what is wished."""
     from flowguard import retreat
-    from flowguard.host import systemd
 
     log.set_up(loaded.configuration.log_level)
     if loaded.readable:
-        systemd.tell_ready(os.environ)
         retreat.to_nothing(paths.runtime_directory)
     else:
         retreat.to_software(loaded.configuration, paths.runtime_directory)

@@ -23,6 +23,8 @@ from flowguard.paths import Paths
 if TYPE_CHECKING:
     import argparse
 
+    from flowguard.host.configuration import Loaded
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_configuration(parser)
@@ -68,25 +70,36 @@ def live(paths: Paths) -> ExitCode:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # systemd ends a main loop that hangs by SIGABRT; this shows where it hung.
     faulthandler.enable()
-    from flowguard.host import configuration, effective, lock
+    from flowguard import life
+    from flowguard.host import configuration, lock
 
     if os.geteuid() != 0:
         print("flowguard: run: only root may change the flowtables", file=sys.stderr)
         return ExitCode.USAGE
     loaded = configuration.load(paths.configuration)
-    from flowguard import life
-
     try:
+        if not loaded.configuration.enabled:
+            return _stay_off(paths, loaded)
         lock.take(paths.runtime_directory)
-        if loaded.configuration.enabled:
-            life.live(paths, loaded)
-            return ExitCode.FINE
-        for problem in loaded.problems:
-            print(f"flowguard: {problem}", file=sys.stderr)
-        path = paths.configuration or effective.file_of(configuration.PACKAGE)
-        print(f"flowguard: not enabled in {path}", file=sys.stderr)
-        life.stay_off(paths, loaded)
+        life.live(paths, loaded)
     except (lock.AlreadyRunning, OSError) as error:
         print(f"flowguard: run: {error}", file=sys.stderr)
         return ExitCode.TROUBLE
+    return ExitCode.FINE
+
+
+def _stay_off(paths: Paths, loaded: Loaded) -> ExitCode:
+    from flowguard import life
+    from flowguard.host import configuration, effective, lock, systemd
+
+    for problem in loaded.problems:
+        print(f"flowguard: {problem}", file=sys.stderr)
+    path = paths.configuration or effective.file_of(configuration.PACKAGE)
+    print(f"flowguard: not enabled in {path}", file=sys.stderr)
+    if not loaded.problems:
+        systemd.tell_ready(os.environ)
+    # It exists once the daemon has run since the boot.
+    if os.path.isdir(paths.runtime_directory):
+        lock.take(paths.runtime_directory)
+        life.stay_off(paths, loaded)
     return ExitCode.USAGE if loaded.problems else ExitCode.FINE
