@@ -25,6 +25,16 @@ def load(extra: Iterable[str] = ()) -> FaultRules:
 
 def load_usable(extra: Iterable[str]) -> FaultRules:
     """The package's rules and those of `extra` that can be used; the others are `left_out`."""
+    files = tuple(extra)
+    try:
+        found = load(files)
+    except RuleError:
+        found = _load_one_by_one(files)
+    _forget_parser()
+    return found
+
+
+def _load_one_by_one(extra: Iterable[str]) -> FaultRules:
     used: list[str] = []
     left_out: list[str] = []
     found = load()
@@ -35,7 +45,6 @@ def load_usable(extra: Iterable[str]) -> FaultRules:
         except RuleError as error:
             left_out.append(f"rules: {error}; the file is left out")
     found.left_out = tuple(left_out)
-    _forget_parser()
     return found
 
 
