@@ -132,47 +132,43 @@ def test_replay_of_a_missing_file_is_one_line() -> None:
     )
 
 
-def test_a_configuration_that_is_not_enabled_does_not_run(tmp_path: Path) -> None:
+def run(
+    directory: Path, configuration: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """`flowguard run` with this configuration and its socket in this directory."""
     if os.geteuid() != 0:
         pytest.skip("only root gets as far as the configuration")
-    configuration = tmp_path / "flowguard"
-    configuration.write_text("config flowguard 'globals'\n\toption enabled '0'\n")
-    done = flowguard("run", "--config", str(configuration), "--socket", str(tmp_path / "s"))
+    file = directory / "flowguard"
+    file.write_text(configuration)
+    words = ("run", "--config", str(file), "--socket", str(directory / "s"))
+    return flowguard(*words, **environment)
+
+
+def test_a_configuration_that_is_not_enabled_does_not_run(tmp_path: Path) -> None:
+    done = run(tmp_path, "config flowguard 'globals'\n\toption enabled '0'\n")
     assert done.returncode == 0
     assert "not enabled" in done.stderr
 
 
 def test_a_damaged_configuration_does_not_run_and_says_why(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root gets as far as the configuration")
-    configuration = tmp_path / "flowguard"
-    configuration.write_text("config flowguard 'glob")
-    done = flowguard("run", "--config", str(configuration), "--socket", str(tmp_path / "s"))
+    done = run(tmp_path, "config flowguard 'glob")
     assert done.returncode == 2
     assert "flowguard:1: not valid UCI" in done.stderr
 
 
 def test_one_that_is_not_enabled_has_not_failed_for_systemd(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root gets as far as the configuration")
-    configuration = tmp_path / "flowguard"
-    configuration.write_text("config flowguard 'globals'\n")
+    notified = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(tmp_path / "notify"))
-        words = ("run", "--config", str(configuration), "--socket", str(tmp_path / "s"))
-        done = flowguard(*words, NOTIFY_SOCKET=str(tmp_path / "notify"))
+        systemd.bind(notified)
+        done = run(tmp_path, "config flowguard 'globals'\n", NOTIFY_SOCKET=notified)
         assert done.returncode == 0
         systemd.settimeout(0)
         assert systemd.recv(100) == b"READY=1"
 
 
 def test_a_second_daemon_does_not_start(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root gets as far as the lock")
-    configuration = tmp_path / "flowguard"
-    configuration.write_text("config flowguard 'globals'\n\toption enabled '1'\n")
     held = take(str(tmp_path))
-    done = flowguard("run", "--config", str(configuration), "--socket", str(tmp_path / "s"))
+    done = run(tmp_path, "config flowguard 'globals'\n\toption enabled '1'\n")
     os.close(held)
     assert done.returncode == 1
     assert "another flowguard runs already" in done.stderr

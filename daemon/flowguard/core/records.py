@@ -21,9 +21,9 @@ def frozen(cls: type[T]) -> type[T]:
     """A class of records out of one with annotated fields.
 
     It gets `__init__` with the fields in their order, equality and hash by value, a repr,
-    `__match_args__` and slots, and refuses assignments with AttributeError. What the class
-    defines itself is kept. A default is one object for all records, so it must not change.
-    TypeError: records do not inherit from records.
+    `__match_args__` and slots, and refuses assignments with AttributeError. Methods of the
+    class's own are kept, but for an `__init__`. A default is one object for all records, so it
+    must not change. TypeError: records do not inherit from records.
     """
     return _record(cls, _FROZEN)
 
