@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flowguard.host.control import Unreachable, request
+from flowguard.host.files import replace_file
 from tests.lab.kernel import LabError
 from tests.lab.wait import wait_for
 
@@ -57,12 +58,16 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
 
     def configure(self, options: str = "", sections: str = "") -> None:
-        """Write the configuration: the shipped one, enabled, with these changes."""
+        """Write the configuration: the shipped one, enabled, with these changes.
+
+        Renamed into its place as `uci commit` does: a daemon that reloads just now reads
+        the old text or the new one, never half of it.
+        """
         text = DEFAULT_CONFIGURATION.read_text()
         extra = "\n".join(f"\toption {line.strip()}" for line in options.splitlines() if line)
         # The same named section twice: UCI merges them, the later option wins.
         globals_again = f"config flowguard 'globals'\n\toption enabled '1'\n{extra}\n"
-        self.configuration.write_text(f"{text}\n{globals_again}\n{sections}\n")
+        replace_file(str(self.configuration), f"{text}\n{globals_again}\n{sections}\n")
 
     def start(self) -> Daemon:
         """Start the daemon and wait until it answers."""
