@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flowguard.checks.finding import Grade
-from flowguard.checks.own import check_sysctls
+from flowguard.checks.own import check_rules, check_sysctls
 from flowguard.checks.tables import check_min_packets
 from flowguard.host.configuration import Configuration
 
@@ -24,6 +24,18 @@ def test_a_missing_sysctl_names_the_module(tmp_path: Path) -> None:
     findings = list(check_sysctls(str(tmp_path / "no"), str(tmp_path / "no")))
     assert {f.grade for f in findings} == {Grade.WARNING}
     assert "nf_conntrack" in findings[0].remedy
+
+
+def test_files_of_rules_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    good, damaged, missing = (tmp_path / name for name in ("good", "damaged", "missing"))
+    good.write_text("")
+    damaged.write_text("[[rule]\n")
+    findings = list(check_rules([str(good), str(damaged), str(missing)]))
+    assert [f.grade for f in findings] == [Grade.WARNING] * 2
+    assert str(damaged) in findings[0].sentence
+    assert str(missing) in findings[1].sentence
+    assert [f.grade for f in check_rules([str(good)])] == [Grade.FINE]
+    assert not list(check_rules([]))
 
 
 @pytest.mark.parametrize(

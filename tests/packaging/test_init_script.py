@@ -122,6 +122,10 @@ def test_what_the_daemon_would_not_take_for_yes_is_named_in_the_log(
     status, (line,) = run("start_service", section=section, enabled=enabled)
     assert (status, line.split()[:5]) == (1, ["logger", "-t", "flowguard", "-p", "daemon.err"])
     assert "config flowguard 'globals' with option enabled '0' or '1'" in line
+    assert run("reload_service", section=section, enabled=enabled, running=True)[1] == [
+        "start",
+        line,
+    ]
 
 
 @pytest.mark.parametrize(("enabled", "valid"), [(False, True), (True, False)])

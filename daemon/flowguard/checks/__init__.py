@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from flowguard.checks.finding import Finding, Grade
 from flowguard.checks.kernel import check_modules, check_version
 from flowguard.checks.neighbours import check_firewall, check_neighbours
-from flowguard.checks.own import check_configuration, check_evidence, check_sysctls
+from flowguard.checks.own import (
+    check_configuration,
+    check_evidence,
+    check_rules,
+    check_sysctls,
+)
 from flowguard.checks.tables import check_tables
 from flowguard.core.model import Device
 from flowguard.host import configuration, effective
@@ -27,6 +32,7 @@ async def findings(
     loaded = configuration.load(path)
     found = [
         *check_configuration(loaded, path or effective.file_of(configuration.PACKAGE)),
+        *check_rules(loaded.configuration.rules),
         *check_sysctls(),
         *check_firewall(),
         *check_neighbours(),

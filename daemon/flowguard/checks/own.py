@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from flowguard import rules
 from flowguard.checks.finding import Finding, Grade
 from flowguard.host import configuration
 
@@ -22,6 +23,17 @@ def check_configuration(loaded: configuration.Loaded, path: str) -> Iterator[Fin
     if loaded.readable and not loaded.configuration.enabled:
         remedy = f"set option enabled '1' in {path}"
         yield Finding(Grade.WARNING, "disabled", "the service is not enabled", remedy)
+
+
+def check_rules(files: Sequence[str]) -> Iterator[Finding]:
+    """Files with further fault rules, if there are any."""
+    if not files:
+        return
+    left_out = rules.load_usable(files).left_out
+    for sentence in left_out:
+        yield Finding(Grade.WARNING, "rules", sentence, "correct it, then reload flowguard")
+    if not left_out:
+        yield Finding(Grade.FINE, "rules", f"{', '.join(files)}: understood")
 
 
 def check_sysctls(accounting: str = ACCOUNTING, forwarding: str = FORWARDING) -> Iterator[Finding]:
