@@ -12,7 +12,7 @@ from tests.lab.kernel import LabError
 def wait_for(
     condition: Callable[[], bool],
     what: str,
-    limit: float = 30.0,
+    limit: float = 60.0,
     interval: float = 0.2,
     state: Callable[[], object] | None = None,
 ) -> float:

@@ -47,9 +47,13 @@ def test_hardware_offload_is_proven(
     assert protocols == {"tcp", "udp"}
     for connection in tracked_connections():
         assert not (connection.in_hardware and connection.mark & 0x02000000)
-    status = daemon.status()
-    assert status["flows"]["hardware"] == hardware_flows()
-    assert status["flows"]["refused"] == 0
+    # Looked at one after the other, and flows may still be on their way.
+    wait_for(
+        lambda: daemon.status()["flows"]["hardware"] == hardware_flows(),
+        "the status to count as the kernel does",
+        state=daemon.status,
+    )
+    assert daemon.status()["flows"]["refused"] == 0
     report = batch.stop()
     assert len(report.alive) == 30, report
 
