@@ -122,3 +122,28 @@ def test_a_level_asked_for_holds_until_the_configuration_wants_another(tmp_path:
         assert (await api.call("status", {}))["wanted"] == "software"
 
     live(tmp_path, use)
+
+
+def test_switched_off_it_wants_nothing_whatever_was_asked_for(tmp_path: Path) -> None:
+    async def use(api: Api) -> None:
+        write(tmp_path, "option level 'none'")
+        await api.call("reload", {})
+        await api.call("level", {"level": "software"})
+        write(tmp_path, "option level 'none'", "option enabled '0'")
+        await api.call("reload", {})
+        assert (await api.call("status", {}))["wanted"] == "none"
+
+    live(tmp_path, use)
+
+
+def test_switched_off_and_on_again_it_wants_what_is_configured(tmp_path: Path) -> None:
+    async def off(api: Api) -> None:
+        write(tmp_path, "option enabled '0'")
+        await api.call("reload", {})
+        assert (await api.call("status", {}))["wanted"] == "none"
+
+    async def on(api: Api) -> None:
+        assert (await api.call("status", {}))["wanted"] == "hardware"
+
+    live(tmp_path, off)
+    live(tmp_path, on)

@@ -37,7 +37,8 @@ async def _run(
     if journal:
         service.listeners.health["log"] = journal
     if deaths:
-        service.opening = (HoldAsked(monotonic(), WINDOW_SECONDS, "as flowguard died too often"),)
+        reason = "as flowguard died too often"
+        service.opening = (HoldAsked(monotonic(), WINDOW_SECONDS, reason, at_least=True),)
         service.report(
             f"flowguard died {deaths} times within an hour: hardware is not used for the next "
             "hour, or until `flowguard retry`"

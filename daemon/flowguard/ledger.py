@@ -52,8 +52,8 @@ class IntentLedger:
             self.health = remembered.problem
             log.error("%s", remembered.problem)
         same_boot = memory is not None and memory.boot_id == self._store.boot_id
-        wanted = configuration.level
-        if memory and memory.configured is configuration.level:
+        wanted = configuration.wanted
+        if memory and memory.configured is wanted:
             wanted = memory.wanted
         yield Started(
             now,

@@ -27,11 +27,11 @@ def live(paths: Paths, loaded: Loaded) -> None:
     journal = log.set_up(loaded.configuration.log_level)
     runs = Runs(paths.runtime_directory)
     deaths = runs.begin(monotonic())
-    fault_rules = rules.load_usable(loaded.configuration.rules)
     if deaths >= DEATHS_LIMIT:
         from flowguard import retreat
 
         retreat.to_software(loaded.configuration, paths.runtime_directory)
+    fault_rules = rules.load_usable(loaded.configuration.rules)
     from flowguard import daemon
 
     daemon.run(paths, loaded, fault_rules, journal, deaths if deaths >= DEATHS_LIMIT else 0)

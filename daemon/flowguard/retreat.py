@@ -11,11 +11,14 @@ from flowguard.core.model import Level
 from flowguard.core.plan import plan
 from flowguard.host.configuration import Configuration
 from flowguard.offload import tables
-from flowguard.offload.converge import RELEASE_SECONDS, ConvergeError, Converger
+from flowguard.offload.converge import ConvergeError, Converger
 from flowguard.offload.nfnetlink import Nftables
 from flowguard.sensors.links import scan
 
 log = logging.getLogger(__name__)
+
+SOFTWARE_SECONDS = 60.0
+"""Less than a supervisor waits for the first sign of life, of which there is none until then."""
 
 
 def to_software(configuration: Configuration, runtime_directory: str) -> None:
@@ -49,13 +52,14 @@ def release(runtime_directory: str) -> list[str]:
 async def _to_software(
     nftables: Nftables, configuration: Configuration, runtime_directory: str
 ) -> None:
+    converger = Converger(nftables, runtime_directory, lambda progress: None)
+    converger.recover()
     hardware = tables.read(nftables).hardware
     if hardware is None:
         return
     log.warning("hardware is left, as nothing would guard it")
-    converger = Converger(nftables, runtime_directory, lambda progress: None)
     # Those that are in it, whatever the configuration would choose now.
     devices = scan(hardware.devices).devices
     levels = {device.name: Level.SOFTWARE for device in devices}
-    async with asyncio.timeout(RELEASE_SECONDS):
+    async with asyncio.timeout(SOFTWARE_SECONDS):
         await converger.converge(plan(devices, levels, configuration.offload_settings))

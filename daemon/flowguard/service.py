@@ -132,7 +132,7 @@ class Service:
         """Write first what must survive the commands; the policy hears when that failed."""
         if Save() not in commands:
             return
-        trouble = self.ledger.save(self.configuration.level, self.state)
+        trouble = self.ledger.save(self.configuration.wanted, self.state)
         if trouble:
             self.feed(LedgerFailed(monotonic(), trouble))
         elif self.state.ledger.error:
@@ -297,8 +297,11 @@ class Service:
         logging.getLogger().setLevel(new.log_level.upper())
         self._converger.flow_timeout = new.flow_timeout
         # What somebody asked for at run time holds until the configuration wants another level.
-        wanted = self.state.wanted if new.wanted is former.wanted else new.wanted
+        same = (new.enabled, new.level) == (former.enabled, former.level)
+        wanted = self.state.wanted if same else new.wanted
         self.feed(Configured(monotonic(), wanted, new.policy_settings))
+        if new.clear_crash_dumps:
+            self.ledger.clear_dumps()
         self.devices.forget()
         await self._rescan()
         if new.offload_settings != former.offload_settings:

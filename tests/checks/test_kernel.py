@@ -90,8 +90,9 @@ def missing(modules: Path) -> set[str]:
 
 def test_modules_may_be_files_compressed_built_in_or_loaded(modules: Path) -> None:
     (modules / "nft_numgen.ko").touch()
-    (modules / "kernel").mkdir()
-    (modules / "kernel/nft_flow_offload.ko.xz").touch()
+    (modules / "modules.dep").write_text(
+        "kernel/net/netfilter/nft_flow_offload.ko.xz: kernel/net/netfilter/nf_flow_table.ko.xz\n"
+    )
     assert missing(modules) == {"nf_flow_table_inet", "nf_conntrack_netlink"}
     (modules / "modules.builtin").write_text("kernel/net/netfilter/nf-conntrack-netlink.ko\n")
     (modules.parents[2] / "sys/module/nf_flow_table_inet").mkdir(parents=True)

@@ -86,7 +86,16 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         (('"acme"', '""'), "acme.toml: rule 1: 'id' is missing"),
         (("[[rule]]", "[[rules]]"), "acme.toml: 'rules' is not known here"),
         (("[[rule]]", "[rule]"), "acme.toml: 'rule' must be written as [[rule]]"),
-        (("means", "repeated = { count = 0, seconds = 1 }\nmeans"), "'count' must be a number"),
+        (("means", 'regex = "x{99999999999999}"\nmeans'), "'regex' is no regular expression"),
+        (("means", f'regex = "{"(" * 9999}"\nmeans'), "'regex' is no regular expression"),
+        *(
+            (("means", f"repeated = {{ count = {count}, seconds = 1 }}\nmeans"), "'count' must be")
+            for count in ("0", "0.5", "1001", "inf", "true", "9" * 400)
+        ),
+        *(
+            (("means", f"repeated = {{ count = 2, seconds = {s} }}\nmeans"), "'seconds' must be")
+            for s in ("0", "inf", "nan", '"1"', "9" * 400)
+        ),
     ],
 )
 def test_a_wrong_file_is_rejected_in_one_line(change: tuple[str, str], complaint: str) -> None:
@@ -105,9 +114,10 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuleError, match=r"gone\.toml: cannot be read"):
         rules.load([str(tmp_path / "gone.toml")])
     broken = tmp_path / "broken.toml"
-    broken.write_text("[[rule")
-    with pytest.raises(RuleError, match=r"broken\.toml: is no TOML"):
-        rules.load([str(broken)])
+    for text in ("[[rule", "x = " + "[" * 9999, "x = " + "9" * 9999, "\udcff"):
+        broken.write_text(text, errors="surrogateescape")
+        with pytest.raises(RuleError, match=r"broken\.toml: is no TOML"):
+            rules.load([str(broken)])
 
 
 def test_a_file_that_cannot_be_used_costs_no_other(tmp_path: Path) -> None:

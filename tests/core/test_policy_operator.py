@@ -58,6 +58,12 @@ def test_hold_of_nothing_ends_it() -> None:
     assert set(story.levels().values()) == {HARDWARE}
 
 
+def test_a_hold_that_nobody_asked_for_does_not_shorten_one() -> None:
+    story = steady().on(HoldAsked(200, 9000)).on(HoldAsked(210, 300, "because", at_least=True))
+    assert story.state.held_until == 9200
+    assert steady().on(HoldAsked(210, 300, "because", at_least=True)).state.held_until == 510
+
+
 def test_suspend_takes_everything_down_until_it_is_resumed() -> None:
     story = steady().on(SuspendAsked(200, suspended=True)).on(Converged(210)).on(Tick(9000))
     assert set(story.levels().values()) == {NONE}

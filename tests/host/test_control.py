@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowguard.host.control import ApiError, Unreachable, request
+from flowguard.host.control import ApiError, NoAnswer, Unreachable, request
 from flowguard.host.control_server import ControlServer
 
 T = TypeVar("T")
@@ -80,6 +81,14 @@ def test_a_socket_left_by_a_killed_daemon_is_replaced(tmp_path: Path) -> None:
 def test_nobody_there_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="is flowguard running"):
         request(str(tmp_path / "s"), "status")
+
+
+def test_a_daemon_that_hangs_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        with pytest.raises(NoAnswer, match=r"no answer in 0\.1 s; does flowguard hang"):
+            request(str(tmp_path / "s"), "status", seconds=0.1)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)

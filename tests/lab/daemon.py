@@ -71,6 +71,12 @@ class Daemon:
 
     def start(self) -> Daemon:
         """Start the daemon and wait until it answers."""
+        self.launch()
+        wait_for(self._answers, "flowguard to answer", START_LIMIT, state=self._output)
+        return self
+
+    def launch(self) -> None:
+        """Start the daemon, whatever becomes of it."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -83,8 +89,6 @@ class Daemon:
                 stderr=log,
                 env=_environment(),
             )
-        wait_for(self._answers, "flowguard to answer", START_LIMIT, state=self._output)
-        return self
 
     @property
     def pid(self) -> int:

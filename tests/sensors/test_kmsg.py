@@ -80,6 +80,22 @@ def test_a_fragment_is_joined_to_its_beginning() -> None:
     assert fault.line == BUSY
 
 
+def test_other_rules_end_neither_a_count_nor_a_report_under_way() -> None:
+    reader = KmsgReader(RULES)
+    ((_, first),) = reader.take(record(1, "mt7915e 0000:01:00.0: Message 00005aed (seq 3) timeout"))
+    reader.use(load())
+    ((_, second),) = reader.take(
+        record(2, "mt7915e 0000:01:00.0: Message 00005aed (seq 4) timeout")
+    )
+    assert (first.attribution, second.attribution) == (Attribution.WEAK, Attribution.DRIVER)
+    reader.take(record(3, STALL))
+    assert reader.pending
+    reader.use(load())
+    assert reader.pending
+    ((_, stall),) = reader.flush()
+    assert stall.line == STALL
+
+
 def test_a_restart_goes_on_after_the_last_handled_record() -> None:
     first = KmsgReader(RULES)
     assert first.take(record(5, BUSY))

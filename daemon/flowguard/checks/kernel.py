@@ -62,7 +62,7 @@ def check_version() -> Iterator[Finding]:
 def check_modules(root: str = "/", release: str = "") -> Iterator[Finding]:
     """Modules that are neither loaded nor to be found; where there are none at all, nothing."""
     folder = os.path.join(root, "lib", "modules", release or os.uname().release)
-    available = set(_modules_below(folder))
+    available = set(_modules_of(folder))
     if not available:
         return
     for module in sorted(set(PACKAGES) - available):
@@ -131,12 +131,16 @@ def build_day(text: str) -> str:
     return time.strftime("%Y-%m-%d", day) if day else ""
 
 
-def _modules_below(folder: str) -> Iterable[str]:
-    """OpenWrt keeps all modules in one folder, others in a tree; some are built in."""
-    for _, _, files in os.walk(folder):
-        yield from (_module(name) for name in files if ".ko" in name)
-    with contextlib.suppress(OSError), open(os.path.join(folder, "modules.builtin")) as file:
-        yield from (_module(os.path.basename(line)) for line in file)
+def _modules_of(folder: str) -> Iterable[str]:
+    """OpenWrt keeps all modules in one folder, others in a tree with a list (depmod(8)).
+
+    Some are built in. The service must not wait for a walk through thousands of files.
+    """
+    with contextlib.suppress(OSError):
+        yield from (_module(name) for name in os.listdir(folder) if ".ko" in name)
+    for name in ("modules.dep", "modules.builtin"):
+        with contextlib.suppress(OSError), open(os.path.join(folder, name)) as file:
+            yield from (_module(os.path.basename(line.split(":")[0])) for line in file)
 
 
 def _module(file_name: str) -> str:

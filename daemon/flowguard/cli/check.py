@@ -15,7 +15,7 @@ from flowguard import checks
 from flowguard.checks import Finding, Grade
 from flowguard.cli.common import ExitCode, add_configuration, add_socket, find_ubus
 from flowguard.core.serial import from_json, to_json
-from flowguard.host.control import LONG_CALL_SECONDS, ApiError, Unreachable, request
+from flowguard.host.control import LONG_CALL_SECONDS, ApiError, NoAnswer, Unreachable, request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,9 @@ def run(options: argparse.Namespace) -> ExitCode:
     except ApiError as error:
         print(f"flowguard: {error}", file=sys.stderr)
         return ExitCode.USAGE
+    except NoAnswer as error:
+        print(f"flowguard: {error}", file=sys.stderr)
+        return ExitCode.UNREACHABLE
     if options.json:
         print(json.dumps(to_json(findings), indent=1))
     else:
@@ -44,6 +47,8 @@ def _findings(options: argparse.Namespace) -> list[Finding]:
         try:
             rows = request(options.socket, "check", seconds=LONG_CALL_SECONDS)
             return [from_json(Finding, row) for row in rows]
+        except NoAnswer:
+            raise
         except Unreachable:
             pass  # Nobody is in charge, so nobody is in the way.
     return asyncio.run(checks.findings(options.config, find_ubus()))

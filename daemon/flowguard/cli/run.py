@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from flowguard.cli.common import (
     DEFAULT_STATE_DIRECTORY,
@@ -19,6 +19,9 @@ from flowguard.cli.common import (
 )
 from flowguard.host.control import DEFAULT_SOCKET
 from flowguard.paths import Paths
+
+STAY_OFF_SECONDS = 150.0
+"""As long as leaving hardware may take (`Converger.release`), and some more."""
 
 if TYPE_CHECKING:
     import argparse
@@ -68,6 +71,7 @@ def live(paths: Paths) -> ExitCode:
     # These may come before the loop listens for them; Python would die of them.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
     # systemd ends a main loop that hangs by SIGABRT; this shows where it hung.
     faulthandler.enable()
     from flowguard import life
@@ -96,10 +100,18 @@ def _stay_off(paths: Paths, loaded: Loaded) -> ExitCode:
         print(f"flowguard: {problem}", file=sys.stderr)
     path = paths.configuration or effective.file_of(configuration.PACKAGE)
     print(f"flowguard: not enabled in {path}", file=sys.stderr)
-    if not loaded.problems:
-        systemd.tell_ready(os.environ)
     # It exists once the daemon has run since the boot.
     if os.path.isdir(paths.runtime_directory):
         lock.take(paths.runtime_directory)
+        # Not ready yet: from then on systemd would wait for signs of life.
+        systemd.take_time(os.environ, STAY_OFF_SECONDS)
         life.stay_off(paths, loaded)
-    return ExitCode.USAGE if loaded.problems else ExitCode.FINE
+    if loaded.problems:
+        return ExitCode.USAGE
+    systemd.tell_ready(os.environ)
+    return ExitCode.FINE
+
+
+def _end(*_: object) -> NoReturn:
+    """Until the loop listens: a drain that is under way puts back what it changed."""
+    raise SystemExit(ExitCode.FINE)

@@ -30,7 +30,10 @@ def on_request(state: State, request: Request) -> Step:
             return _retry(state)
         case HoldAsked():
             text = f"hardware is held off for {request.seconds:.0f} s, {request.reason}"
-            state = replace(state, held_until=state.time + request.seconds)
+            until = state.time + request.seconds
+            if request.at_least:
+                until = max(until, state.held_until)
+            state = replace(state, held_until=until)
             return state, _say(text if request.seconds else "hardware is held off no longer")
         case SuspendAsked():
             text = "suspended: nothing is offloaded" if request.suspended else "resumed"

@@ -24,11 +24,15 @@ class RetryAsked:
 
 @frozen
 class HoldAsked:
-    """Keep everything from hardware for so many seconds; 0 ends that."""
+    """Keep everything from hardware for so many seconds; 0 ends that.
+
+    `at_least`: a longer time that was asked for before stays.
+    """
 
     time: float
     seconds: float
     reason: str = "as somebody asked"
+    at_least: bool = False
 
 
 @frozen

@@ -269,7 +269,7 @@ def _limits(state: State) -> Iterator[tuple[Level, str]]:
     if state.keeps_rebooting:
         yield Level.NONE, "the router keeps rebooting: nothing is offloaded in this boot"
     if state.time < state.held_until:
-        yield Level.SOFTWARE, "held by `flowguard hold`"
+        yield Level.SOFTWARE, "no hardware for now; `flowguard hold 0` ends that"
     if state.ledger.error:
         yield Level.SOFTWARE, f"a crash would not be remembered: {state.ledger.error}"
     if state.ledger.lost and not state.retried:

@@ -36,13 +36,20 @@ class Unreachable(Exception):
     """The daemon does not answer on its control socket."""
 
 
+class NoAnswer(Unreachable):
+    """A daemon is there, but does not answer in time."""
+
+
 def request(
     path: str,
     method: str,
     params: dict[str, Any] | None = None,
     seconds: float = CALL_SECONDS,
 ) -> Any:
-    """Ask a running daemon; ApiError when it refuses, Unreachable when it is not there."""
+    """Ask a running daemon; ApiError when it refuses, Unreachable when it is not there.
+
+    NoAnswer when it takes more than so many `seconds`.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(seconds)
         try:
@@ -50,9 +57,10 @@ def request(
             line = json.dumps({"method": method, "params": params or {}})
             connection.sendall(line.encode() + b"\n")
             reply = connection.makefile("rb").readline()
+        except TimeoutError:
+            raise NoAnswer(f"{path}: no answer in {seconds:g} s; does flowguard hang?") from None
         except OSError as error:
-            reason = error.strerror or "no answer in time"
-            raise Unreachable(f"{path}: {reason}; is flowguard running?") from None
+            raise Unreachable(f"{path}: {error.strerror}; is flowguard running?") from None
     if not reply:
         raise Unreachable(f"{path}: the daemon closed the connection")
     answer = json.loads(reply)

@@ -27,10 +27,19 @@ class Systemd:
         self._notify("WATCHDOG=1")
 
 
+def take_time(environment: Mapping[str, str], seconds: float) -> None:
+    """Before it is ready, a service may need longer than TimeoutStartSec."""
+    _tell(environment, f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}")
+
+
 def tell_ready(environment: Mapping[str, str]) -> None:
     """For a program that ends at once: one of Type=notify that never was ready has failed."""
+    _tell(environment, "READY=1")
+
+
+def _tell(environment: Mapping[str, str], text: str) -> None:
     if address := environment.get("NOTIFY_SOCKET"):
-        _notifier(address)("READY=1")
+        _notifier(address)(text)
 
 
 def _notifier(address: str) -> Callable[[str], object]:

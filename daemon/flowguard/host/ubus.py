@@ -144,7 +144,7 @@ def _fitted(reply: dict[str, Any]) -> dict[str, Any]:
         lists = {name: _size(value) for name, value in reply.items() if isinstance(value, list)}
         name = max(lists, key=lambda name: lists[name], default="")
         if not lists.get(name):
-            break
+            break  # What is no list is too large by itself.
         items, size = reply[name], lists[name]
         kept = max(0, min(len(items) - 1, len(items) * (size - excess) // size))
         cut[name] = cut.get(name, 0) + len(items) - kept

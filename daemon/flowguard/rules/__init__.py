@@ -65,5 +65,5 @@ def read(path: str) -> RuleSource:
             return RuleSource(os.path.basename(path), tomllib.load(file))
     except OSError as error:
         raise RuleError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # Not TOML, not UTF-8, too long a number.
         raise RuleError(f"{path}: is no TOML: {error}") from error

@@ -50,12 +50,10 @@ class KmsgReader:
     def pending(self) -> bool:
         return self._assembler.pending
 
-    def use(self, rules: FaultRules) -> list[tuple[int, Fault]]:
-        """Go on with other rules; a report that is incomplete now ends by those before."""
-        faults = self.flush()
+    def use(self, rules: FaultRules) -> None:
+        """Go on with these rules."""
         self._rules = rules
-        self._assembler = FaultAssembler(rules)
-        return faults
+        self._assembler.use(rules)
 
     def take(self, data: bytes) -> list[tuple[int, Fault]]:
         record = parse(data)
@@ -140,7 +138,7 @@ class KmsgSensor:
         return self._reader.handled
 
     def use(self, rules: FaultRules) -> None:
-        self._report(self._reader.use(rules))
+        self._reader.use(rules)
 
     def close(self) -> None:
         if self._timer:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.capture import Engine
+from tests.lab.capture import Engine, hardware_flows
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.kernel import LabError
 from tests.lab.namespace import run
 from tests.lab.traffic.control import Traffic
 from tests.lab.traffic.patterns import Downloads
+from tests.lab.wait import wait_for
 
 ALL_HARDWARE = all_on("hardware")
 ALL_SOFTWARE = all_on("software")
@@ -77,3 +78,21 @@ def test_one_that_may_not_run_leaves_no_flow_in_hardware(
     assert engine.bound() == []
     report = batch.stop()
     assert len(report.alive) == 20, report
+
+
+def test_one_that_is_ended_while_it_leaves_hardware_puts_the_timeouts_back(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    before = run("sysctl", "-n", TIMEOUT)
+    daemon.start().wait_for_levels(ALL_HARDWARE)
+    batch = traffic.start(Downloads(count=10))
+    batch.wait_until_flowing()
+    wait_for(lambda: hardware_flows() > 5, "flows in hardware", state=daemon.status)
+    daemon.kill()
+    daemon.configure("enabled '0'")
+    with engine.fault(forget_destroy=1):
+        daemon.launch()
+        wait_for(lambda: run("sysctl", "-n", TIMEOUT).strip() == "0", "the drain's timeout")
+        daemon.stop()
+    assert run("sysctl", "-n", TIMEOUT) == before
+    assert not batch.stop().lost

@@ -52,6 +52,10 @@ class FaultAssembler:
     def pending(self) -> bool:
         return bool(self._reports)
 
+    def use(self, rules: FaultRules) -> None:
+        """From now on; what is under way and what was counted stays."""
+        self._rules = rules
+
     def feed(self, record: LogRecord) -> list[Fault]:
         if not record.kernel:
             return []
@@ -217,8 +221,9 @@ class FaultAssembler:
         if not repeated:
             return match.rule.attribution
         key = (match.rule.id, match.device, match.driver)
-        times = self._history.setdefault(key, deque(maxlen=repeated.count))
+        times = deque(self._history.get(key, ()), repeated.count)
         times.append(record.time)
+        self._history[key] = times
         first = times[0]
         recent = first is None or record.time is None or record.time - first <= repeated.seconds
         full = len(times) == repeated.count

@@ -26,6 +26,10 @@ class RuleSource:
     content: Mapping[str, object]
 
 
+MOST_REPEATED = 1000
+"""So many times are remembered of each rule, device and driver."""
+
+
 @frozen
 class Repeated:
     """Seen `count` times within `seconds`, a fault is attributed more strongly."""
@@ -212,7 +216,7 @@ def _repeated(table: Table) -> Repeated | None:
     if not inner:
         return None
     repeated = Repeated(
-        int(inner.number("count")),
+        inner.count("count", MOST_REPEATED),
         inner.number("seconds"),
         inner.choice("attribution", Attribution),
     )

@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import TypeVar
 
 Choice = TypeVar("Choice", bound=StrEnum)
+LARGEST = 1e9
+"""More than any count or time that makes sense, and nothing that arithmetic fails on."""
 
 
 class RuleError(ValueError):
@@ -78,9 +80,17 @@ class Table:
 
     def number(self, key: str) -> float:
         value = self._rest.pop(key, None)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise self.error(key, "must be a number above 0")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.error(key, "must be a number")
+        if not 0 < value <= LARGEST:
+            raise self.error(key, f"must be above 0 and at most {LARGEST:.0f}")
         return float(value)
+
+    def count(self, key: str, most: int) -> int:
+        value = self._rest.pop(key, None)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise self.error(key, f"must be a whole number from 1 to {most}")
+        return value
 
     def choice(self, key: str, kind: type[Choice], default: Choice | None = None) -> Choice:
         value = self._rest.pop(key, default)
@@ -94,5 +104,5 @@ class Table:
             return None
         try:
             return re.compile(value)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise self.error(key, f"is no regular expression: {error}") from error
