@@ -163,6 +163,8 @@ def test_one_that_is_not_enabled_has_not_failed_for_systemd(tmp_path: Path) -> N
         done = run(tmp_path, "config flowguard 'globals'\n", NOTIFY_SOCKET=notified)
         assert done.returncode == 0
         systemd.settimeout(0)
+        # It is given time to leave hardware first.
+        assert systemd.recv(100) == b"EXTEND_TIMEOUT_USEC=150000000"
         assert systemd.recv(100) == b"READY=1"
 
 

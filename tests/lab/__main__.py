@@ -21,7 +21,7 @@ from tests.lab.vm import Machine
 
 SCENARIOS = Path(__file__).with_name("scenarios")
 REBOOTS = Path(__file__).with_name("reboots")
-LIMIT_SECONDS = 70 * 60
+LIMIT_SECONDS = 80 * 60
 NO_TESTS_COLLECTED = 5
 MARKS = ("not breaks_kernel", "breaks_kernel")
 QUICK = " and not slow"

@@ -16,6 +16,9 @@ from tests.lab.namespace import Namespace, run
 
 DEBUGFS = Path("/sys/kernel/debug")
 
+STRIKES = frozenset({"blackhole_packets", "blackhole_flows"})
+"""The faults that drop, where others only say what."""
+
 
 class Engine:
     """The simulated packet engine's table, counters and faults, by its debugfs files."""
@@ -53,8 +56,9 @@ class Engine:
     @contextmanager
     def fault(self, **values: int | str) -> Iterator[None]:
         """These faults while the block runs, and none after it."""
-        for name, value in values.items():
-            self.set_fault(name, value)
+        # What they are limited to first, or they strike everything for a moment.
+        for name in sorted(values, key=STRIKES.__contains__):
+            self.set_fault(name, values[name])
         try:
             yield
         finally:

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from flowguard.host.control import Unreachable, request
 from flowguard.host.files import replace_file
 from tests.lab.kernel import LabError
+from tests.lab.namespace import run
 from tests.lab.wait import wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -135,6 +136,10 @@ class Daemon:
         status: dict[str, Any] = request(str(self.socket), "status")
         return status
 
+    def reload(self) -> None:
+        """As by a signal, but it returns when that is done."""
+        request(str(self.socket), "reload")
+
     def set_level(self, level: str) -> None:
         """`flowguard level`, without the cost of starting a program."""
         request(str(self.socket), "level", {"level": level})
@@ -150,7 +155,8 @@ class Daemon:
             status = self.status()
             found = {device["name"]: device["level"] for device in status["devices"]}
             settled = status["drain"] is None and status["failure"] is None
-            return settled and levels.items() <= found.items()
+            # The levels are what is wanted; whether it is so the kernel knows.
+            return settled and levels.items() <= found.items() and tables_for(found.values())
 
         wait_for(reached, f"levels {dict(levels)}", limit, interval=0.5, state=self.status)
         return self.status()
@@ -172,6 +178,13 @@ class Daemon:
 
     def _output(self) -> str:
         return self.log.read_text(errors="replace")
+
+
+def tables_for(levels: Collection[str]) -> bool:
+    """Whether the kernel has the tables that devices on these levels need, and no other."""
+    tables = run("nft", "list", "tables").splitlines()
+    hardware, software = (f"table inet {name}" in tables for name in ("flowguard", "flowguard_sw"))
+    return (hardware, software) == ("hardware" in levels, any(level != "none" for level in levels))
 
 
 def _environment() -> dict[str, str]:

@@ -72,7 +72,7 @@ def flowing(traffic: Traffic, count: int = 4) -> Batch:
         Uploads(count=count, host="lan2"),
         Downloads(count=count, family=6),
         Datagrams(count=count),
-        KeepAlives(count=count, host="lan2", family=6),
+        KeepAlives(count=count, interval=2, host="lan2", family=6),
     )
     batch.wait_until_flowing()
     return batch

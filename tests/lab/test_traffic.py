@@ -29,7 +29,7 @@ from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
 
 PREFIX = f"fgtest{os.getpid()}-"
-LIMIT = 1.5
+LIMIT = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_blackhole_is_a_stall(router: Router, traffic: Traffic) -> None:
         assert fates(batch) == {Fate.STALLED}
     assert len(batch.report().lost) == len(LIVE)
     for lost in batch.report().lost:
-        assert LIMIT < lost.longest_gap < LIMIT + 2
+        assert LIMIT < lost.longest_gap < LIMIT + 10
         assert lost.ended is not None
         assert lost.ended - lost.longest_gap_at == pytest.approx(lost.longest_gap, abs=0.01)
 

@@ -93,7 +93,9 @@ def facing(use: Callable[[Peer, Connection], Awaitable[None]], greeting: bytes =
             listener.bind(f"{folder}/s")
             listener.listen()
             listener.setblocking(False)
-            connecting = asyncio.create_task(Connection.connect(f"{folder}/s", 0.2))
+            # Waited for in vain where it is less than a whole greeting.
+            limit = 0.2 if len(greeting) < len(HELLO) else 10
+            connecting = asyncio.create_task(Connection.connect(f"{folder}/s", limit))
             end, _ = await asyncio.get_running_loop().sock_accept(listener)
             end.setblocking(False)
             peer = Peer(end)

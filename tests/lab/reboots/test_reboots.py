@@ -13,8 +13,8 @@ from tests.lab.kernel import SUITES
 from tests.lab.reboots.hardware import Board, Boot
 
 # Hardware at once; and a probation of ten times a delay that is over when flowguard starts.
-AT_ONCE = "boot_delay '0'\nhold_off '3600'"
-SOON = "boot_delay '20'\nhold_off '3600'"
+AT_ONCE = "boot_delay '0'\nhold_off '3600'\ncontrol_share '0'"
+SOON = "boot_delay '20'\nhold_off '3600'\ncontrol_share '0'"
 # A boot that has lived so long is none of a boot loop, and past any wait of these options.
 LONG = 1000
 PANIC_ON_OOPS = "/proc/sys/kernel/panic_on_oops"

@@ -55,7 +55,7 @@ def busy(daemon: Daemon, engine: Engine, traffic: Traffic) -> Batch:
 
 def new_flow(traffic: Traffic) -> Batch:
     """Makes the kernel call the driver once more."""
-    return traffic.start(Downloads(count=3))
+    return traffic.start(Downloads(count=10))
 
 
 def test_a_warning_in_the_offload_path_steps_everything_down(
@@ -78,7 +78,7 @@ def test_a_tx_hang_steps_down_the_port_that_hangs_and_no_other(
     # Half of the flows stay in software: what hardware forwards never meets the hung ring.
     daemon.configure("boot_delay '0'\nhold_off '300'\ncontrol_share '2'")
     daemon.start().wait_for_levels(all_on("hardware"))
-    batch = traffic.start(Downloads(count=10), Uploads(count=10, host="lan2", family=6))
+    batch = traffic.start(Downloads(count=10), Uploads(count=20, host="lan2", family=6))
     batch.wait_until_flowing()
     engine.set_fault("tx_hang", "lan2")
     wait_for(lambda: "transmit queue" in kernel_log.text(), "the watchdog to bark", limit=60)
@@ -94,14 +94,14 @@ def test_a_tx_hang_steps_down_the_port_that_hangs_and_no_other(
 def test_after_the_hold_off_it_steps_up_again(
     daemon: Daemon, engine: Engine, traffic: Traffic
 ) -> None:
-    daemon.configure("boot_delay '0'\nhold_off '25'\nsettle '5'")
+    daemon.configure("boot_delay '0'\nhold_off '60'\nsettle '5'")
     daemon.start().wait_for_levels(all_on("hardware"))
     batch = traffic.start(Downloads(count=5))
     batch.wait_until_flowing()
     engine.set_fault("warn_on_replace", 1)
     more = new_flow(traffic)
     daemon.wait_for_levels({"lan1": "software", "wan": "software"})
-    status = daemon.wait_for_levels(all_on("hardware"), limit=120)
+    status = daemon.wait_for_levels(all_on("hardware"), limit=180)
     assert {device["strikes"] for device in status["devices"]} == {1}
     assert any("hold-off" in decision["reason"] for decision in status["decisions"])
     assert not more.stop().lost

@@ -101,7 +101,7 @@ def test_a_level_change_during_a_drain_supersedes_it(
 def test_a_driver_that_forgets_makes_the_drain_overdue_and_says_what_is_left(
     daemon: Daemon, engine: Engine, traffic: Traffic
 ) -> None:
-    daemon.configure("boot_delay '0'\ndrain_limit '15'")
+    daemon.configure("boot_delay '0'\ndrain_limit '15'\ncontrol_share '0'")
     daemon.start().wait_for_levels(all_on("hardware"))
     batch = traffic.start(Downloads(count=4))
     batch.wait_until_flowing()

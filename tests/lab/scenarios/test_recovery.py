@@ -113,16 +113,13 @@ def test_a_flushed_ruleset_is_rebuilt(
 
 def test_a_fight_with_another_program_is_given_up(daemon: Daemon, engine: Engine) -> None:
     daemon.start().wait_for_levels(ALL_HARDWARE)
-    for _ in range(6):
-        wait_for(
-            lambda: "flowguard_sw" in run("nft", "list", "tables"),
-            "the tables",
-            state=daemon.status,
-        )
-        run("nft", "delete", "table", "inet", "flowguard_sw")
-    wait_for(
-        lambda: daemon.status()["state"] == "held_off", "flowguard to yield", state=daemon.status
-    )
+
+    def fought() -> bool:
+        if "flowguard_sw" in run("nft", "list", "tables"):
+            run("nft", "delete", "table", "inet", "flowguard_sw")
+        return bool(daemon.status()["state"] == "held_off")
+
+    wait_for(fought, "flowguard to yield", state=daemon.status)
     assert "another program keeps removing our tables" in daemon.status()["reason"]
 
 

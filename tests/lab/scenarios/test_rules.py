@@ -210,6 +210,7 @@ def test_settings_that_are_saved_and_rolled_back_at_once_cost_no_flow(
     daemon.signal(signal.SIGHUP)
     daemon.configure(options)
     daemon.signal(signal.SIGHUP)
+    daemon.reload()
     daemon.wait_for_levels(all_on("hardware"))
     wait_for(lambda: run("nft", "list", "table", "inet", "flowguard") == before, "the old rules")
     assert "drain" not in daemon.log.read_text()
