@@ -26,6 +26,7 @@ set)
     sed -i "s/^\toption $option '.*'$/\toption $option '$value'/" SAVE/firewall
     cp SAVE/firewall "$file.staged"; mv "$file.staged" "$file" ;;
 commit) rm -f SAVE/firewall ;;
+show) grep -q "^config defaults" "$file" || { echo "uci: Parse error" >&2; exit 1; } ;;
 changes) [ ! -e SAVE/firewall ] || echo changed ;;
 esac
 """
@@ -180,3 +181,20 @@ def test_elsewhere_it_says_that_this_is_no_openwrt(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["adopt", "--state-dir", str(tmp_path / "state")]) == 1
     assert "is this OpenWrt?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["config 'defaults\n", None], ids=["damaged", "missing"])
+def test_a_firewall_that_cannot_be_read_is_not_one_that_does_not_offload(
+    openwrt: OpenWrt, damage: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    openwrt.adopt()
+    whole = openwrt.firewall.read_text()
+    if damage:
+        openwrt.firewall.write_text(damage)
+    else:
+        openwrt.firewall.unlink()
+    assert (openwrt.adopt(), openwrt.release()) == (1, 1)
+    assert "uci show firewall: " in capsys.readouterr().err
+    openwrt.firewall.write_text(whole)
+    assert openwrt.release() == 0
+    assert openwrt.options() == ON

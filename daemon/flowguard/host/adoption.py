@@ -29,6 +29,7 @@ class Adoption:
 
     def adopt(self) -> tuple[str, ...]:
         """Switch the firewall's options off; returns those that were on."""
+        _refuse_unreadable()
         found = {option: _get(option) for option in OPTIONS}
         former = {option: value for option, value in found.items() if value in FIREWALL_TRUE_WORDS}
         if former:
@@ -42,7 +43,10 @@ class Adoption:
 
     def undo(self) -> tuple[str, ...]:
         """Switch on again what `adopt` switched off and nobody has set since."""
-        restored = {o: v for o, v in self._remembered().items() if _get(o) == "0"}
+        remembered = self._remembered()
+        if remembered:
+            _refuse_unreadable()
+        restored = {option: v for option, v in remembered.items() if _get(option) == "0"}
         if restored:
             _refuse_staged_changes()
             _set(restored)
@@ -78,6 +82,11 @@ def _set(values: dict[str, str]) -> None:
             f"{error}; it is switched in the configuration, but the firewall does not know: "
             "service firewall reload"
         ) from None
+
+
+def _refuse_unreadable() -> None:
+    """`uci get` does not tell an option that is not set from a file that is damaged."""
+    _run("uci", "show", "firewall")
 
 
 def _refuse_staged_changes() -> None:
