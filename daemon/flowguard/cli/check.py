@@ -9,11 +9,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 
 from flowguard import checks
 from flowguard.checks import Finding, Grade
-from flowguard.cli.common import ExitCode, add_configuration, add_socket, find_ubus
+from flowguard.cli.common import (
+    ExitCode,
+    add_configuration,
+    add_socket,
+    find_ubus,
+    unanswered,
+)
 from flowguard.core.serial import from_json, to_json
 from flowguard.host.control import LONG_CALL_SECONDS, ApiError, NoAnswer, Unreachable, request
 
@@ -27,12 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     try:
         findings = _findings(options)
-    except ApiError as error:
-        print(f"flowguard: {error}", file=sys.stderr)
-        return ExitCode.USAGE
-    except NoAnswer as error:
-        print(f"flowguard: {error}", file=sys.stderr)
-        return ExitCode.UNREACHABLE
+    except (ApiError, NoAnswer) as error:
+        return unanswered(error)
     if options.json:
         print(json.dumps(to_json(findings), indent=1))
     else:

@@ -48,16 +48,18 @@ def ask(
     params: dict[str, Any],
     show: Callable[[Any], ExitCode],
 ) -> ExitCode:
-    """Ask the daemon and show its answer; failures become one line and an exit code."""
+    """Ask the daemon and show its answer, or why there is none."""
     try:
         answer = request(options.socket, method, params)
-    except Unreachable as error:
-        print(f"flowguard: {error}", file=sys.stderr)
-        return ExitCode.UNREACHABLE
-    except ApiError as error:
-        print(f"flowguard: {error}", file=sys.stderr)
-        return ExitCode.USAGE
+    except (ApiError, Unreachable) as error:
+        return unanswered(error)
     return show(answer)
+
+
+def unanswered(error: ApiError | Unreachable) -> ExitCode:
+    """Say in one line why the daemon gave no answer."""
+    print(f"flowguard: {error}", file=sys.stderr)
+    return ExitCode.UNREACHABLE if isinstance(error, Unreachable) else ExitCode.USAGE
 
 
 def show_level(status: dict[str, Any]) -> ExitCode:

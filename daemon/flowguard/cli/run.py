@@ -20,9 +20,6 @@ from flowguard.cli.common import (
 from flowguard.host.control import DEFAULT_SOCKET
 from flowguard.paths import Paths
 
-STAY_OFF_SECONDS = 150.0
-"""As long as leaving hardware may take (`Converger.release`), and some more."""
-
 if TYPE_CHECKING:
     import argparse
 
@@ -102,9 +99,11 @@ def _stay_off(paths: Paths, loaded: Loaded) -> ExitCode:
     print(f"flowguard: not enabled in {path}", file=sys.stderr)
     # It exists once the daemon has run since the boot.
     if os.path.isdir(paths.runtime_directory):
+        from flowguard.offload.converge import RELEASE_SECONDS
+
         lock.take(paths.runtime_directory)
         # Not ready yet: from then on systemd would wait for signs of life.
-        systemd.take_time(os.environ, STAY_OFF_SECONDS)
+        systemd.take_time(os.environ, RELEASE_SECONDS + 30)
         life.stay_off(paths, loaded)
     if loaded.problems:
         return ExitCode.USAGE

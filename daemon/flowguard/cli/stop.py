@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from flowguard.cli.common import ExitCode, add_socket
+from flowguard.cli.common import ExitCode, add_socket, unanswered
 from flowguard.host.control import (
     CALL_SECONDS,
     LONG_CALL_SECONDS,
@@ -41,8 +41,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         return ExitCode.TROUBLE
     except Unreachable as error:
         if not options.release:
-            print(f"flowguard: {error}", file=sys.stderr)
-            return ExitCode.UNREACHABLE
+            return unanswered(error)
         from flowguard import retreat
         from flowguard.offload.converge import ConvergeError
 

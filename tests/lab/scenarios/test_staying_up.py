@@ -9,7 +9,7 @@ from tests.lab.capture import Engine, hardware_flows
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.kernel import LabError
 from tests.lab.namespace import run
-from tests.lab.traffic.control import Traffic
+from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.traffic.patterns import Downloads
 from tests.lab.wait import wait_for
 
@@ -18,13 +18,19 @@ ALL_SOFTWARE = all_on("software")
 TIMEOUT = "net.netfilter.nf_flowtable_tcp_timeout"
 
 
+def flowing(daemon: Daemon, traffic: Traffic, count: int) -> Batch:
+    """So many downloads, and hardware in use."""
+    daemon.start().wait_for_levels(ALL_HARDWARE)
+    batch = traffic.start(Downloads(count=count))
+    batch.wait_until_flowing()
+    return batch
+
+
 def test_one_that_keeps_dying_is_kept_from_hardware(
     daemon: Daemon, engine: Engine, traffic: Traffic
 ) -> None:
     before = run("sysctl", "-n", TIMEOUT)
-    daemon.start().wait_for_levels(ALL_HARDWARE)
-    batch = traffic.start(Downloads(count=20))
-    batch.wait_until_flowing()
+    batch = flowing(daemon, traffic, 20)
     for _ in range(4):
         daemon.kill()
         daemon.start()
@@ -65,9 +71,7 @@ def test_one_that_may_not_run_leaves_no_flow_in_hardware(
     said: str,
     left: list[str],
 ) -> None:
-    daemon.start().wait_for_levels(ALL_HARDWARE)
-    batch = traffic.start(Downloads(count=20))
-    batch.wait_until_flowing()
+    batch = flowing(daemon, traffic, 20)
     daemon.kill()
     daemon.configuration.write_text(configuration)
     with pytest.raises(LabError) as failed:
@@ -84,9 +88,7 @@ def test_one_that_is_ended_while_it_leaves_hardware_puts_the_timeouts_back(
     daemon: Daemon, engine: Engine, traffic: Traffic
 ) -> None:
     before = run("sysctl", "-n", TIMEOUT)
-    daemon.start().wait_for_levels(ALL_HARDWARE)
-    batch = traffic.start(Downloads(count=10))
-    batch.wait_until_flowing()
+    batch = flowing(daemon, traffic, 10)
     wait_for(lambda: hardware_flows() > 5, "flows in hardware", state=daemon.status)
     daemon.kill()
     daemon.configure("enabled '0'")
