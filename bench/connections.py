@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bench.virtual import LAN1, LAN2, WAN
-from flowguard.conntrack import HW_OFFLOAD, OFFLOAD, Entry, Flow
-from flowguard.conntrack.flow import encode_tuple
 from flowguard.core.model import Family, FlowTuple, Protocol
-from flowguard.sensors.observed import ESTABLISHED, RESET_TIMEOUT, TIME_WAIT
-from flowguard.sensors.observer import ASSURED, SEEN_REPLY
+from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry, Flow
+from flowguard.kernel.conntrack.flow import encode_tuple
+from flowguard.sensors.arms.census import ASSURED, SEEN_REPLY
+from flowguard.sensors.arms.followed import ESTABLISHED, RESET_TIMEOUT, TIME_WAIT
 
 OBSERVE, CONTROL = 0x8000, 0x2000000
 ROUND_TRIP = 0.05  # seconds

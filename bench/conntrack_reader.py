@@ -17,11 +17,18 @@ import time
 from collections.abc import Awaitable, Callable
 
 from bench.lab import run_in_lab
-from flowguard.conntrack import Filter, sweep
-from flowguard.conntrack.flow import encode_tuple
-from flowguard.conntrack.wire import CTA_MARK, CTA_STATUS, CTA_TIMEOUT, NEW, open_socket, request
 from flowguard.core.model import FlowTuple
-from flowguard.offload.nfnetlink import NESTED, NLM_F_CREATE, attribute
+from flowguard.kernel.conntrack import Filter, sweep
+from flowguard.kernel.conntrack.flow import encode_tuple
+from flowguard.kernel.conntrack.numbers import (
+    CTA_MARK,
+    CTA_STATUS,
+    CTA_TIMEOUT,
+    NEW,
+    open_socket,
+    request,
+)
+from flowguard.kernel.nftables.transactions import NESTED, NLM_F_CREATE, attribute
 from tests.lab.hosts import load_modules
 from tests.lab.namespace import run
 

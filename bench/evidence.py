@@ -23,7 +23,7 @@ from itertools import accumulate
 from statistics import median
 
 from bench.fault_matcher import best
-from flowguard.core.evidence import ACT, Counts, Process, update
+from flowguard.core.arms.sequential_test import ACT, Counts, Process, update
 from flowguard.core.records import replace
 
 TICK = 10.0

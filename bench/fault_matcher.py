@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from flowguard.core.faults import FaultAssembler, FaultRules, LogRecord
 from flowguard.rules import load
-from flowguard.sensors.kmsg import KmsgReader
+from flowguard.sensors.log_reader import KmsgReader
 
 GOAL = 100_000
 LINES = 20_000

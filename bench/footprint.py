@@ -26,7 +26,7 @@ from pathlib import Path
 
 import psutil
 
-from flowguard.host.control import Unreachable, request
+from flowguard.service.control import Unreachable, request
 
 ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
 UBUSD = shutil.which("ubusd")

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from flowguard.core.records import frozen, mutable
-from flowguard.host import uci
-from flowguard.host.uci import UciError
+from flowguard.platform.openwrt import uci
+from flowguard.platform.openwrt.uci import UciError
 
 NAME = "fuzzed"
 SLOWEST = 5.0

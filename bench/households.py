@@ -8,9 +8,9 @@ from functools import cache
 
 from bench.evidence import BASE_RATE, cumulative
 from bench.virtual import LAN1, LAN2, WAN
-from flowguard.core.arms import ANSWERED_CHECKPOINTS, FIRST_CHECKPOINT, OutcomeKind
+from flowguard.core.arms.draw import ANSWERED_CHECKPOINTS, FIRST_CHECKPOINT, OutcomeKind
 from flowguard.core.model import Family, Protocol
-from flowguard.sensors.observer import OLDER_MOST
+from flowguard.sensors.arms.census import OLDER_MOST
 
 
 @dataclass(frozen=True, slots=True)

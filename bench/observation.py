@@ -30,9 +30,15 @@ import psutil
 from bench.conntrack_reader import connection, original_of
 from bench.footprint import memory
 from bench.lab import run_in_lab
-from flowguard.conntrack.flow import encode_tuple
-from flowguard.conntrack.wire import CTA_TUPLE_ORIG, DELETE, error_of, open_socket, request
-from flowguard.offload.nfnetlink import NLM_F_ACK
+from flowguard.kernel.conntrack.flow import encode_tuple
+from flowguard.kernel.conntrack.numbers import (
+    CTA_TUPLE_ORIG,
+    DELETE,
+    error_of,
+    open_socket,
+    request,
+)
+from flowguard.kernel.nftables.transactions import NLM_F_ACK
 from tests.lab.cases import lasting
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.hosts import Router, load_engine, load_modules

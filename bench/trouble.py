@@ -28,11 +28,11 @@ from bench.connections import (
 )
 from bench.evidence import numbers, poisson
 from bench.virtual import UPTIME, Router, quantile
-from flowguard.conntrack import Entry
 from flowguard.core.events import Converge
 from flowguard.core.model import Family, Level, Protocol
 from flowguard.core.records import replace
-from flowguard.sensors.observer import Observer
+from flowguard.kernel.conntrack import Entry
+from flowguard.sensors.arms.census import Observer
 
 LOOK = 5.0
 QUIET_BEFORE, QUIET_AFTER = 300.0, 360.0

@@ -26,15 +26,15 @@ from bench.evidence import EXPECTED, NARROW, alarm, healthy, numbers, poisson
 from bench.evidence import Router as BareTest
 from bench.households import AGES, CALM, CELLS, TROUBLES, Born, Draw, Trouble, means
 from bench.virtual import UPTIME, Router, quantile
-from flowguard.core.arms import (
+from flowguard.core.arms.draw import (
     ANSWERED_CHECKPOINTS,
     FIRST_CHECKPOINT,
     Births,
     OutcomeKind,
     Outcomes,
 )
+from flowguard.core.arms.sequential_test import Counts, Process
 from flowguard.core.events import FlowsJudged
-from flowguard.core.evidence import Counts, Process
 
 WEEK = 7 * 86400.0
 HEALTHY_SECONDS = 6 * 3600.0

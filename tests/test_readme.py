@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from flowguard.core.serial import to_json
-from flowguard.host.configuration import SETTINGS, Configuration
+from flowguard.platform.configuration.loading import SETTINGS, Configuration
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BEGIN, END = "<!-- options: begin -->\n", "<!-- options: end -->"

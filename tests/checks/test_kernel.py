@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowguard.checks.kernel import (
+from flowguard.checks.known_kernels import (
     DATA,
     PACKAGES,
     Machine,

@@ -16,8 +16,8 @@ from flowguard.checks.neighbours import (
     check_firewall,
     check_neighbours,
 )
-from flowguard.host import effective
-from flowguard.host.option_kinds import Mark, mark
+from flowguard.platform.configuration.kinds import Mark, mark
+from flowguard.platform.openwrt import effective
 
 FIREWALL = "config defaults\n\toption input 'REJECT'\n{}\nconfig zone\n\toption name 'lan'\n"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from flowguard.checks.finding import Grade
+from flowguard.checks.flowtables import check_min_packets
 from flowguard.checks.own import check_rules, check_sysctls
-from flowguard.checks.tables import check_min_packets
-from flowguard.host.configuration import Configuration
+from flowguard.platform.configuration.loading import Configuration
 
 
 @pytest.mark.parametrize(("value", "grade"), [("0", Grade.WARNING), ("1", Grade.FINE)])

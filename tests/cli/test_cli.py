@@ -19,8 +19,8 @@ from flowguard.cli.run import as_supervised
 from flowguard.core.events import DevicesChanged, Event, FaultSeen, Started
 from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
 from flowguard.core.replay import encode_event
-from flowguard.host.control_server import ControlServer
-from flowguard.host.lock import take
+from flowguard.platform.lock import take
+from flowguard.service.control_server import ControlServer
 
 DAEMON = Path(__file__).resolve().parents[2] / "daemon"
 FAULT = Fault("tx-timeout", FaultClass.TX_TIMEOUT, Attribution.DRIVER, "wan", None, "the line")

@@ -6,7 +6,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.arms import ANSWERED_CHECKPOINTS, Births, OutcomeKind, Outcomes
+from flowguard.core.arms.draw import ANSWERED_CHECKPOINTS, Births, OutcomeKind, Outcomes
+from flowguard.core.arms.sequential_test import Counts
 from flowguard.core.events import (
     Configured,
     Converge,
@@ -27,7 +28,6 @@ from flowguard.core.events import (
     TablesLost,
     Tick,
 )
-from flowguard.core.evidence import Counts
 from flowguard.core.model import (
     Attribution,
     Device,

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from flowguard.host.control import Unreachable, request
-from flowguard.host.files import replace_file
+from flowguard.kernel.files import replace_file
+from flowguard.service.control import Unreachable, request
 from tests.lab.kernel import LabError
 from tests.lab.namespace import run
 from tests.lab.wait import wait_for

@@ -8,14 +8,12 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from flowguard.actuators.approach import Converger
 from flowguard.core.events import DrainProgress
 from flowguard.core.model import Device, Level
-from flowguard.core.plan import OffloadSettings, plan
-from flowguard.core.tables import (
-    Plan,
-)
-from flowguard.offload.converge import Converger
-from flowguard.offload.nfnetlink import Nftables
+from flowguard.core.tables.description import Plan
+from flowguard.core.tables.plan import OffloadSettings, plan
+from flowguard.kernel.nftables.transactions import Nftables
 from tests.lab.daemon import PORTS
 from tests.lab.traffic import Datagrams, Downloads, KeepAlives, Uploads
 from tests.lab.traffic.control import Batch, Traffic

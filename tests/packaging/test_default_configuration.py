@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from flowguard.host import uci
-from flowguard.host.configuration import SETTINGS, Configuration, load
-from flowguard.host.exclusions import SETTINGS as EXCLUSION_SETTINGS
+from flowguard.platform.configuration.exclusions import SETTINGS as EXCLUSION_SETTINGS
+from flowguard.platform.configuration.loading import SETTINGS, Configuration, load
+from flowguard.platform.openwrt import uci
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "config" / "flowguard"

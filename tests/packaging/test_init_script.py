@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flowguard.host.configuration import SETTINGS, Configuration
+from flowguard.platform.configuration.loading import SETTINGS, Configuration
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "init.d" / "flowguard.service"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import flowguard
-from flowguard.api import PUBLIC
-from flowguard.host.installation import NAME
+from flowguard.platform.openwrt.installation import NAME
+from flowguard.service.api import PUBLIC
 from tests.packaging.build import RECIPE, ROOT, Package, build, compiled, pythons
 
 MAKEFILE = (RECIPE / "Makefile").read_text()

@@ -50,5 +50,5 @@ def test_a_silent_daemon_is_ended_and_a_dead_one_always_started_again() -> None:
     assert service.getint("WatchdogSec") == 60
     assert service["Restart"] == "on-failure"
     assert unit["Unit"].getint("StartLimitIntervalSec") == 0
-    # The counted deaths (host/runs.py) are kept there.
+    # The counted deaths (service/runs.py) are kept there.
     assert service["RuntimeDirectoryPreserve"] == "yes"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flowguard.core.model import Device
-from flowguard.core.topology import Link
-from flowguard.sensors.links import NO_CARRIERS, links, scan
+from flowguard.core.tables.topology import Link
+from flowguard.kernel.route.links import NO_CARRIERS, links, scan
 
 
 class Machine:

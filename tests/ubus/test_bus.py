@@ -12,8 +12,8 @@ import pytest
 
 from flowguard.ubus.bus import Bus
 from flowguard.ubus.connection import Connection
+from flowguard.ubus.errors import UbusError
 from flowguard.ubus.serving import Caller, Method
-from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import Status
 from tests.ubus.broker import Ubusd, running
 from tests.ubus.test_connection import until

@@ -14,9 +14,9 @@ import pytest
 
 from flowguard.ubus.blob import BlobError, Type, attribute, encode
 from flowguard.ubus.connection import Connection
+from flowguard.ubus.errors import UbusError
 from flowguard.ubus.link import OUTGOING_LIMIT
 from flowguard.ubus.serving import Caller, Method
-from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import (
     Attribute,
     Message,

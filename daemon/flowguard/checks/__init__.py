@@ -6,17 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowguard.checks.finding import Finding, Grade
-from flowguard.checks.kernel import check_modules, check_version
+from flowguard.checks.flowtables import check_tables
+from flowguard.checks.known_kernels import check_modules, check_version
 from flowguard.checks.neighbours import check_firewall, check_neighbours
-from flowguard.checks.own import (
-    check_configuration,
-    check_evidence,
-    check_rules,
-    check_sysctls,
-)
-from flowguard.checks.tables import check_tables
+from flowguard.checks.own import check_configuration, check_evidence, check_rules, check_sysctls
 from flowguard.core.model import Device
-from flowguard.host import configuration, effective
+from flowguard.platform.configuration import loading
+from flowguard.platform.openwrt import effective
 
 __all__ = ["Finding", "Grade", "findings"]
 
@@ -29,9 +25,9 @@ async def findings(
     `ubus` is ubusd's socket, where there is one. What a running service knows of its devices
     is taken as it is; with None each device is tried, which binds its driver for a moment.
     """
-    loaded = configuration.load(path)
+    loaded = loading.load(path)
     found = [
-        *check_configuration(loaded, path or effective.file_of(configuration.PACKAGE)),
+        *check_configuration(loaded, path or effective.file_of(loading.PACKAGE)),
         *check_rules(loaded.configuration.rules),
         *check_sysctls(),
         *check_firewall(),

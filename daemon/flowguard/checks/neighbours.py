@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from flowguard.checks.finding import Finding, Grade
 from flowguard.core.records import frozen
-from flowguard.host import effective, uci
-from flowguard.host.option_kinds import FIREWALL_TRUE_WORDS, TRUE_WORDS
+from flowguard.platform.configuration.kinds import FIREWALL_TRUE_WORDS, TRUE_WORDS
+from flowguard.platform.openwrt import effective, uci
 
 FIREWALL = "firewall"
 

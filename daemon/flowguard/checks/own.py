@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 
 from flowguard import rules
 from flowguard.checks.finding import Finding, Grade
-from flowguard.host import configuration
+from flowguard.platform.configuration import loading
 
 ACCOUNTING = "/proc/sys/net/netfilter/nf_conntrack_acct"
 FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 
 
-def check_configuration(loaded: configuration.Loaded, path: str) -> Iterator[Finding]:
+def check_configuration(loaded: loading.Loaded, path: str) -> Iterator[Finding]:
     grade = Grade.WARNING if loaded.readable else Grade.ERROR
     for problem in loaded.problems:
         yield Finding(grade, "configuration", str(problem), f"correct {path}")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from flowguard.cli.common import DEFAULT_STATE_DIRECTORY, ExitCode
-from flowguard.host.adoption import Adoption, AdoptionError
+from flowguard.platform.openwrt.adoption import Adoption, AdoptionError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,15 +12,9 @@ import json
 
 from flowguard import checks
 from flowguard.checks import Finding, Grade
-from flowguard.cli.common import (
-    ExitCode,
-    add_configuration,
-    add_socket,
-    find_ubus,
-    unanswered,
-)
+from flowguard.cli.common import ExitCode, add_configuration, add_socket, find_ubus, unanswered
 from flowguard.core.serial import from_json, to_json
-from flowguard.host.control import LONG_CALL_SECONDS, ApiError, NoAnswer, Unreachable, request
+from flowguard.service.control import LONG_CALL_SECONDS, ApiError, NoAnswer, Unreachable, request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 from flowguard import rules
 from flowguard.cli.common import ExitCode
-from flowguard.core.faults import FaultAssembler, FaultRules, RuleError, verdict
+from flowguard.core.faults import FaultAssembler, FaultRules, RuleError, logtext, verdict
 from flowguard.core.model import Fault
-from flowguard.host import logtext
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

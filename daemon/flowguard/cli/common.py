@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from flowguard.host.control import DEFAULT_SOCKET, ApiError, Unreachable, request
+from flowguard.service.control import DEFAULT_SOCKET, ApiError, Unreachable, request
 
 if TYPE_CHECKING:
     import argparse  # the daemon does without

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from flowguard.cli.common import ExitCode, add_socket, ask, show_level
-from flowguard.host.option_kinds import duration
+from flowguard.platform.configuration.kinds import duration
 
 LONGEST = 30 * 86400
 

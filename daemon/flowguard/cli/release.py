@@ -7,7 +7,7 @@ import argparse
 
 from flowguard.cli.adopt import add_arguments, change
 from flowguard.cli.common import ExitCode
-from flowguard.host.adoption import Adoption
+from flowguard.platform.openwrt.adoption import Adoption
 
 __all__ = ["add_arguments"]
 

@@ -17,13 +17,13 @@ from flowguard.cli.common import (
     add_configuration,
     add_socket,
 )
-from flowguard.host.control import DEFAULT_SOCKET
 from flowguard.paths import Paths
+from flowguard.service.control import DEFAULT_SOCKET
 
 if TYPE_CHECKING:
     import argparse
 
-    from flowguard.host.configuration import Loaded
+    from flowguard.platform.configuration.loading import Loaded
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,13 +71,14 @@ def live(paths: Paths) -> ExitCode:
     signal.signal(signal.SIGTERM, _end)
     # systemd ends a main loop that hangs by SIGABRT; this shows where it hung.
     faulthandler.enable()
-    from flowguard import life
-    from flowguard.host import configuration, lock
+    from flowguard.platform import lock
+    from flowguard.platform.configuration import loading
+    from flowguard.service import life
 
     if os.geteuid() != 0:
         print("flowguard: run: only root may change the flowtables", file=sys.stderr)
         return ExitCode.USAGE
-    loaded = configuration.load(paths.configuration)
+    loaded = loading.load(paths.configuration)
     try:
         if not loaded.configuration.enabled:
             return _stay_off(paths, loaded)
@@ -90,24 +91,27 @@ def live(paths: Paths) -> ExitCode:
 
 
 def _stay_off(paths: Paths, loaded: Loaded) -> ExitCode:
-    from flowguard import life
-    from flowguard.host import configuration, effective, lock, systemd
+    from flowguard.platform import lock
+    from flowguard.platform.configuration import loading
+    from flowguard.platform.openwrt import effective
+    from flowguard.platform.systemd import readiness
+    from flowguard.service import life
 
     for problem in loaded.problems:
         print(f"flowguard: {problem}", file=sys.stderr)
-    path = paths.configuration or effective.file_of(configuration.PACKAGE)
+    path = paths.configuration or effective.file_of(loading.PACKAGE)
     print(f"flowguard: not enabled in {path}", file=sys.stderr)
     # It exists once the daemon has run since the boot.
     if os.path.isdir(paths.runtime_directory):
-        from flowguard.offload.converge import RELEASE_SECONDS
+        from flowguard.actuators.approach import RELEASE_SECONDS
 
         lock.take(paths.runtime_directory)
         # Not ready yet: from then on systemd would wait for signs of life.
-        systemd.take_time(os.environ, RELEASE_SECONDS + 30)
+        readiness.take_time(os.environ, RELEASE_SECONDS + 30)
         life.stay_off(paths, loaded)
     if loaded.problems:
         return ExitCode.USAGE
-    systemd.tell_ready(os.environ)
+    readiness.tell_ready(os.environ)
     return ExitCode.FINE
 
 

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> ExitCode:
 
 def _load() -> str:
     # Measured here and not in the daemon, whose memory psutil would make larger for good.
-    from flowguard.host.load import measure
+    from flowguard.platform.load import measure
 
     load = measure()
     cores = "   ".join(

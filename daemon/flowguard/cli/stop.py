@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from flowguard.cli.common import ExitCode, add_socket, unanswered
-from flowguard.host.control import (
+from flowguard.service.control import (
     CALL_SECONDS,
     LONG_CALL_SECONDS,
     ApiError,
@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     except Unreachable as error:
         if not options.release:
             return unanswered(error)
-        from flowguard import retreat
-        from flowguard.offload.converge import ConvergeError
+        from flowguard.actuators.approach import ConvergeError
+        from flowguard.service import retreat
 
         try:
             left = retreat.release(os.path.dirname(options.socket))

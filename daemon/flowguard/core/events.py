@@ -7,17 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from flowguard.core.arms import Births, Draw, Outcomes
-from flowguard.core.detector import Evidence
-from flowguard.core.model import (
-    Boots,
-    Decision,
-    Device,
-    Fault,
-    Level,
-    PolicySettings,
-    Verdict,
-)
+from flowguard.core.arms.detector import Evidence
+from flowguard.core.arms.draw import Births, Draw, Outcomes
+from flowguard.core.model import Boots, Decision, Device, Fault, Level, PolicySettings, Verdict
 from flowguard.core.records import frozen
 from flowguard.core.requests import Request
 

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from flowguard.core import boots, canary, converging, convict, drops, identity, operator
-from flowguard.core.detector import reset
+from flowguard.core.arms import drops
+from flowguard.core.arms.detector import reset
 from flowguard.core.events import (
     BootSeen,
     Command,
@@ -31,6 +31,7 @@ from flowguard.core.events import (
     Tick,
     Try,
 )
+from flowguard.core.ladder import boots, canary, identity, operator, progress, verdicts
 from flowguard.core.model import Attribution, Decision, Level
 from flowguard.core.records import replace
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
@@ -49,7 +50,7 @@ def decide(state: State, event: Event) -> Step:
     state, more = canary.expire(state)
     commands += more
     unfinished = isinstance(event, DevicesChanged | TablesLost) and not state.converged
-    anew = unfinished or converging.retry_is_due(state)
+    anew = unfinished or progress.retry_is_due(state)
     anew = anew or state.devices != before.devices or state.draw != before.draw
     anew = anew or state.settings.control_share != before.settings.control_share
     state, asked = _retarget(state, anew)
@@ -87,7 +88,7 @@ def _handle(state: State, event: Event) -> Step:
         case FaultSeen():
             if event.fault.attribution is not Attribution.NONE:
                 state = replace(state, disturbed=state.time)
-            return convict.on_fault(state, event.fault)
+            return verdicts.on_fault(state, event.fault)
         case BootSeen():
             return boots.on_boot(state, event)
         case LedgerFailed():
@@ -95,13 +96,13 @@ def _handle(state: State, event: Event) -> Step:
         case LedgerKept():
             return replace(state, ledger=Ledger(lost=state.ledger.lost)), []
         case DrainProgress():
-            return converging.on_drain_progress(state, event), []
+            return progress.on_drain_progress(state, event), []
         case Converged():
-            return converging.on_converged(state)
+            return progress.on_converged(state)
         case ConvergeFailed():
-            return converging.on_converge_failed(state, event)
+            return progress.on_converge_failed(state, event)
         case TablesLost():
-            return converging.on_tables_lost(state)
+            return progress.on_tables_lost(state)
         case FlowsSeen():
             return _flows_seen(state, event)
         case FlowsJudged():
@@ -111,7 +112,7 @@ def _handle(state: State, event: Event) -> Step:
         case CrossoverSeen():
             return drops.on_crossover(state, event)
         case EngineSeen():
-            return convict.on_engine(state, event)
+            return verdicts.on_engine(state, event)
         case Tick():
             return state, []
         case _:
@@ -157,7 +158,7 @@ def _time_passed(state: State) -> Step:
         boots.settle,
         boots.retry_ledger,
         canary.proceed,
-        converging.overdue,
+        progress.overdue,
     ):
         state, more = due(state)
         commands += more
@@ -169,7 +170,7 @@ def _retarget(state: State, anew: bool) -> Step:
     limits = [(d.name, *allowed(state, d)) for d in state.devices]
     levels = tuple((name, level) for name, level, _ in limits)
     waits = (
-        state.failure is not None and state.failure.retry_at and not converging.retry_is_due(state)
+        state.failure is not None and state.failure.retry_at and not progress.retry_is_due(state)
     )
     canary_before = state.draw.canary
     state = canary.draw(state, levels)

@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterator
 from enum import StrEnum
 
-from flowguard.core.arms import Draw, OutcomeKind
-from flowguard.core.detector import Detector, Evidence, Mute
+from flowguard.core.arms.detector import Detector, Evidence, Mute
+from flowguard.core.arms.draw import Draw, OutcomeKind
+from flowguard.core.arms.passing import Passing
 from flowguard.core.events import FlowsSeen
 from flowguard.core.model import Boots, Decision, Device, Level, PolicySettings, Verdict
-from flowguard.core.passing import Passing
 from flowguard.core.records import frozen, replace
 
 DECISIONS_KEPT = 50

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowguard.ubus.connection import DEFAULT_SOCKET, Connection
+from flowguard.ubus.errors import UbusError
 from flowguard.ubus.requests import DEFAULT_TIMEOUT
 from flowguard.ubus.serving import DataHandler, Method
-from flowguard.ubus.status import UbusError
 from flowguard.ubus.wire import Status
 
 log = logging.getLogger(__name__)

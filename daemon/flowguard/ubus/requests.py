@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from flowguard.core.records import mutable
 from flowguard.ubus.blob import BlobError
-from flowguard.ubus.status import UbusError
+from flowguard.ubus.errors import UbusError
 from flowguard.ubus.wire import Attributes, Message, MessageType, Status, parse
 
 DEFAULT_TIMEOUT = 5.0

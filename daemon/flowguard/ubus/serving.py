@@ -11,7 +11,7 @@ from typing import Any
 
 from flowguard.core.records import frozen
 from flowguard.ubus.blob import BlobError, Type, attribute, decode, encode
-from flowguard.ubus.status import UbusError
+from flowguard.ubus.errors import UbusError
 from flowguard.ubus.wire import Attribute, Attributes, Message, MessageType, Status, id_attribute
 
 log = logging.getLogger(__name__)

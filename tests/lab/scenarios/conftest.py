@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from flowguard.host.control import Unreachable
-from flowguard.offload.damage import has_oopsed
+from flowguard.actuators.damage import has_oopsed
+from flowguard.service.control import Unreachable
 from tests.lab.capture import Engine, KernelLog, ruleset
 from tests.lab.daemon import Daemon
 from tests.lab.edge import Kernel

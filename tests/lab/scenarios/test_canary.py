@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from flowguard.core.plan import CANARY_PACKETS
+from flowguard.core.tables.plan import CANARY_PACKETS
 from tests.lab.capture import (
     Engine,
     TrackedConnection,

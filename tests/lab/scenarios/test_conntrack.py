@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import closing
 
-from flowguard.conntrack import DestroyEvents, Entry, Filter, clear_mark, sweep
+from flowguard.kernel.conntrack import DestroyEvents, Entry, Filter, clear_mark, sweep
 from tests.lab.edge import Kernel
 from tests.lab.namespace import run
 

@@ -11,7 +11,7 @@ import sys
 import textwrap
 
 from flowguard.core.model import Level
-from flowguard.core.plan import Exclusion, OffloadSettings
+from flowguard.core.tables.plan import Exclusion, OffloadSettings
 from tests.lab.capture import Engine, hardware_flows, ruleset, software_flows, tracked_connections
 from tests.lab.edge import (
     FLOW_TIMEOUT,
@@ -120,8 +120,8 @@ KILLED = """
     import asyncio, sys
     from flowguard.core.model import Device, Level
     from flowguard.core.plan import OffloadSettings, plan
-    from flowguard.offload.converge import Converger
-    from flowguard.offload.nfnetlink import Nftables
+    from flowguard.actuators.approach import Converger
+    from flowguard.kernel.nftables.transactions import Nftables
 
     names = ("lan1", "lan2", "wan")
     target = plan([Device(n, 0) for n in names], dict.fromkeys(names, Level.SOFTWARE),

@@ -7,14 +7,14 @@ import asyncio
 
 import pytest
 
-from flowguard import conntrack
+from flowguard.actuators.approach import ConvergeError
 from flowguard.core.model import Level
-from flowguard.offload import tables
-from flowguard.offload.converge import ConvergeError
-from flowguard.offload.probe import probe
-from flowguard.offload.watch import TableWatch
-from flowguard.sensors.flows import FlowCounter
-from flowguard.sensors.links import LinkWatch, scan
+from flowguard.kernel import conntrack
+from flowguard.kernel.nftables import ruleset as tables
+from flowguard.kernel.nftables.probe import probe
+from flowguard.kernel.nftables.watch import TableWatch
+from flowguard.kernel.route.links import LinkWatch, scan
+from flowguard.sensors.flow_counts import FlowCounter
 from tests.lab.capture import Engine, ruleset, software_flows
 from tests.lab.daemon import PORTS
 from tests.lab.edge import (

@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from flowguard.core.arms import Draw
+from flowguard.core.arms.draw import Draw
 from flowguard.core.model import Device, Level
-from flowguard.core.plan import OffloadSettings, plan
+from flowguard.core.tables.plan import OffloadSettings, plan
 from tests.lab.capture import (
     Engine,
     TrackedConnection,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flowguard.host.control import DEFAULT_SOCKET, request
+from flowguard.service.control import DEFAULT_SOCKET, request
 from tests.lab.capture import Engine, ruleset
 from tests.lab.daemon import all_on
 from tests.lab.hosts import Router

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from flowguard.core.faults.assembler import QUIET_SECONDS, FaultAssembler
 from flowguard.core.faults.code import strength
+from flowguard.core.faults.matcher import FaultRule, FaultRules, RuleError, RuleSource
 from flowguard.core.faults.record import LogRecord
-from flowguard.core.faults.rules import FaultRule, FaultRules, RuleError, RuleSource
 from flowguard.core.model import Attribution, Fault
 
 __all__ = [

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections import deque
 
 from flowguard.core.faults.code import Accusation
+from flowguard.core.faults.matcher import Context, FaultRules, Match
 from flowguard.core.faults.record import LogRecord
 from flowguard.core.faults.report import Report
-from flowguard.core.faults.rules import Context, FaultRules, Match
 from flowguard.core.faults.trace import LineKind, Trace, TraceLine, parse
 from flowguard.core.model import Attribution, Fault
 from flowguard.core.records import frozen

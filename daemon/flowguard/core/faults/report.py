@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from flowguard.core.faults.code import Accusation, CodeMap, strength
-from flowguard.core.faults.rules import Match
+from flowguard.core.faults.matcher import Match
 from flowguard.core.faults.trace import LineKind, Trace, TraceLine
 from flowguard.core.model import Attribution, Fault, FaultClass
 from flowguard.core.records import mutable

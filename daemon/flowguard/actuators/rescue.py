@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""After a step for dropped connections: pulls stalled flows out of hardware and looks
+whether they revive one level down.
+
+Deleting a flow's conntrack entry makes the kernel take it back from the engine within a
+second; its next packet, in either direction, starts it anew. That is for flows which are
+stalled already: a healthy one could meet a firewall's reject first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
+from socket import IPPROTO_TCP
+
+from flowguard.core.events import CrossoverSeen, Event
+from flowguard.kernel import conntrack
+from flowguard.kernel.clock import monotonic
+from flowguard.kernel.conntrack import HW_OFFLOAD, IN_HARDWARE, DumpInterrupted, Entry, Flow
+from flowguard.kernel.nftables.transactions import MalformedMessage
+from flowguard.sensors.arms.followed import CLOSE
+
+LOOK_SECONDS = 3.0
+READY_SECONDS = 0.1
+# Hardware is looked through for so long; by then a drain has ended or never will.
+SEARCH_SECONDS = 15.0
+# Within one look: fewer packets may just be on their way.
+ONE_SIDED_PACKETS = 2
+# More flows prove nothing more; all that are stalled are pulled.
+WATCHED = 200
+
+log = logging.getLogger(__name__)
+
+
+class Crossover:
+    """One trial at a time; `is_open` tells whether the policy still waits for it.
+
+    `takes_none` tells whether the upper level takes no new flows any more: a flow pulled
+    sooner would be taken again.
+    """
+
+    def __init__(
+        self,
+        feed: Callable[[Event], None],
+        is_open: Callable[[], bool],
+        takes_none: Callable[[], bool],
+    ) -> None:
+        self._feed = feed
+        self._is_open = is_open
+        self._takes_none = takes_none
+        self._pulled: dict[Flow, Entry] = {}
+        self._revived: set[Flow] = set()
+        self._tried: set[Flow] = set()
+
+    async def run(self, stalled: Iterable[Flow], seconds: float) -> None:
+        """Pull the stalled flows, those given and others found in hardware; then watch."""
+        self._pulled, self._revived, self._tried = {}, set(), set()
+        while self._is_open() and not self._takes_none():
+            await asyncio.sleep(READY_SECONDS)
+        started = monotonic()
+        for flow in stalled:
+            self._pull(flow)
+        before: dict[int, Entry] = {}
+        while self._is_open():
+            now = monotonic()
+            if now - started < SEARCH_SECONDS:
+                before = await self._search(before)
+            self._look()
+            ended = now - started >= seconds
+            count = len(self._pulled)
+            trying = len(self._tried - self._revived)
+            self._feed(CrossoverSeen(now, count, len(self._revived), trying, ended))
+            if ended:
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _search(self, before: dict[int, Entry]) -> dict[int, Entry]:
+        """Pull the TCP flows in hardware of which only one direction moved since `before`."""
+        found: dict[int, Entry] = {}
+        try:
+            async with aclosing(conntrack.sweep(IN_HARDWARE)) as batches:
+                async for batch in batches:
+                    found.update((e.id, e) for e in batch if e.protocol == IPPROTO_TCP)
+        except DumpInterrupted:
+            return before
+        except (OSError, MalformedMessage) as error:
+            log.warning("stalled flows cannot be looked for: %s", error)
+            return before
+        for number, entry in found.items():
+            if number in before and _is_one_sided(before[number], entry):
+                self._pull(entry.flow())
+        return found
+
+    def _pull(self, flow: Flow) -> None:
+        if flow in self._pulled:
+            return
+        try:
+            entry = conntrack.find(flow)
+            if entry is None:
+                return
+            if entry.status & HW_OFFLOAD:
+                conntrack.delete(flow)
+                # Whoever revives begins with counters of his own.
+                entry = entry._replace(id=0, original_packets=0, reply_packets=0)
+        except (OSError, MalformedMessage) as error:
+            log.warning("a stalled flow stays where it is: %s", error)
+            return
+        self._pulled[flow] = entry
+
+    def _look(self) -> None:
+        """Note who revived, and who went on trying: he may give up before the last look."""
+        watched = [flow for flow in self._pulled if flow not in self._revived]
+        for flow in watched[:WATCHED]:
+            try:
+                entry = conntrack.find(flow)
+            except (OSError, MalformedMessage) as error:
+                log.warning("a stalled flow cannot be watched: %s", error)
+                continue
+            # A reset answers too, but it revives nothing.
+            if entry is None or entry.tcp_state == CLOSE:
+                continue
+            original, reply = _moved(self._pulled[flow], entry)
+            if original > 0 and reply > 0:
+                self._revived.add(flow)
+            elif original > 0 or reply > 0:
+                self._tried.add(flow)
+
+
+def _moved(before: Entry, entry: Entry) -> tuple[int, int]:
+    """Packets of both directions since then; a new entry counts from nothing."""
+    if entry.id != before.id:
+        return entry.original_packets, entry.reply_packets
+    return (
+        entry.original_packets - before.original_packets,
+        entry.reply_packets - before.reply_packets,
+    )
+
+
+def _is_one_sided(before: Entry, entry: Entry) -> bool:
+    moved = _moved(before, entry)
+    return min(moved) == 0 and max(moved) >= ONE_SIDED_PACKETS

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What survives a restart and a reboot, on flash: verdicts, the intent, boots, what was set.
+
+Written only when one of them changes. An unreadable file is kept aside, never deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from types import ModuleType
+from typing import Any
+
+from flowguard.core.model import Boots, Intent, Level, Verdict
+from flowguard.core.records import frozen, replace
+from flowguard.core.serial import from_json, to_json
+from flowguard.kernel.files import replace_file
+
+FORMAT = 1
+# So many unreadable files are kept; whatever breaks more of them breaks all of them.
+KEPT_ASIDE = 5
+
+
+@frozen
+class Memory:
+    """`wanted` was set at run time while `configured` stood in the configuration.
+
+    All times are of the clock of the boot `boot_id`, and `time` is when this was saved.
+    `installation`: see the module of that name.
+    """
+
+    format: int
+    boot_id: str
+    configured: Level
+    wanted: Level
+    verdicts: tuple[Verdict, ...] = ()
+    time: float = 0
+    boots: Boots = Boots()
+    intent: Intent | None = None
+    held_until: float = 0
+    suspended: bool = False
+    installation: str = ""
+
+
+@frozen
+class Remembered:
+    """`problem` is "" when all is fine; `lost`: there was a memory that cannot be read."""
+
+    memory: Memory | None
+    problem: str = ""
+    lost: bool = False
+
+
+class StateStore:
+    """The state file of one directory."""
+
+    def __init__(self, directory: str, boot_id: str, system: ModuleType | Any = os) -> None:
+        self.path = os.path.join(directory, "state.json")
+        self.boot_id = boot_id
+        self._system = system
+
+    def load(self, now: float, settle: float) -> Remembered:
+        """What is remembered, in this boot's time."""
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                memory = from_json(Memory, json.load(file))
+        except FileNotFoundError:
+            return Remembered(None)
+        except OSError as error:
+            return Remembered(None, f"{self.path}: {error.strerror}; nothing is known", lost=True)
+        except (ValueError, RecursionError) as error:
+            return Remembered(None, self._keep_aside(str(error)), lost=True)
+        if memory.format != FORMAT:
+            problem = self._keep_aside(f"format {memory.format}, expected {FORMAT}")
+            return Remembered(None, problem, lost=True)
+        same = memory.boot_id == self.boot_id
+        return Remembered(memory if same else _reborn(memory, now, settle))
+
+    def save(self, memory: Memory) -> None:
+        """Write atomically and durably; OSError when the medium refuses."""
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        text = json.dumps(to_json(memory), indent=1) + "\n"
+        replace_file(self.path, text, durable=True, system=self._system)
+
+    def _keep_aside(self, problem: str) -> str:
+        first = f"{self.path}.unreadable"
+        names = [first, *(f"{first}.{number}" for number in range(2, KEPT_ASIDE + 1))]
+        aside = next((name for name in names if not os.path.lexists(name)), names[-1])
+        try:
+            os.replace(self.path, aside)
+        except OSError as error:
+            return f"{self.path}: {problem}; could not be kept aside: {error.strerror}"
+        return f"{self.path}: {problem}; kept as {aside}, starting without a memory"
+
+
+def _reborn(memory: Memory, now: float, settle: float) -> Memory:
+    """In the clock of a new boot: a wait has as much left as when it was last saved.
+
+    How long the router was off cannot be known.
+    """
+
+    verdicts = tuple(
+        replace(
+            v,
+            stepped=now - settle,
+            held_until=now + min(v.hold, max(0.0, v.held_until - memory.time)),
+            raised=None,
+            healthy=v.healthy_until(memory.time),
+            until_reboot=False,
+        )
+        for v in memory.verdicts
+    )
+    rest = memory.held_until - memory.time
+    return replace(
+        memory,
+        verdicts=verdicts,
+        wanted=memory.configured,
+        held_until=now + rest if rest > 0 else 0,
+        suspended=False,
+    )

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""On the way to the wanted tables: drains, refusals, and tables that others took away."""
+
+from __future__ import annotations
+
+from flowguard.core.events import Command, ConvergeFailed, DrainProgress, Notify, Severity
+from flowguard.core.ladder import canary, verdicts
+from flowguard.core.model import Level
+from flowguard.core.records import replace
+from flowguard.core.state import Drain, Failure, State
+
+RETRY_FIRST = 5.0
+RETRY_LIMIT = 300.0
+
+Step = tuple[State, list[Command]]
+
+
+def on_drain_progress(state: State, event: DrainProgress) -> State:
+    drain = state.drain or Drain(since=event.time)
+    drain = replace(
+        drain,
+        flows=event.flows,
+        engine_entries=event.engine_entries,
+        tuples=event.tuples,
+    )
+    return replace(state, drain=drain)
+
+
+def on_converged(state: State) -> Step:
+    commands: list[Command] = []
+    if state.drain:
+        seconds = state.time - state.drain.since
+        commands.append(Notify(Severity.INFO, f"hardware drained in {seconds:.1f} s"))
+    return replace(state, converged=True, drain=None, failure=None), commands
+
+
+def on_converge_failed(state: State, event: ConvergeFailed) -> Step:
+    # With the drain end the hold-offs that waited for it, before a refusal begins another.
+    state, expired = canary.expire(replace(state, converged=False, drain=None))
+    if event.device and state.level_of(event.device) is not Level.NONE:
+        state, refused = verdicts.on_refusal(state, event.device, event.error)
+        return state, expired + refused
+    attempts = state.failure.attempts + 1 if state.failure else 1
+    wait = min(RETRY_FIRST * 2 ** min(attempts - 1, 16), RETRY_LIMIT)
+    repeated = state.failure is not None and state.failure.error == event.error
+    failure = Failure(event.error, attempts, state.time + wait)
+    message = f"the kernel refused the flowtables: {event.error}; next try in {wait:g} s"
+    commands: list[Command] = [] if repeated else [Notify(Severity.ERROR, message)]
+    return replace(state, failure=failure), expired + commands
+
+
+def on_tables_lost(state: State) -> Step:
+    settings = state.settings
+    recent = tuple(t for t in state.rebuilds if t > state.time - settings.rebuild_window)
+    if len(recent) < settings.rebuild_count:
+        message = "another program removed our tables: rebuilding them"
+        state = replace(state, rebuilds=(*recent, state.time), converged=False)
+        return state, [Notify(Severity.WARNING, message)]
+    message = (
+        f"our tables were removed {len(recent) + 1} times within"
+        f" {settings.rebuild_window:g} s: leaving them alone for {settings.hold_off:g} s"
+    )
+    state = replace(
+        state,
+        rebuilds=(),
+        converged=False,
+        rebuild_held_until=state.time + settings.hold_off,
+    )
+    return state, [Notify(Severity.ERROR, message)]
+
+
+def overdue(state: State) -> Step:
+    """Tell people, once, of a drain that does not end."""
+    drain = state.drain
+    if drain and not drain.overdue and state.time >= drain.since + state.settings.drain_limit:
+        message = (
+            f"the drain has not ended after {state.time - drain.since:.0f} s:"
+            f" {drain.flows} flows and {drain.engine_entries} engine entries left:"
+            f" {'; '.join(drain.tuples)}"
+        )
+        state = replace(state, drain=replace(drain, overdue=True))
+        return state, [Notify(Severity.ERROR, message)]
+    return state, []
+
+
+def retry_is_due(state: State) -> bool:
+    failure = state.failure
+    return failure is not None and failure.retry_at is not None and state.time >= failure.retry_at

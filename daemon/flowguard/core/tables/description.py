@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The nftables tables that should exist, as small, typed descriptions.
+
+`kernel.nftables.expressions` knows how the kernel spells them. Two tables, because a device may be
+in one flowtable only per table.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+from flowguard.core.model import Family, Protocol
+from flowguard.core.records import frozen
+
+HARDWARE_TABLE = "flowguard"
+SOFTWARE_TABLE = "flowguard_sw"
+# After the filter hook (priority 0), so that what the firewall drops is never offloaded.
+HARDWARE_PRIORITY = 10
+SOFTWARE_PRIORITY = 11
+
+if TYPE_CHECKING:
+    # 0.3 MB of memory, for those only who have sections of the kind `exclude`.
+    from ipaddress import IPv4Network, IPv6Network
+
+Network: TypeAlias = "IPv4Network | IPv6Network"
+
+
+class Side(StrEnum):
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
+@frozen
+class DevicesOutside:
+    """iifname (SOURCE) or oifname (DESTINATION) is none of the table's forward names."""
+
+    side: Side
+
+
+@frozen
+class InterfaceIs:
+    side: Side
+    name: str
+
+
+@frozen
+class FamilyIs:
+    family: Family
+
+
+@frozen
+class ProtocolIs:
+    protocol: Protocol
+
+
+@frozen
+class AddressIn:
+    """Address of the connection's original direction within a network; implies its family.
+
+    The original direction, because a packet of either direction may hand a flow over.
+    """
+
+    side: Side
+    network: Network
+
+
+@frozen
+class PortIn:
+    """Port of the connection's original direction, from first to last, both included."""
+
+    side: Side
+    first: int
+    last: int
+
+
+@frozen
+class DscpIs:
+    """DSCP 0..63 of this packet's header; the field sits elsewhere in each family."""
+
+    family: Family
+    value: int
+
+
+@frozen
+class MarkIs:
+    """Conntrack mark and mask equals value."""
+
+    mask: int
+    value: int
+
+
+@frozen
+class NewConnection:
+    """Conntrack state new: the first packet, when an arm is drawn."""
+
+
+@frozen
+class OneIn:
+    """True for a random one in `count` packets (nft numgen random)."""
+
+    count: int
+
+
+@frozen
+class AllButOneIn:
+    """False for a random one in `count` packets."""
+
+    count: int
+
+
+@frozen
+class PacketsAtLeast:
+    """The connection has had so many packets, both directions together.
+
+    Counted by connection tracking; with net.netfilter.nf_conntrack_acct=0 there are none.
+    """
+
+    count: int
+
+
+@frozen
+class PacketsAtMost:
+    """The connection has had no more packets than this; true where they are not counted."""
+
+    count: int
+
+
+Match = (
+    DevicesOutside
+    | InterfaceIs
+    | FamilyIs
+    | ProtocolIs
+    | AddressIn
+    | PortIn
+    | DscpIs
+    | MarkIs
+    | NewConnection
+    | OneIn
+    | AllButOneIn
+    | PacketsAtLeast
+    | PacketsAtMost
+)
+
+
+@frozen
+class Offload:
+    """`flow add` to the table's flowtable."""
+
+
+@frozen
+class SetMark:
+    """Set these bits of the conntrack mark, leave the others alone."""
+
+    bits: int
+
+
+@frozen
+class Observe:
+    """Set the observe bit, and for the random packets of `control` the control bit with it."""
+
+    observe_mark: int
+    control_mark: int
+    control: OneIn | AllButOneIn
+
+
+@frozen
+class Leave:
+    """Stop reading this table's rules for the packet (nft `return`)."""
+
+
+Action = Offload | SetMark | Observe | Leave
+
+
+@frozen
+class Rule:
+    matches: tuple[Match, ...]
+    action: Action
+
+
+@frozen
+class Table:
+    """One `table inet NAME` with a flowtable, a set of interface names and a forward chain.
+
+    `devices` are hooked by the flowtable; `forward_names` are the elements of the set
+    that `DevicesOutside` looks up. Empty `rules` mean: take no new flows.
+    """
+
+    name: str
+    priority: int
+    hardware: bool
+    devices: tuple[str, ...]
+    forward_names: tuple[str, ...]
+    rules: tuple[Rule, ...]
+
+
+@frozen
+class Plan:
+    """The tables that should exist; any other flowguard table should not."""
+
+    hardware: Table | None
+    software: Table | None

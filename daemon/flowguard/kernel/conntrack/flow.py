@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Connection tuples in words, and back in the form that the kernel reads."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from flowguard.core.model import FlowTuple
+from flowguard.core.records import frozen
+from flowguard.kernel.conntrack.numbers import (
+    CTA_IP_V4_DST,
+    CTA_IP_V4_SRC,
+    CTA_IP_V6_DST,
+    CTA_IP_V6_SRC,
+    CTA_PROTO_DST_PORT,
+    CTA_PROTO_NUM,
+    CTA_PROTO_SRC_PORT,
+    CTA_TUPLE_IP,
+    CTA_TUPLE_PROTO,
+)
+from flowguard.kernel.nftables.transactions import NESTED, MalformedMessage, attribute, attributes
+
+PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", 47: "gre"}
+PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()}
+
+PORT = struct.Struct("!H")
+OCTET = struct.Struct("B")
+
+
+@frozen
+class Flow:
+    """A connection as its two ends see it; NAT is the difference between the directions."""
+
+    original: FlowTuple
+    reply: FlowTuple
+
+
+def parse_tuple(value: bytes) -> FlowTuple:
+    """One direction from the value of its attribute; raises MalformedMessage."""
+    parts = {kind: (start, end) for kind, start, end in attributes(value, 0, len(value))}
+    source = destination = ""
+    for kind, start, end in attributes(value, *parts.get(CTA_TUPLE_IP, (0, 0))):
+        if kind in (CTA_IP_V4_SRC, CTA_IP_V6_SRC):
+            source = _address(value[start:end])
+        elif kind in (CTA_IP_V4_DST, CTA_IP_V6_DST):
+            destination = _address(value[start:end])
+    numbers = {CTA_PROTO_NUM: 0, CTA_PROTO_SRC_PORT: 0, CTA_PROTO_DST_PORT: 0}
+    for kind, start, end in attributes(value, *parts.get(CTA_TUPLE_PROTO, (0, 0))):
+        if kind in numbers:
+            form = OCTET if kind == CTA_PROTO_NUM else PORT
+            numbers[kind] = _number(form, value, start, end)
+    protocol = numbers[CTA_PROTO_NUM]
+    return FlowTuple(
+        PROTOCOLS.get(protocol, str(protocol)),
+        source,
+        destination,
+        numbers[CTA_PROTO_SRC_PORT],
+        numbers[CTA_PROTO_DST_PORT],
+    )
+
+
+def encode_tuple(kind: int, flow: FlowTuple) -> tuple[int, bytes]:
+    """Address family and attribute of one direction."""
+    family = socket.AF_INET6 if ":" in flow.source else socket.AF_INET
+    source = CTA_IP_V6_SRC if family == socket.AF_INET6 else CTA_IP_V4_SRC
+    protocol = PROTOCOL_NUMBERS.get(flow.protocol) or int(flow.protocol)
+    addresses = attribute(source, socket.inet_pton(family, flow.source)) + attribute(
+        source + 1, socket.inet_pton(family, flow.destination)
+    )
+    ports = (
+        attribute(CTA_PROTO_NUM, bytes((protocol,)))
+        + attribute(CTA_PROTO_SRC_PORT, PORT.pack(flow.source_port))
+        + attribute(CTA_PROTO_DST_PORT, PORT.pack(flow.destination_port))
+    )
+    body = attribute(CTA_TUPLE_IP | NESTED, addresses) + attribute(CTA_TUPLE_PROTO | NESTED, ports)
+    return family, attribute(kind | NESTED, body)
+
+
+def _number(form: struct.Struct, value: bytes, start: int, end: int) -> int:
+    if end - start != form.size:
+        raise MalformedMessage(f"number of {end - start} bytes")
+    return int(form.unpack_from(value, start)[0])
+
+
+def _address(packed: bytes) -> str:
+    family = {4: socket.AF_INET, 16: socket.AF_INET6}.get(len(packed))
+    if family is None:
+        raise MalformedMessage(f"address of {len(packed)} bytes")
+    return socket.inet_ntop(family, packed)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""nf_tables messages for the objects of one of our tables, encoded by pyroute2's classes.
+
+Attributes: include/uapi/linux/netfilter/nf_tables.h.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+from flowguard.core.records import replace
+from flowguard.kernel.nftables.names import CHAIN, DEVICE_SET, FLOWTABLE, IFNAME_SIZE, padded_name
+from flowguard.kernel.nftables.narrow_pyroute2 import pyroute2_messages
+from flowguard.kernel.nftables.transactions import (
+    FAMILY_INET,
+    HEADER,
+    NESTED,
+    NFGEN,
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_REQUEST,
+    SUBSYSTEM,
+    Request,
+    attributes,
+    extended,
+)
+
+_nft = pyroute2_messages("netlink.nfnetlink.nftsocket")
+
+HOOK_FORWARD = 2
+ACCEPT = 1
+TYPE_IFNAME = 41
+NFTA_RULE_EXPRESSIONS, NFTA_RULE_USERDATA = 4, 7
+COMMENT = 0  # the type in nftables' own type-length-value format
+# Host byte order, so that nft prints the names as text.
+KEY_BYTE_ORDER = [("NFTNL_UDATA_SET_KEYBYTEORDER", struct.pack("=I", 1))]
+
+HARDWARE_FLAG = "NFT_FLOWTABLE_HW_OFFLOAD"
+COUNTER_FLAG = "NFT_FLOWTABLE_COUNTER"
+
+
+def new_table(table: str) -> Request:
+    return _table(table, _nft.NFT_MSG_NEWTABLE, NLM_F_CREATE, f"table {table}")
+
+
+def delete_table(table: str) -> Request:
+    return _table(table, _nft.NFT_MSG_DELTABLE, 0, f"delete table {table}")
+
+
+@cache
+def get_table(table: str) -> Request:
+    return _table(table, _nft.NFT_MSG_GETTABLE, 0, f"read table {table}")
+
+
+def _table(table: str, kind: int, flags: int, what: str) -> Request:
+    return _request(_nft.nft_table_msg, kind, flags, what, [("NFTA_TABLE_NAME", table)])
+
+
+def new_chain(table: str, priority: int) -> Request:
+    hook = [("NFTA_HOOK_HOOKNUM", HOOK_FORWARD), ("NFTA_HOOK_PRIORITY", priority)]
+    fields = [
+        ("NFTA_CHAIN_TABLE", table),
+        ("NFTA_CHAIN_NAME", CHAIN),
+        ("NFTA_CHAIN_HOOK", {"attrs": hook}),
+        ("NFTA_CHAIN_TYPE", "filter"),
+        ("NFTA_CHAIN_POLICY", ACCEPT),
+    ]
+    what = f"forward chain in table {table}"
+    return _request(_nft.nft_chain_msg, _nft.NFT_MSG_NEWCHAIN, NLM_F_CREATE, what, fields)
+
+
+@cache
+def get_chain(table: str) -> Request:
+    fields = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", CHAIN)]
+    what = f"read forward chain in table {table}"
+    return _request(_nft.nft_chain_msg, _nft.NFT_MSG_GETCHAIN, 0, what, fields)
+
+
+def new_set(table: str) -> Request:
+    fields = [
+        ("NFTA_SET_TABLE", table),
+        ("NFTA_SET_NAME", DEVICE_SET),
+        ("NFTA_SET_KEY_TYPE", TYPE_IFNAME),
+        ("NFTA_SET_KEY_LEN", IFNAME_SIZE),
+        ("NFTA_SET_ID", 1),
+        ("NFTA_SET_USERDATA", KEY_BYTE_ORDER),
+    ]
+    what = f"set of devices in table {table}"
+    return _request(_nft.nft_set_msg, _nft.NFT_MSG_NEWSET, NLM_F_CREATE, what, fields)
+
+
+def add_elements(table: str, names: Sequence[str]) -> Request:
+    what = f"devices {', '.join(names)} in the set of table {table}"
+    return _elements(table, _nft.NFT_MSG_NEWSETELEM, NLM_F_CREATE, what, names)
+
+
+def delete_elements(table: str, names: Sequence[str]) -> Request:
+    what = f"remove devices {', '.join(names)} from the set of table {table}"
+    return _elements(table, _nft.NFT_MSG_DELSETELEM, 0, what, names)
+
+
+@cache
+def get_elements(table: str) -> Request:
+    what = f"read set of devices in table {table}"
+    return _elements(table, _nft.NFT_MSG_GETSETELEM, 0, what, [])
+
+
+def _elements(table: str, kind: int, flags: int, what: str, names: Sequence[str]) -> Request:
+    fields: list[tuple[str, Any]] = [
+        ("NFTA_SET_ELEM_LIST_TABLE", table),
+        ("NFTA_SET_ELEM_LIST_SET", DEVICE_SET),
+    ]
+    if names:
+        keys = [{"attrs": [("NFTA_DATA_VALUE", padded_name(name))]} for name in names]
+        elements = [{"attrs": [("NFTA_SET_ELEM_KEY", key)]} for key in keys]
+        fields.append(("NFTA_SET_ELEM_LIST_ELEMENTS", elements))
+    return _request(_nft.nft_set_elem_list_msg, kind, flags, what, fields)
+
+
+def new_flowtable(table: str, priority: int, hardware: bool, devices: Sequence[str]) -> Request:
+    """Create it, or add the devices it does not have yet."""
+    flags = {HARDWARE_FLAG, COUNTER_FLAG} if hardware else {COUNTER_FLAG}
+    fields = [
+        *_flowtable_devices(table, devices, priority),
+        ("NFTA_FLOWTABLE_FLAGS", frozenset(flags)),
+    ]
+    what = f"{'hardware' if hardware else 'software'} flowtable on {', '.join(devices)}"
+    request = _flowtable(_nft.NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, what, fields)
+    return replace(request, binds=tuple(devices)) if hardware else request
+
+
+def delete_flowtable_devices(table: str, priority: int, devices: Sequence[str]) -> Request:
+    what = f"remove {', '.join(devices)} from the flowtable of table {table}"
+    fields = _flowtable_devices(table, devices, priority)
+    return _flowtable(_nft.NFT_MSG_DELFLOWTABLE, 0, what, fields)
+
+
+@cache
+def get_flowtable(table: str) -> Request:
+    what = f"read flowtable of table {table}"
+    fields = [("NFTA_FLOWTABLE_TABLE", table), ("NFTA_FLOWTABLE_NAME", FLOWTABLE)]
+    return _flowtable(_nft.NFT_MSG_GETFLOWTABLE, 0, what, fields)
+
+
+@cache
+def get_all_flowtables() -> Request:
+    """For a dump of the flowtables of every table and family."""
+    what = "read all flowtables"
+    return _request(_nft.nft_flowtable_msg, _nft.NFT_MSG_GETFLOWTABLE, 0, what, [], family=0)
+
+
+def _flowtable_devices(table: str, devices: Sequence[str], priority: int) -> list[tuple[str, Any]]:
+    hook = [
+        ("NFTA_FLOWTABLE_HOOK_NUM", 0),
+        ("NFTA_FLOWTABLE_HOOK_PRIORITY", priority),
+        ("NFTA_FLOWTABLE_HOOK_DEVS", {"attrs": [("NFTA_DEVICE_NAME", d) for d in devices]}),
+    ]
+    return [
+        ("NFTA_FLOWTABLE_TABLE", table),
+        ("NFTA_FLOWTABLE_NAME", FLOWTABLE),
+        ("NFTA_FLOWTABLE_HOOK", {"attrs": hook}),
+    ]
+
+
+def _flowtable(kind: int, flags: int, what: str, fields: list[tuple[str, Any]]) -> Request:
+    return _request(_nft.nft_flowtable_msg, kind, flags, what, fields)
+
+
+def new_rule(table: str, expressions: bytes) -> tuple[Request, str]:
+    """Append a rule; also returns its comment, which changes whenever its meaning does."""
+    flags = NLM_F_CREATE | NLM_F_APPEND
+    request = _rules(table, _nft.NFT_MSG_NEWRULE, flags, f"rule in table {table}")
+    comment = f"flowguard {binascii.crc32(expressions):08x}"
+    text = comment.encode() + b"\0"
+    data = extended(request.data, NFTA_RULE_EXPRESSIONS | NESTED, expressions)
+    data = extended(data, NFTA_RULE_USERDATA, bytes((COMMENT, len(text))) + text)
+    return replace(request, data=data), comment
+
+
+def delete_rules(table: str) -> Request:
+    """Delete all rules of our chain; it must exist."""
+    return _rules(table, _nft.NFT_MSG_DELRULE, 0, f"delete the rules of table {table}")
+
+
+def get_rules(table: str) -> Request:
+    return _rules(table, _nft.NFT_MSG_GETRULE, 0, f"read the rules of table {table}")
+
+
+@cache
+def _rules(table: str, kind: int, flags: int, what: str) -> Request:
+    fields = [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", CHAIN)]
+    return _request(_nft.nft_rule_msg, kind, flags, what, fields)
+
+
+def chain_priority(data: bytes) -> int | None:
+    """The priority of a chain hooked where ours is; None for any other chain."""
+    hook = _decoded(_nft.nft_chain_msg, data).get_attr("NFTA_CHAIN_HOOK")
+    if hook is None or hook.get_attr("NFTA_HOOK_HOOKNUM") != HOOK_FORWARD:
+        return None
+    return int(hook.get_attr("NFTA_HOOK_PRIORITY"))
+
+
+def is_hardware(data: bytes) -> bool:
+    flags = _decoded(_nft.nft_flowtable_msg, data).get_attr("NFTA_FLOWTABLE_FLAGS")
+    return HARDWARE_FLAG in (flags or ())
+
+
+def flowtable_table(data: bytes) -> str:
+    return str(_decoded(_nft.nft_flowtable_msg, data).get_attr("NFTA_FLOWTABLE_TABLE"))
+
+
+def flowtable_devices(data: bytes) -> tuple[str, ...]:
+    hook = _decoded(_nft.nft_flowtable_msg, data).get_attr("NFTA_FLOWTABLE_HOOK")
+    devices = hook.get_attr("NFTA_FLOWTABLE_HOOK_DEVS") if hook else None
+    return tuple(sorted(devices.get_attrs("NFTA_DEVICE_NAME"))) if devices else ()
+
+
+def set_names(data: bytes) -> list[str]:
+    """The interface names among a set's elements."""
+    message = _decoded(_nft.nft_set_elem_list_msg, data)
+    elements = message.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or []
+    keys = [e.get_attr("NFTA_SET_ELEM_KEY").get_attr("NFTA_DATA_VALUE") for e in elements]
+    return [bytes(key).rstrip(b"\0").decode() for key in keys]
+
+
+def rule_comment(data: bytes) -> str:
+    """The comment of a rule, or nothing for a rule that has no readable one."""
+    for kind, first, last in attributes(data, HEADER.size + NFGEN.size, len(data)):
+        if kind == NFTA_RULE_USERDATA and last - first > 2 and data[first] == COMMENT:
+            return data[first + 2 : last].rstrip(b"\0").decode(errors="replace")
+    return ""
+
+
+def _decoded(message: Any, data: bytes) -> Any:
+    decoded = message(data)
+    decoded.decode()
+    return decoded
+
+
+def _request(
+    message: Any,
+    kind: int,
+    flags: int,
+    what: str,
+    fields: Iterable[tuple[str, Any]],
+    family: int = FAMILY_INET,
+) -> Request:
+    encoded = message()
+    encoded["attrs"] = list(fields)
+    encoded["nfgen_family"] = family
+    encoded["header"]["type"] = SUBSYSTEM << 8 | kind
+    encoded["header"]["flags"] = NLM_F_REQUEST | flags
+    encoded.encode()
+    return Request(what, bytes(encoded.data))

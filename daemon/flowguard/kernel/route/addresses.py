@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which interfaces packets are routed over, as the kernel alone can tell.
+
+Answers are rtnetlink's (rtnetlink(7), include/uapi/linux/if_addr.h) and the `forwarding`
+sysctls (Documentation/networking/ip-sysctl.rst).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+from flowguard.kernel.nftables.transactions import (
+    HEADER,
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    messages_in,
+)
+
+NETLINK_ROUTE = 0
+RTM_NEWADDR, RTM_GETADDR = 20, 22
+# Family, prefix length, flags, scope, interface index.
+ADDRESS = struct.Struct("=BBBBI")
+RT_SCOPE_LINK = 253
+RECEIVE = 1 << 16
+
+
+def forwarding_interfaces(proc: str = "/proc") -> tuple[str, ...]:
+    """The interfaces that have an address to route by, and forward.
+
+    Raises OSError when the kernel cannot say.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as netlink:
+        length = HEADER.size + ADDRESS.size
+        flags = NLM_F_REQUEST | NLM_F_DUMP
+        netlink.send(HEADER.pack(length, RTM_GETADDR, flags, 1, 0) + ADDRESS.pack(0, 0, 0, 0, 0))
+        indexes = set(_addressed(netlink))
+    names: set[str] = set()
+    for index in indexes:
+        with contextlib.suppress(OSError):  # Gone since.
+            names.add(socket.if_indextoname(index))
+    return tuple(sorted(name for name in names if _forwards(name, proc)))
+
+
+def _addressed(netlink: socket.socket) -> Iterator[int]:
+    while True:
+        for message in messages_in(netlink.recv(RECEIVE)):
+            if message.kind == NLMSG_DONE:
+                return
+            if message.kind == NLMSG_ERROR:
+                raise OSError(message.error, os.strerror(message.error))
+            if message.kind == RTM_NEWADDR:
+                *_, scope, index = ADDRESS.unpack_from(message.data, HEADER.size)
+                if scope < RT_SCOPE_LINK:
+                    yield index
+
+
+def _forwards(name: str, proc: str) -> bool:
+    for family in ("ipv4", "ipv6"):
+        path = os.path.join(proc, "sys", "net", family, "conf", name, "forwarding")
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as file:
+            if file.read().strip() == "1":
+                return True
+    return False

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Behind which devices the two ends of a flow are, as the kernel would route to them.
+
+Answers are rtnetlink's (rtnetlink(7), include/uapi/linux/rtnetlink.h). The device is the
+one of the route: for a bridge port that is the bridge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable
+
+from flowguard.kernel.clock import monotonic
+from flowguard.kernel.conntrack import Flow
+from flowguard.kernel.nftables.transactions import (
+    HEADER,
+    NLM_F_REQUEST,
+    NLMSG_ERROR,
+    MalformedMessage,
+    Message,
+    attribute,
+    attributes,
+    messages_in,
+)
+
+NETLINK_ROUTE = 0
+RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+RTA_DST, RTA_OIF, RTA_MARK = 1, 4, 16
+# Families, prefix lengths, tos, table, protocol, scope, type; flags.
+ROUTE = struct.Struct("=8BI")
+TYPE_FIELD = 7
+RTN_UNICAST, RTN_LOCAL = 1, 2
+NUMBER = struct.Struct("=I")
+
+RECEIVE = 1 << 14
+ENTRIES = 4096
+SECONDS = 60.0
+# What the kernel answers when there is no way: news about the route, not a fault.
+NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}
+
+log = logging.getLogger(__name__)
+
+
+class Routes:
+    """Answers are kept for a minute, or until `forget`; close it at the end."""
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        """Raises OSError when there is no rtnetlink."""
+        self._now = now
+        self._known: dict[tuple[str, int], tuple[float, str | None]] = {}
+        self._sequence = 0
+        self._reported = False
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def forget(self) -> None:
+        """Routes or devices changed."""
+        self._known.clear()
+
+    def device_of(self, address: str, mark: int = 0) -> str | None:
+        """The device towards an IPv4 or IPv6 address, for packets with this mark (0: none).
+
+        None when there is no route, or when it cannot be found out (logged once).
+        """
+        now = self._now()
+        expiry, device = self._known.get((address, mark), (now, None))
+        if expiry > now:
+            return device
+        try:
+            device = self._ask(address, mark)
+        except (OSError, MalformedMessage) as error:
+            device = None
+            self._report(address, error)
+        self._known.pop((address, mark), None)
+        if len(self._known) >= ENTRIES:
+            del self._known[next(iter(self._known))]
+        self._known[address, mark] = now + SECONDS, device
+        return device
+
+    def pair_of(self, flow: Flow) -> tuple[str, str] | None:
+        """The devices behind a flow's real ends, sorted, whatever NAT shows to either."""
+        one, other = self.device_of(flow.original.source), self.device_of(flow.reply.source)
+        if one is None or other is None:
+            return None
+        return (one, other) if one <= other else (other, one)
+
+    def _ask(self, address: str, mark: int) -> str | None:
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        self._socket.send(route_request(address, mark, self._sequence))
+        while True:
+            # The kernel works inside send: the answer is there, or never comes.
+            for reply in messages_in(self._socket.recv(RECEIVE, socket.MSG_DONTWAIT)):
+                if reply.sequence == self._sequence:
+                    return _device(reply)
+
+    def _report(self, address: str, error: Exception) -> None:
+        if not self._reported:
+            self._reported = True
+            log.warning("the route to %s cannot be looked up: %s", address, error)
+
+
+def route_request(address: str, mark: int, sequence: int) -> bytes:
+    """RTM_GETROUTE; raises OSError for what is no address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    packed = socket.inet_pton(family, address)
+    body = ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, packed)
+    if mark:
+        body += attribute(RTA_MARK, NUMBER.pack(mark))
+    length = HEADER.size + len(body)
+    return HEADER.pack(length, RTM_GETROUTE, NLM_F_REQUEST, sequence, 0) + body
+
+
+def outgoing_index(reply: Message) -> int | None:
+    """The interface index of an answer, None without a way; raises OSError, MalformedMessage."""
+    if reply.kind == NLMSG_ERROR:
+        if len(reply.data) < HEADER.size + NUMBER.size:
+            raise MalformedMessage("error without a number")
+        if reply.error in NO_ROUTE:
+            return None
+        raise OSError(reply.error, os.strerror(reply.error))
+    start = HEADER.size + ROUTE.size
+    if reply.kind != RTM_NEWROUTE or len(reply.data) < start:
+        raise MalformedMessage(f"message {reply.kind} of {len(reply.data)} bytes for a route")
+    # IPv6 answers "unreachable" with a route of that type, through lo.
+    if ROUTE.unpack_from(reply.data, HEADER.size)[TYPE_FIELD] not in (RTN_UNICAST, RTN_LOCAL):
+        return None
+    for kind, first, last in attributes(reply.data, start, len(reply.data)):
+        if kind == RTA_OIF and last - first == NUMBER.size:
+            return int(NUMBER.unpack_from(reply.data, first)[0])
+    return None
+
+
+def _device(reply: Message) -> str | None:
+    index = outgoing_index(reply)
+    if index:
+        with contextlib.suppress(OSError):  # Gone since.
+            return socket.if_indextoname(index)
+    return None

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Follows the observed flows and judges each at fixed ages, both arms alike.
+
+A flow is judged by what both arms can show: whether both directions go on, and how TCP
+ended, and how soon. Every flow is judged at the same ages (CHECKPOINTS, seconds since it
+was first seen), also when its fate is known sooner: were one arm's outcomes to come
+earlier, any outage would look like a fault of the other.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+
+from flowguard.core.arms.draw import (
+    ANSWERED_CHECKPOINTS,
+    ENDED_CHECKPOINTS,
+    FIRST_CHECKPOINT,
+    Births,
+    OutcomeKind,
+    Outcomes,
+)
+from flowguard.core.arms.sequential_test import Counts
+from flowguard.core.events import FlowsJudged
+from flowguard.core.model import Family, Protocol
+from flowguard.core.records import frozen
+from flowguard.kernel.conntrack import HW_OFFLOAD, Entry, Flow
+from flowguard.sensors.arms.followed import BUSY_CHECKPOINT, ESTABLISHED, Cell, Observed, Pair
+
+CHECKPOINTS = tuple(sorted({*ANSWERED_CHECKPOINTS, *ENDED_CHECKPOINTS, BUSY_CHECKPOINT}))
+# More flows are never followed; those beyond are left out of both arms alike.
+LIMIT = 12_000
+# Past the first checkpoint only so many are followed. A look admits an eighth of the places
+# that are free, so that a burst does not take them all for minutes.
+OLDER_MOST = 4500
+ADMITTED_AT_ONCE = 8
+# Flows that are let go at one look: more would hold the loop up.
+RELEASED_MOST = 500
+WITNESSES = 1000
+
+# The status that makes a flow one to be judged. UDP is assured only after two seconds in
+# the slow path (nf_conntrack_proto_udp.c), where no offloaded flow stays so long.
+SEEN_REPLY, ASSURED = 1 << 1, 1 << 2
+ANSWERED_ONCE = {socket.IPPROTO_TCP: ASSURED, socket.IPPROTO_UDP: SEEN_REPLY}
+PROTOCOLS = {socket.IPPROTO_TCP: Protocol.TCP, socket.IPPROTO_UDP: Protocol.UDP}
+
+PairOf = Callable[[Flow], Pair | None]
+
+
+@frozen
+class Stalled:
+    """A flow of which one direction goes on and the other is silent, since a time."""
+
+    flow: Flow
+    since: float
+
+
+class Observer:
+    """Feed it every look at the observed flows, in parts; it answers with who came of age.
+
+    `pair_of` names the two devices that a flow passes. `counters_proven`: hardware was seen
+    to count both directions of some flow. Until then its silence means nothing.
+    """
+
+    def __init__(
+        self,
+        control_mark: int,
+        pair_of: PairOf,
+        *,
+        ends_are_visible: bool | None = None,
+    ) -> None:
+        self.counters_proven = False
+        self._control_mark = control_mark
+        self._pair_of = pair_of
+        if ends_are_visible is None:
+            ends_are_visible = ends_are_visible_in(os.uname().release)
+        self._ends_are_visible = ends_are_visible
+        self._epoch = 0
+        self._control_share = 0.0
+        self._in_hardware = False
+        self._known: dict[int, Observed | None] = {}
+        self._followed = 0
+        self._seen: set[int] = set()  # in the look that is under way
+        self._newcomers_count = False
+        self._is_whole = True  # Whether that look began after the last change of the draw.
+        self._destroyed: dict[int, Entry] = {}
+        self._released: list[Entry] = []
+        self._witnesses: dict[int, Entry] = {}
+        self._witnesses_before: dict[int, Entry] = {}
+
+    def begin(self, epoch: int, control_share: float, *, in_hardware: bool, anew: bool) -> None:
+        """New flows are drawn differently from now on.
+
+        `anew`: the arms now compare other levels, so whatever was observed is forgotten.
+        `in_hardware`: the treated arm is in hardware. One in `control_share` flows is of the
+        control arm; 0 draws nothing.
+        """
+        self._epoch, self._control_share, self._in_hardware = epoch, control_share, in_hardware
+        # Nobody knows under which draw those were born that the next whole look finds.
+        self._newcomers_count = False
+        self._is_whole = not self._seen
+        if anew:
+            self._known.clear()
+            self._followed = 0
+
+    def destroyed(self, entries: Iterable[Entry]) -> None:
+        """Connections that ended between two looks, with their last counters and state."""
+        for entry in entries:
+            if self._known.get(entry.id):
+                if entry.tcp_state == ESTABLISHED and entry.timeout is None:
+                    entry = entry._replace(timeout=0)  # It expired in the time after a reset.
+                self._destroyed[entry.id] = entry
+
+    def look(self, time: float, entries: Iterable[Entry]) -> None:
+        """A part of a look at the observed flows, at this monotonic time."""
+        known, seen, newcomers_count = self._known, self._seen, self._newcomers_count
+        for entry in entries:
+            number = entry.id
+            if number in known:
+                flow = known[number]
+                if flow:
+                    flow.look(entry, time)
+                else:
+                    self._release(entry)
+            elif not newcomers_count or self._followed >= LIMIT:
+                known[number] = None
+            elif entry.status & ANSWERED_ONCE.get(entry.protocol, 0):
+                known[number] = self._newborn(entry, time)
+                self._followed += 1
+            else:
+                continue
+            seen.add(number)
+            if not self.counters_proven and entry.status & HW_OFFLOAD:
+                self._take_as_witness(entry)
+
+    def judge(self, time: float) -> FlowsJudged:
+        """The look is complete: who was not seen is gone, who came of age is judged."""
+        for number in self._known.keys() - self._seen:
+            flow = self._known[number]
+            if flow and not flow.failed:
+                # Its fate is known, but it is told at its age, as for all others.
+                flow.look(self._destroyed.get(number, flow.entry), time)
+            else:
+                del self._known[number]
+        # Who was seen may have ended since.
+        self._destroyed = {n: e for n, e in self._destroyed.items() if n in self._seen}
+        self._newcomers_count, self._is_whole = self._is_whole, True
+        self.abandon()
+        return self._judge(time)
+
+    def abandon(self) -> None:
+        """The look ends here; nobody is taken for gone who was not seen in it."""
+        self._seen.clear()
+        if self._witnesses:
+            self._witnesses_before, self._witnesses = self._witnesses, {}
+
+    def released(self) -> list[Entry]:
+        """Flows of the last look that nobody follows any more; each is told until it is let go.
+
+        Only those that were answered: of another the arm could be drawn once more, and one
+        that meets losses would be in the control arm more often.
+        """
+        released, self._released = self._released, []
+        return released
+
+    def stalled(self) -> Iterator[Stalled]:
+        """The observed flows that are stalled now."""
+        for flow in self._known.values():
+            if flow and flow.is_stalled():
+                yield Stalled(flow.entry.flow(), flow.silent_since)
+
+    def stalled_since(self, number: int) -> float | None:
+        """Since when the observed flow of this conntrack id is stalled."""
+        flow = self._known.get(number)
+        return flow.silent_since if flow and flow.is_stalled() else None
+
+    def born(self, number: int) -> float | None:
+        """When the observed flow of this conntrack id was first seen."""
+        flow = self._known.get(number)
+        return flow.born if flow else None
+
+    def _newborn(self, entry: Entry, time: float) -> Observed:
+        flow = entry.flow()
+        family = Family.IPV6 if ":" in flow.original.source else Family.IPV4
+        cell = Cell(family, PROTOCOLS[entry.protocol], self._pair_of(flow), self._epoch)
+        return Observed(entry, cell, bool(entry.mark & self._control_mark), time)
+
+    def _release(self, entry: Entry) -> None:
+        if entry.status & SEEN_REPLY and len(self._released) < RELEASED_MOST:
+            self._released.append(entry)
+
+    def _take_as_witness(self, entry: Entry) -> None:
+        """Of all flows, also those that are too old to be judged: any will do as a witness."""
+        before = self._witnesses_before.get(entry.id)
+        if len(self._witnesses) < WITNESSES:
+            self._witnesses[entry.id] = entry
+        self.counters_proven = (
+            before is not None
+            and entry.original_packets > before.original_packets
+            and entry.reply_packets > before.reply_packets
+        )
+        if self.counters_proven:
+            self._witnesses = self._witnesses_before = {}
+
+    def _judge(self, time: float) -> FlowsJudged:
+        counts: defaultdict[tuple[OutcomeKind, int, Cell], list[int]] = defaultdict(lambda: [0] * 4)
+        births: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
+        admitted = self._places() // ADMITTED_AT_ONCE
+        for number, flow in list(self._known.items()):
+            if flow and flow.failed and not flow.is_trying(time):
+                self._known[number] = None
+            if flow is None or flow.failed or time - flow.born < CHECKPOINTS[flow.done]:
+                continue
+            age = CHECKPOINTS[flow.done]
+            for kind, good in self._outcomes_at(age, flow, time):
+                counts[kind, age, flow.cell][2 * flow.control + good] += 1
+            flow.failed = age in ANSWERED_CHECKPOINTS and flow.is_stalled()
+            goes_on = age != CHECKPOINTS[-1]
+            if age == FIRST_CHECKPOINT:
+                births[flow.cell.epoch][flow.control] += 1
+                admitted -= 1
+                goes_on = admitted >= 0
+            flow.done += 1
+            if not (goes_on or flow.failed):
+                # It stays known, so that it is not taken for a new one.
+                self._known[number] = None
+        self._followed = sum(flow is not None for flow in self._known.values())
+        return FlowsJudged(
+            time,
+            tuple(_outcomes(*key, numbers) for key, numbers in counts.items()),
+            tuple(
+                Births(epoch, self._control_share, *numbers)
+                for epoch, numbers in births.items()
+                if epoch == self._epoch and self._control_share > 1
+            ),
+            self._followed,
+        )
+
+    def _outcomes_at(
+        self, age: int, flow: Observed, time: float
+    ) -> Iterator[tuple[OutcomeKind, bool]]:
+        if age == BUSY_CHECKPOINT:
+            flow.was_busy = flow.is_busy(time)
+        if age in ANSWERED_CHECKPOINTS:
+            answered, flow.progressed = flow.answered(), False
+            if answered is not None and self._answers_count():
+                yield OutcomeKind.ANSWERED, answered
+        if self._ends_are_visible and age in ENDED_CHECKPOINTS:
+            ended = flow.tell_end(age)
+            if ended is not None:
+                yield OutcomeKind.ENDED, ended
+
+    def _places(self) -> int:
+        """How many more flows may be followed past the first checkpoint."""
+        older = sum(
+            flow is not None and flow.done > 0 and not flow.failed for flow in self._known.values()
+        )
+        return OLDER_MOST - older
+
+    def _answers_count(self) -> bool:
+        return self.counters_proven or not self._in_hardware
+
+
+def ends_are_visible_in(release: str) -> bool:
+    """Before Linux 6.18 an offloaded flow that ends goes back to connection tracking, which
+    sees how; since then it stays offloaded until it is idle (nf_flow_table_core.c).
+    """
+    major, minor = release.split(".")[:2]
+    return (int(major), int("".join(filter(str.isdigit, minor[:2])) or 0)) < (6, 18)
+
+
+def _outcomes(kind: OutcomeKind, age: int, cell: Cell, numbers: list[int]) -> Outcomes:
+    counts = Counts(*numbers)
+    return Outcomes(kind, age, cell.family, cell.protocol, cell.pair, cell.epoch, counts)

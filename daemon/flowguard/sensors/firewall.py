@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Others that offload: the firewall, for which flowguard stands by, and whoever competes."""
+
+from __future__ import annotations
+
+import logging
+
+from flowguard.kernel.nftables.ruleset import foreign_flowtables
+from flowguard.kernel.nftables.transactions import Nftables
+from flowguard.platform.openwrt.firewall4 import TABLE, Firewall4
+
+STOPPED = "the firewall was stopped; flowguard goes on when it is started"
+OWN_OFFLOADING = "the firewall's own flow offloading is on (fw4-offload); switch it off there"
+
+log = logging.getLogger(__name__)
+
+
+class Standby:
+    """`reason` says why no device may take part; empty when nothing is in the way.
+
+    `competitors` are what else has flowtables, a line each.
+    """
+
+    def __init__(self, nftables: Nftables, firewall: Firewall4) -> None:
+        self.reason = ""
+        self.competitors: tuple[str, ...] = ()
+        self._nftables = nftables
+        self._firewall = firewall
+
+    async def look(self, tables_lost: bool) -> bool:
+        """Find the reason anew; whether it is another than before.
+
+        A firewall without state was stopped when our tables went with it; before that it may
+        never have been in use.
+        """
+        stopped = (tables_lost or self.reason == STOPPED) and await self._firewall.is_stopped()
+        before = self.reason  # Not sooner: each table that goes has us look, at the same time.
+        self.reason = OWN_OFFLOADING if self._firewall_offloads() else STOPPED if stopped else ""
+        if self.reason and self.reason != before:
+            log.warning("%s", self.reason)
+        return self.reason != before
+
+    def look_for_competitors(self) -> None:
+        """Find them anew, and warn of those that were not there before."""
+        try:
+            found = foreign_flowtables(self._nftables)
+        except OSError as error:
+            log.warning("other programs' flowtables cannot be seen: %s", error.strerror)
+            return
+        former, self.competitors = (
+            self.competitors,
+            tuple(
+                f"{competitor}: switch that off, or flowguard cannot do its work"
+                for competitor in found
+                # It is why we stand by.
+                if competitor.table != TABLE
+            ),
+        )
+        for problem in self.competitors:
+            if problem not in former:
+                log.warning("%s", problem)
+
+    async def firewall_started(self) -> None:
+        """Wait until it is."""
+        await self._firewall.started()
+
+    def _firewall_offloads(self) -> bool:
+        """Two flowtables on one device compete for its flows, and the firewall's comes first."""
+        try:
+            return any(found.table == TABLE for found in foreign_flowtables(self._nftables))
+        except OSError as error:
+            log.warning("the firewall's flowtables cannot be seen: %s", error.strerror)
+            return False

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What tells how the last boot ended: crash dumps, the previous boot's log, the watchdog.
+
+To be looked at once after each boot. It says what the traces say; whether they are to
+blame on offloading is for the policy, which knows whether it was in use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from flowguard.core.faults import FaultAssembler, FaultRules, LogRecord, logtext
+from flowguard.core.model import Fault
+from flowguard.core.records import frozen
+from flowguard.kernel import pstore, watchdog
+from flowguard.kernel.clock import boot_id
+from flowguard.platform.systemd import journal
+
+# A log may begin hours before the end of its boot. What the kernel said longer ago than
+# this (seconds), it survived; hung tasks and stalls take up to two minutes to kill it.
+TAIL_SECONDS = 120.0
+
+_CRASH = re.compile(
+    r"Kernel panic - not syncing|BUG: |\bOops\b|Unable to handle kernel|Internal error: "
+    r"|general protection fault|kernel BUG at|Kernel bug detected"
+)
+
+
+@frozen
+class Places:
+    """Where to look."""
+
+    dumps: tuple[str, ...] = pstore.FOLDERS
+    backend: str = pstore.BACKEND
+    watchdogs: str = watchdog.FOLDER
+    kmsg: str = watchdog.KMSG
+    systemd: str = journal.SYSTEMD
+
+
+EVERYWHERE = Places()
+
+
+@frozen
+class CrashEvidence:
+    """How the last boot ended, as far as it left traces.
+
+    `faults` are what its end says against drivers and offloading. `crash` is the kernel's
+    own headline of the crash; with no faults it is the trace of something unrelated, and
+    empty means that there is no trace of a crash. `watchdog`: the hardware watchdog says
+    that it caused this boot. `judged` identifies all traces that are here now: they stay
+    for many boots, and given to the next `look` they are not judged again. `sources` says
+    in words how each source did.
+    """
+
+    faults: tuple[Fault, ...] = ()
+    crash: str = ""
+    watchdog: bool = False
+    judged: tuple[str, ...] = ()
+    sources: tuple[tuple[str, str], ...] = ()
+
+
+@frozen
+class _Trace:
+    faults: tuple[Fault, ...] = ()
+    crash: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.faults or self.crash)
+
+
+def look(
+    rules: FaultRules, judged: Sequence[str] = (), places: Places = EVERYWHERE
+) -> CrashEvidence:
+    """Look everywhere; what is missing or unreadable is told in `sources`, never raised."""
+    dumps = pstore.read(places.dumps)
+    previous, journal_state = _previous_boot(places)
+    new = [dump for dump in dumps.dumps if not set(dump.identities) <= set(judged)]
+    crashes = [_judge(rules, logtext.read(d.text), d.reason) for d in new if d.is_crash]
+    consoles = [_judge(rules, logtext.read(d.text)) for d in new if not d.is_crash]
+    journals = []
+    present = [identity for dump in dumps.dumps for identity in dump.identities]
+    if previous:
+        identity = f"journal:{previous.boot_id}"
+        present.append(identity)
+        if identity not in judged:
+            journals.append(_judge(rules, previous.records))
+    # The same crash may be in several places: the first that has it tells most.
+    found = next((traces for traces in (crashes, consoles, journals) if any(traces)), [])
+    reset = watchdog.caused_reset(places.watchdogs, places.kmsg)
+    return CrashEvidence(
+        faults=tuple(dict.fromkeys(fault for trace in found for fault in trace.faults)),
+        crash=next((trace.crash for trace in reversed(found) if trace.crash), ""),
+        watchdog=bool(reset),
+        judged=tuple(present),
+        sources=(
+            ("pstore", _pstore_state(dumps, places)),
+            ("journal", journal_state),
+            ("watchdog", _watchdog_state(reset)),
+        ),
+    )
+
+
+def _judge(rules: FaultRules, records: Sequence[LogRecord], reason: str = "") -> _Trace:
+    """`reason` says that this is the dump of a crash, whatever is legible in it."""
+    assembler = FaultAssembler(rules)
+    tail = _tail(records)
+    faults = [fault for record in tail for fault in assembler.feed(record)]
+    faults += assembler.flush()
+    headlines = (r.text.strip() for r in tail if r.kernel and _CRASH.search(r.text))
+    return _Trace(tuple(faults), next(headlines, reason))
+
+
+def _tail(records: Sequence[LogRecord]) -> Sequence[LogRecord]:
+    end = next((r.time for r in reversed(records) if r.time is not None), None)
+    if end is None:
+        return records
+    for index, record in enumerate(records):
+        if record.time is not None and record.time >= end - TAIL_SECONDS:
+            return records[index:]
+    return records
+
+
+def _previous_boot(places: Places) -> tuple[journal.PreviousBoot | None, str]:
+    try:
+        previous = journal.previous_boot(boot_id(), places.systemd)
+    except journal.NoJournal as error:
+        return None, f"not available: {error}"
+    except OSError as error:
+        return None, f"not available: {error.strerror or error}"
+    return previous, f"ok, {len(previous.records)} lines of the boot before"
+
+
+def _pstore_state(dumps: pstore.Dumps, places: Places) -> str:
+    if dumps.problems:
+        return "; ".join(dumps.problems)
+    if not dumps.dumps and (reason := pstore.missing(places.dumps[0], places.backend)):
+        return f"not available: {reason}"
+    return f"ok, {len(dumps.dumps)} crash dumps"
+
+
+def _watchdog_state(reset: bool | None) -> str:
+    if reset is None:
+        return "not available: no watchdog tells"
+    return "ok, it reset the system" if reset else "ok, it did not reset the system"

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The methods of the service, once; the control socket and ubus only carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from flowguard.core.model import Level
+from flowguard.core.requests import (
+    ForgetAsked,
+    HoldAsked,
+    PlannedEnd,
+    Request,
+    RetryAsked,
+    SuspendAsked,
+    WantedChanged,
+)
+from flowguard.core.serial import to_json
+from flowguard.kernel.clock import monotonic
+from flowguard.kernel.conntrack import DumpInterrupted
+from flowguard.kernel.nftables.transactions import MalformedMessage
+from flowguard.sensors.arms.looks import FlowSeen
+from flowguard.service.control import ApiError, NotKnown, NotNow
+from flowguard.service.loop import Service
+from flowguard.service.status import decisions, status
+
+Method = Callable[[dict[str, Any]], Awaitable[Any]]
+FLOWS_SHOWN, FLOWS_MOST = 100, 1000
+DECISIONS_MOST = 1000
+HOLD_MOST = 30 * 86400
+NAME_SHOWN = 64
+PUBLIC: dict[str, dict[str, type]] = {
+    "status": {},
+    "flows": {"limit": int},
+    "decisions": {"limit": int},
+    "check": {},
+    "level": {"level": str},
+    "retry": {},
+    "hold": {"seconds": int},
+    "suspend": {},
+    "resume": {},
+    "forget": {"device": str},
+    "reload": {},
+}
+"""What ubus offers, with its arguments; `stop` is for the control socket, root's alone."""
+
+
+class Api:
+    """Checks arguments and answers with JSON values; extra arguments are ignored."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._methods: dict[str, Method] = {
+            "status": self._status,
+            "decisions": self._decisions,
+            "flows": self._flows,
+            "check": self._check,
+            "level": self._level,
+            "retry": self._retry,
+            "hold": self._hold,
+            "suspend": self._suspend,
+            "resume": self._resume,
+            "forget": self._forget,
+            "reload": self._reload,
+            "stop": self._stop,
+        }
+
+    async def call(self, method: str, params: dict[str, Any]) -> Any:
+        """Run one method; ApiError, or what kind of it this is, when it cannot be served."""
+        function = self._methods.get(method)
+        if function is None:
+            raise ApiError(f"unknown method {method!r}; known: {', '.join(self._methods)}")
+        return await function(params)
+
+    async def _status(self, params: dict[str, Any]) -> dict[str, Any]:
+        await self._service.polling.look_at_flows()
+        return status(self._service)
+
+    async def _decisions(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        limit = _limit(params, DECISIONS_MOST, DECISIONS_MOST)
+        return decisions(self._service.state)[-limit:]
+
+    async def _check(self, params: dict[str, Any]) -> Any:
+        # Seldom asked for, so not worth its memory until then.
+        from flowguard import checks
+
+        service = self._service
+        path, ubus = service.paths.configuration, service.devices.ubus
+        return to_json(await checks.findings(path, ubus, service.state.devices))
+
+    async def _flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        limit = _limit(params, FLOWS_SHOWN, FLOWS_MOST)
+        try:
+            flows = await self._service.observation.flows(limit)
+        except (OSError, MalformedMessage, DumpInterrupted) as error:
+            raise NotNow(f"the connection table cannot be read: {error}; try again") from None
+        now = monotonic()
+        return [_flow(flow, now) for flow in flows]
+
+    async def _level(self, params: dict[str, Any]) -> dict[str, Any]:
+        try:
+            level = Level(params.get("level", ""))
+        except ValueError:
+            raise ApiError(f"level: expected one of {', '.join(Level)}") from None
+        return self._asked(WantedChanged(monotonic(), level))
+
+    async def _retry(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self._asked(RetryAsked(monotonic()))
+
+    async def _hold(self, params: dict[str, Any]) -> dict[str, Any]:
+        seconds = _number("seconds", params.get("seconds"), 0, HOLD_MOST)
+        return self._asked(HoldAsked(monotonic(), seconds))
+
+    async def _suspend(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self._asked(SuspendAsked(monotonic(), suspended=True))
+
+    async def _resume(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self._asked(SuspendAsked(monotonic(), suspended=False))
+
+    async def _forget(self, params: dict[str, Any]) -> dict[str, Any]:
+        device = params.get("device")
+        if device is not None and not (isinstance(device, str) and device):
+            raise ApiError("device: expected a name, or nothing at all for all devices")
+        known = [v.device for v in self._service.state.verdicts]
+        if device is not None and device not in known:
+            remembered = ", ".join(known) or "none"
+            name = device[:NAME_SHOWN]
+            raise NotKnown(f"device: nothing is remembered against {name!r}; known: {remembered}")
+        return self._asked(ForgetAsked(monotonic(), device))
+
+    def _asked(self, request: Request) -> dict[str, Any]:
+        self._service.feed(request)
+        return status(self._service)
+
+    async def _reload(self, params: dict[str, Any]) -> dict[str, Any]:
+        await self._service.reload()
+        return {"problems": list(self._service.problems)}
+
+    async def _stop(self, params: dict[str, Any]) -> dict[str, Any]:
+        left: list[str] = []
+        if params.get("release"):
+            left = [str(t) for t in await self._service.release()]
+        else:
+            # Somebody wants it so: what happens to the router now is not unplanned.
+            self._service.feed(PlannedEnd(monotonic()))
+            self._service.stop()
+        return {"left_in_hardware": left}
+
+
+def _limit(params: dict[str, Any], default: int, most: int) -> int:
+    return _number("limit", params.get("limit", default), 1, most)
+
+
+def _number(name: str, value: Any, low: int, high: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ApiError(f"{name}: expected a number from {low} to {high}")
+    return value
+
+
+def _flow(seen: FlowSeen, now: float) -> dict[str, Any]:
+    stalled = seen.stalled_since
+    return {
+        "flow": str(seen.flow.original),
+        "reply": str(seen.flow.reply),
+        "level": seen.level,
+        "arm": seen.arm,
+        "age": None if seen.born is None else now - seen.born,
+        "bytes": {"original": seen.bytes[0], "reply": seen.bytes[1]},
+        "stalled_for": None if stalled is None else now - stalled,
+    }

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One life of the daemon, and what is left if it cannot live.
+
+Reading the rules takes a megabyte for a moment. The service is imported after that, and what
+it takes for good comes to lie where the rules were read.
+"""
+
+from __future__ import annotations
+
+from flowguard import rules
+from flowguard.kernel.clock import monotonic
+from flowguard.paths import Paths
+from flowguard.platform import log
+from flowguard.platform.configuration.loading import Loaded
+from flowguard.service.runs import Runs
+
+DEATHS_LIMIT = 5
+"""So many deaths within an hour, and hardware is not left to a daemon that cannot stay up."""
+
+
+def live(paths: Paths, loaded: Loaded) -> None:
+    """Serve until told to stop.
+
+    Raises OSError for what the system refuses. One that died too often begins with leaving
+    the software level behind.
+    """
+    journal = log.set_up(loaded.configuration.log_level)
+    runs = Runs(paths.runtime_directory)
+    deaths = runs.begin(monotonic())
+    if deaths >= DEATHS_LIMIT:
+        from flowguard.service import retreat
+
+        retreat.to_software(loaded.configuration, paths.runtime_directory)
+    fault_rules = rules.load_usable(loaded.configuration.rules)
+    from flowguard.service import wiring
+
+    wiring.run(paths, loaded, fault_rules, journal, deaths if deaths >= DEATHS_LIMIT else 0)
+    runs.end()
+
+
+def stay_off(paths: Paths, loaded: Loaded) -> None:
+    """What one before may have left in hardware has no guard: nothing stays where that is
+    wished, the software level where the file does not tell any more what is wished."""
+    from flowguard.service import retreat
+
+    log.set_up(loaded.configuration.log_level)
+    if loaded.readable:
+        retreat.to_nothing(paths.runtime_directory)
+    else:
+        retreat.to_software(loaded.configuration, paths.runtime_directory)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Counts the runs of the daemon that ended without being told to, since the last boot."""
+
+from __future__ import annotations
+
+import os
+
+from flowguard.kernel.files import replace_file
+
+WINDOW_SECONDS = 3600.0
+
+
+class Runs:
+    """A file on tmpfs with the times (monotonic, seconds) at which such runs began, one a line."""
+
+    def __init__(self, runtime_directory: str) -> None:
+        self._path = os.path.join(runtime_directory, "runs")
+
+    def begin(self, now: float) -> int:
+        """Note a run; how many that began within the hour before have died."""
+        died = [time for time in self._noted() if 0 <= now - time < WINDOW_SECONDS]
+        replace_file(self._path, "".join(f"{time}\n" for time in [*died, now]))
+        return len(died)
+
+    def end(self) -> None:
+        """The run ends as it was told to, and what was before is of no matter any more."""
+        os.unlink(self._path)
+
+    def _noted(self) -> list[float]:
+        try:
+            with open(self._path, encoding="ascii") as file:
+                return [float(line) for line in file]
+        except FileNotFoundError:
+            return []
+        except ValueError:
+            return []  # Damaged: nothing is known, and the next one will count anew.

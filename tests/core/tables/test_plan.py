@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which tables and rules follow from levels and settings."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowguard.core.arms.draw import Draw
+from flowguard.core.model import Device, Family, Level, Protocol
+from flowguard.core.records import replace
+from flowguard.core.tables.description import (
+    AddressIn,
+    AllButOneIn,
+    DevicesOutside,
+    FamilyIs,
+    InterfaceIs,
+    Leave,
+    MarkIs,
+    NewConnection,
+    Observe,
+    Offload,
+    OneIn,
+    PacketsAtLeast,
+    PacketsAtMost,
+    Plan,
+    ProtocolIs,
+    Rule,
+    SetMark,
+    Side,
+    Table,
+)
+from flowguard.core.tables.plan import CANARY_PACKETS, Exclusion, OffloadSettings, plan
+
+LAN = Device("lan1", 2, forward_names=("br-lan",))
+WAN = Device("wan", 3)
+PLAIN = OffloadSettings(control_share=0)
+MARKED = OffloadSettings(control_share=16, control_mark=0x100, observe_mark=0x200)
+TOP = {"lan1": Level.HARDWARE, "wan": Level.HARDWARE}
+
+
+def tables(
+    levels: dict[str, Level], settings: OffloadSettings = PLAIN, draw: Draw | None = None
+) -> Plan:
+    return plan((LAN, WAN), levels, settings, draw or Draw())
+
+
+def hardware(settings: OffloadSettings) -> Table:
+    table = tables({"lan1": Level.HARDWARE, "wan": Level.HARDWARE}, settings).hardware
+    assert table
+    return table
+
+
+def test_no_device_means_no_table() -> None:
+    assert plan((), {}, PLAIN) == Plan(None, None)
+    assert tables({"lan1": Level.NONE, "wan": Level.NONE}) == Plan(None, None)
+
+
+def test_hardware_devices_are_in_the_software_table_too() -> None:
+    result = tables({"lan1": Level.HARDWARE, "wan": Level.SOFTWARE})
+    assert result.hardware and result.hardware.devices == ("lan1",)
+    assert result.software and result.software.devices == ("lan1", "wan")
+    assert result.hardware.hardware and not result.software.hardware
+
+
+def test_the_forward_hook_sees_bridges_so_the_set_names_them() -> None:
+    assert hardware(PLAIN).forward_names == ("br-lan", "lan1", "wan")
+
+
+def test_rules_take_what_goes_between_the_devices() -> None:
+    assert hardware(PLAIN).rules == (
+        Rule((DevicesOutside(Side.SOURCE),), Leave()),
+        Rule((DevicesOutside(Side.DESTINATION),), Leave()),
+        Rule((ProtocolIs(Protocol.TCP),), Offload()),
+        Rule((ProtocolIs(Protocol.UDP),), Offload()),
+    )
+
+
+def test_udp_and_ipv6_can_be_left_out() -> None:
+    rules = hardware(OffloadSettings(udp=False, ipv6=False, control_share=0)).rules
+    assert Rule((FamilyIs(Family.IPV6),), Leave()) in rules
+    assert Rule((ProtocolIs(Protocol.UDP),), Offload()) not in rules
+
+
+def test_the_control_arm_is_drawn_once_on_top_and_stays_below() -> None:
+    result = tables({"lan1": Level.HARDWARE, "wan": Level.HARDWARE}, MARKED)
+    assert result.hardware and result.software
+    treated = MarkIs(0x100, 0)
+    draw = Rule((NewConnection(), MarkIs(0x300, 0)), Observe(0x200, 0x100, OneIn(16)))
+    assert draw in result.hardware.rules
+    assert Rule((ProtocolIs(Protocol.TCP), treated), Offload()) in result.hardware.rules
+    assert Rule((ProtocolIs(Protocol.TCP),), Offload()) in result.software.rules
+    assert draw not in result.software.rules
+
+
+def test_with_software_on_top_the_control_arm_is_forwarded_classically() -> None:
+    result = tables({"lan1": Level.SOFTWARE, "wan": Level.SOFTWARE}, MARKED)
+    assert result.hardware is None and result.software
+    assert Rule((ProtocolIs(Protocol.TCP), MarkIs(0x100, 0)), Offload()) in result.software.rules
+
+
+def drawing(draw: Draw, settings: OffloadSettings = MARKED) -> list[Rule]:
+    table = tables(TOP, settings, draw).hardware
+    assert table
+    return [rule for rule in table.rules if NewConnection() in rule.matches]
+
+
+def test_the_arm_of_an_observed_flow_is_drawn_by_the_packet_that_observes_it() -> None:
+    undrawn = (NewConnection(), MarkIs(0x300, 0))
+    assert drawing(Draw(control_share=2, observe_share=4)) == [
+        Rule((*undrawn, OneIn(4)), Observe(0x200, 0x100, OneIn(2))),
+        Rule((*undrawn, OneIn(2)), SetMark(0x100)),
+    ]
+
+
+def test_the_share_in_force_goes_before_the_configured_one() -> None:
+    assert drawing(Draw()) == drawing(Draw(control_share=16))
+    assert drawing(Draw(control_share=2))[0].action == Observe(0x200, 0x100, OneIn(2))
+    assert drawing(Draw(control_share=0)) == drawing(Draw(observe_share=4), PLAIN) == []
+
+
+def test_in_a_canary_all_but_one_in_so_many_stay_below_and_older_flows_do_not_climb() -> None:
+    draw = Draw(canary=16)
+    (rule,) = drawing(draw)
+    assert rule.action == Observe(0x200, 0x100, AllButOneIn(16))
+    assert [r.action for r in drawing(replace(draw, observe_share=4))] == [
+        Observe(0x200, 0x100, AllButOneIn(16)),
+        SetMark(0x100),
+    ]
+    result = tables(TOP, MARKED, draw)
+    assert result.hardware and result.software
+    offloads = [r for r in result.hardware.rules if r.action == Offload()]
+    assert all(MarkIs(0x100, 0) in r.matches for r in offloads)
+    assert all(PacketsAtMost(CANARY_PACKETS) in r.matches for r in offloads)
+    below = [r for r in result.software.rules if r.action == Offload()]
+    assert [r.matches for r in below] == [(ProtocolIs(p),) for p in Protocol]
+
+
+def test_both_arms_wait_for_the_same_number_of_packets() -> None:
+    result = tables(TOP, OffloadSettings(min_packets=20))
+    assert result.hardware and result.software
+    for table in (result.hardware, result.software):
+        taken = [rule for rule in table.rules if rule.action == Offload()]
+        assert taken and all(PacketsAtLeast(20) in rule.matches for rule in taken)
+
+
+def test_an_exclusion_from_hardware_leaves_software_alone() -> None:
+    settings = OffloadSettings(
+        control_share=0, exclusions=(Exclusion(Level.SOFTWARE, protocol=Protocol.UDP),)
+    )
+    result = tables({"lan1": Level.HARDWARE, "wan": Level.HARDWARE}, settings)
+    rule = Rule((ProtocolIs(Protocol.UDP),), Leave())
+    assert result.hardware and rule in result.hardware.rules
+    assert result.software and rule not in result.software.rules
+
+
+def test_an_excluded_device_is_excluded_on_both_sides_of_a_flow() -> None:
+    settings = OffloadSettings(control_share=0, exclusions=(Exclusion(device="wan"),))
+    rules = hardware(settings).rules
+    for side in Side:
+        assert Rule((InterfaceIs(side, "wan"),), Leave()) in rules
+
+
+networks = st.one_of(
+    st.builds(ipaddress.ip_network, st.ip_addresses(v=4)),
+    st.builds(ipaddress.ip_network, st.ip_addresses(v=6)),
+)
+exclusions = st.builds(
+    Exclusion,
+    level=st.sampled_from((Level.NONE, Level.SOFTWARE)),
+    device=st.none() | st.just("wan"),
+    family=st.none() | st.sampled_from(Family),
+    protocol=st.none() | st.sampled_from(Protocol),
+    source=st.none() | networks,
+    destination_ports=st.none() | st.tuples(st.integers(0, 100), st.integers(100, 65535)),
+    mark=st.none() | st.tuples(st.integers(0, 255), st.integers(0, 255)),
+    dscp=st.none() | st.integers(0, 63),
+)
+
+
+@given(st.lists(exclusions, max_size=4).map(tuple))
+def test_every_exclusion_comes_before_any_flow_is_taken(rules: tuple[Exclusion, ...]) -> None:
+    table = hardware(OffloadSettings(exclusions=rules))
+    actions = [type(rule.action) for rule in table.rules]
+    assert Leave not in actions[actions.index(Offload) :]
+    for exclusion in rules:
+        if exclusion.source:
+            wanted = AddressIn(Side.SOURCE, exclusion.source)
+            assert any(wanted in rule.matches for rule in table.rules)

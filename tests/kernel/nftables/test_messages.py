@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Messages on the wire, and what reading them back needs."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowguard.core.model import Protocol
+from flowguard.core.tables.description import Leave, ProtocolIs, Rule
+from flowguard.kernel.nftables import messages
+from flowguard.kernel.nftables.expressions import rule_expressions
+from flowguard.kernel.nftables.transactions import messages_in
+
+names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=15)
+
+
+@given(st.lists(names, min_size=1, unique=True))
+def test_set_elements_are_read_back(devices: list[str]) -> None:
+    request = messages.add_elements("flowguard", devices)
+    assert messages.set_names(request.data) == devices
+
+
+@given(st.lists(names, min_size=1, unique=True), st.booleans())
+def test_flowtable_is_read_back(devices: list[str], hardware: bool) -> None:
+    request = messages.new_flowtable("flowguard", 10, hardware, devices)
+    assert messages.flowtable_devices(request.data) == tuple(sorted(devices))
+    assert messages.is_hardware(request.data) is hardware
+
+
+@given(st.integers(-400, 400))
+def test_chain_priority_is_read_back(priority: int) -> None:
+    assert messages.chain_priority(messages.new_chain("flowguard", priority).data) == priority
+
+
+def test_rule_comment_is_read_back() -> None:
+    expressions = rule_expressions(Rule((ProtocolIs(Protocol.TCP),), Leave()))
+    request, comment = messages.new_rule("flowguard", expressions)
+    assert messages.rule_comment(request.data) == comment
+    assert messages.rule_comment(messages.get_rules("flowguard").data) == ""
+
+
+def test_header_says_the_true_length() -> None:
+    expressions = rule_expressions(Rule((), Leave()))
+    request, _ = messages.new_rule("flowguard", expressions)
+    (length,) = struct.unpack_from("=I", request.data)
+    assert length == len(request.data)
+    assert [m.data for m in messages_in(request.data * 2)] == [request.data] * 2
+
+
+def test_messages_begin_at_multiples_of_four() -> None:
+    odd = struct.pack("=IHHII", 18, 3, 0, 1, 0) + b"ab"
+    assert [m.data for m in messages_in(odd + b"\0\0" + odd)] == [odd, odd]
+
+
+def test_most_of_pyroute2_stays_out() -> None:
+    """The package's own __init__ costs more memory than the whole daemon may."""
+    script = (
+        "import sys; import flowguard.kernel.nftables.messages;"
+        "print('pyroute2' in sys.modules, 'pyroute2.iproute' in sys.modules);"
+        "import pyroute2; print(hasattr(pyroute2, 'IPRoute'))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)}
+    )
+    assert done.stdout.split() == ["False", "False", "True"]

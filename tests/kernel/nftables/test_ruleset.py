@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a state to a plan: which requests, in which order."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowguard.core.model import Device, Level
+from flowguard.core.records import replace
+from flowguard.core.tables.description import Table
+from flowguard.core.tables.plan import OffloadSettings, plan
+from flowguard.kernel.nftables import ruleset
+from flowguard.kernel.nftables.ruleset import TableState
+
+DEVICES = [Device("lan1", 2, forward_names=("br-lan",)), Device("wan", 3)]
+SETTINGS = OffloadSettings()
+
+
+def hardware(devices: list[Device] = DEVICES, settings: OffloadSettings = SETTINGS) -> Table:
+    made = plan(devices, {d.name: Level.HARDWARE for d in devices}, settings).hardware
+    assert made
+    return made
+
+
+def found_state() -> TableState:
+    levels = {d.name: Level.HARDWARE for d in DEVICES}
+    state = ruleset.wanted_state(plan(DEVICES, levels, SETTINGS)).hardware
+    assert state
+    return state
+
+
+FOUND = found_state()
+
+
+def words(table: Table, found: TableState) -> list[str]:
+    return [request.what for request in ruleset.update(table, found)]
+
+
+def test_nothing_to_do() -> None:
+    assert ruleset.update(hardware(), FOUND) == []
+
+
+def test_create_makes_the_flowtable_before_the_rules_that_name_it() -> None:
+    made = [request.what for request in ruleset.create(hardware())]
+    assert made[0] == "table flowguard"
+    assert made.index("hardware flowtable on lan1, wan") < made.index("rule in table flowguard")
+    assert made.count("rule in table flowguard") == len(hardware().rules)
+
+
+def test_device_is_added_in_place() -> None:
+    assert words(hardware([*DEVICES, Device("lan2", 4)]), FOUND) == [
+        "hardware flowtable on lan2",
+        "devices lan2 in the set of table flowguard",
+    ]
+
+
+def test_device_is_removed_in_place() -> None:
+    assert words(hardware(DEVICES[1:]), FOUND) == [
+        "remove lan1 from the flowtable of table flowguard",
+        "remove devices br-lan, lan1 from the set of table flowguard",
+    ]
+
+
+def test_rules_are_replaced_as_a_whole() -> None:
+    made = words(hardware(settings=OffloadSettings(udp=False)), FOUND)
+    assert made[0] == "delete the rules of table flowguard"
+    assert set(made[1:]) == {"rule in table flowguard"}
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        replace(FOUND, rules=(*FOUND.rules, "")),
+        replace(FOUND, rules=FOUND.rules[:-1]),
+        replace(FOUND, rules=tuple(reversed(FOUND.rules))),
+        replace(FOUND, rules=("flowguard 00000000", *FOUND.rules[1:])),
+    ],
+)
+def test_rules_that_are_not_ours_are_noticed(strange: TableState) -> None:
+    assert words(hardware(), strange)[0] == "delete the rules of table flowguard"
+
+
+def test_rules_of_a_drained_table_are_only_added() -> None:
+    made = words(hardware(), replace(FOUND, rules=()))
+    assert set(made) == {"rule in table flowguard"}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [replace(FOUND, hardware=None), replace(FOUND, hardware=False), replace(FOUND, priority=None)],
+)
+def test_broken_bones_cannot_be_updated(broken: TableState) -> None:
+    assert ruleset.can_update(hardware(), FOUND)
+    assert not ruleset.can_update(hardware(), broken)
+
+
+def test_only_a_hardware_flowtable_binds_drivers() -> None:
+    software = replace(hardware(), name="flowguard_sw", hardware=False)
+    binds = [request.binds for request in ruleset.create(hardware()) if request.binds]
+    assert binds == [("lan1", "wan")]
+    assert not any(request.binds for request in ruleset.create(software))
+
+
+def test_same_rule_same_comment_other_rule_other_comment() -> None:
+    comments = FOUND.rules
+    assert len(set(comments)) == len(comments)
+    assert found_state() == FOUND

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The arms' evidence outlives the daemon that found it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.core.test_drops import BAD, judged, row, story
+
+from flowguard.core.records import replace
+from flowguard.core.state import State
+from flowguard.service.kept_evidence import SAVE_SECONDS, EvidenceFile
+
+
+def suspicious() -> State:
+    told = story()
+    for _ in range(2):
+        judged(told, row(BAD, told.state.epoch))
+    assert told.state.detector.value > 0
+    return told.state
+
+
+def test_what_was_saved_is_read_as_it_was(tmp_path: Path) -> None:
+    state = suspicious()
+    EvidenceFile(str(tmp_path)).save(state)
+    assert EvidenceFile(str(tmp_path)).load() == state.evidence
+
+
+def test_nothing_saved_is_nothing_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert EvidenceFile(str(tmp_path)).load() is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"levels": [], "detector": 3, "mute": {}}'])
+def test_an_unreadable_file_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    (tmp_path / "evidence.json").write_text(text)
+    assert EvidenceFile(str(tmp_path)).load() is None
+    assert "begins anew" in caplog.text
+
+
+def test_it_is_written_now_and_then_and_at_the_end(tmp_path: Path) -> None:
+    file, first = EvidenceFile(str(tmp_path)), suspicious()
+    file.save(first)
+    told = story()
+    judged(told, row(BAD, told.state.epoch))
+    second = replace(told.state, time=first.time + SAVE_SECONDS - 1)
+    file.save(second)
+    assert EvidenceFile(str(tmp_path)).load() == first.evidence
+    file.save(second, now=True)
+    assert EvidenceFile(str(tmp_path)).load() == second.evidence
+    third = replace(first, time=second.time + SAVE_SECONDS)
+    file.save(third)
+    assert EvidenceFile(str(tmp_path)).load() == third.evidence
+
+
+def test_a_folder_that_refuses_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    EvidenceFile(str(tmp_path / "missing")).save(suspicious())
+    assert "cannot be kept" in caplog.text

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The event log: complete enough to replay, small enough for tmpfs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flowguard.core.events import (
+    Decided,
+    DevicesChanged,
+    DrainProgress,
+    Event,
+    FaultSeen,
+    FlowsSeen,
+    Started,
+)
+from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
+from flowguard.core.policy import decide
+from flowguard.core.replay import Line, decode_event, replay
+from flowguard.core.state import State
+from flowguard.service import recorder
+from flowguard.service.recorder import EventRecorder
+
+FAULT = Fault("r", FaultClass.TX_TIMEOUT, Attribution.DRIVER, "wan", "d", "line")
+START: list[Event] = [
+    Started(100, Level.HARDWARE),
+    DevicesChanged(100, (Device("wan", 2, hardware_capable=True),)),
+]
+
+
+def record(directory: Path, events: list[Event]) -> list[Decided]:
+    log, state, decided = EventRecorder(str(directory)), State(), []
+    for event in events:
+        log.record(event, state)
+        state, commands = decide(state, event)
+        decided += [c for c in commands if isinstance(c, Decided)]
+    log.close()
+    return decided
+
+
+def read(path: Path) -> list[Line]:
+    return [decode_event(line) for line in path.read_text().splitlines()]
+
+
+def test_the_log_gives_the_decisions_that_were_taken(tmp_path: Path) -> None:
+    events: list[Event] = [*START, FaultSeen(200, FAULT), DrainProgress(201, 3, 3)]
+    decided = record(tmp_path, events)
+    assert list(replay(read(tmp_path / "events.jsonl"))) == [d.decision for d in decided]
+
+
+def test_what_says_nothing_new_is_not_written(tmp_path: Path) -> None:
+    same = [DrainProgress(201 + i, 3, 3) for i in range(50)]
+    quiet = [FlowsSeen(300 + i, 5, 5, 0) for i in range(50)]
+    record(tmp_path, [*START, FaultSeen(200, FAULT), *same, *quiet])
+    assert len(read(tmp_path / "events.jsonl")) == 4
+
+
+def test_a_full_log_is_rotated_and_the_new_one_starts_with_what_is_known(
+    tmp_path: Path,
+) -> None:
+    count = recorder.SIZE_LIMIT // 100
+    faults: list[Event] = [FaultSeen(200 + i, FAULT) for i in range(count)]
+    record(tmp_path, [*START, *faults])
+    first, *_ = read(tmp_path / "events.jsonl")
+    assert isinstance(first, State) and first.verdicts and first.devices
+    total = sum(p.stat().st_size for p in tmp_path.iterdir())
+    assert total < 2.1 * recorder.SIZE_LIMIT
+
+
+def test_the_log_of_the_life_before_is_kept(tmp_path: Path) -> None:
+    record(tmp_path, START)
+    record(tmp_path, START)
+    assert read(tmp_path / "events.jsonl.1") == START
