@@ -28,7 +28,7 @@ from flowguard.kernel.conntrack.numbers import (
     open_socket,
     request,
 )
-from flowguard.kernel.nftables.transactions import NESTED, NLM_F_CREATE, attribute
+from flowguard.kernel.netlink.codec import NESTED, NLM_F_CREATE, attribute
 from tests.lab.hosts import load_modules
 from tests.lab.namespace import run
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.lab import run_in_lab
-from flowguard.kernel.nftables.transactions import NETLINK_NETFILTER, messages_in
+from flowguard.kernel.netlink.codec import NETLINK_NETFILTER, messages_in
 from tests.lab.capture import Engine, flowtable, load_ruleset
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.hosts import Router, load_engine, load_modules

@@ -38,7 +38,7 @@ from flowguard.kernel.conntrack.numbers import (
     open_socket,
     request,
 )
-from flowguard.kernel.nftables.transactions import NLM_F_ACK
+from flowguard.kernel.netlink.codec import NLM_F_ACK
 from tests.lab.cases import lasting
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.hosts import Router, load_engine, load_modules

@@ -58,7 +58,7 @@ def test_asking_needs_no_asyncio_and_the_daemon_leaves_tls_out_before_it(name: s
 
 def test_the_daemon_leaves_out_what_it_has_no_use_for() -> None:
     code = (
-        "import sys; from flowguard.cli.run import as_supervised; import flowguard.life;"
+        "import sys; from flowguard.cli.run import as_supervised; import flowguard.service.life;"
         "assert as_supervised(['--state-dir', '/s', '--config', '/c']).state_directory == '/s';"
         "print({'argparse', 'dataclasses', 'ipaddress', 'shutil'} & set(sys.modules))"
     )

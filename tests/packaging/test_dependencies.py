@@ -92,7 +92,7 @@ def test_what_is_no_part_of_python_has_a_package(depends: set[str]) -> None:
     found = {m.partition(".")[0] for source in SOURCES for m in imports(source)}
     foreign = found - set(sys.stdlib_module_names) - {"flowguard"}
     assert foreign == set(FOREIGN)
-    # pyroute2's modules are loaded by name (offload/narrow_pyroute2.py).
+    # pyroute2's modules are loaded by name (kernel/nftables/narrow_pyroute2.py).
     needed = {"python3-pyroute2", *filter(None, FOREIGN.values())}
     assert needed <= depends
 
@@ -127,7 +127,15 @@ def test_the_program_runs_on_nothing_else(
 
 
 def test_the_daemon_runs_on_nothing_else(depends: set[str]) -> None:
-    modules = {f"flowguard.{name}" for name in ("life", "checks", "host.ubus", "host.load")}
+    modules = {
+        f"flowguard.{name}"
+        for name in (
+            "service.life",
+            "checks",
+            "platform.openwrt.ubus_object",
+            "platform.load",
+        )
+    }
     path = os.pathsep.join([str(ROOT / "daemon"), *sys.path])
     on_router(sys.executable, depends, modules, path=path)
 

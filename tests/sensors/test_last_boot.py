@@ -10,13 +10,13 @@ from textwrap import dedent
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.test_faults import x86
 
 from flowguard.cli.classify import classify
 from flowguard.core.faults import LogRecord, logtext, verdict
 from flowguard.core.model import Attribution
 from flowguard.rules import load
 from flowguard.sensors.last_boot import TAIL_SECONDS, CrashEvidence, Places, look
+from tests.core.faults.test_faults import x86
 
 RULES = load()
 CORPUS = Path(__file__).parents[3] / "shared" / "kmsg"

@@ -6,11 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.core.test_drops import BAD, judged, row, story
 
 from flowguard.core.records import replace
 from flowguard.core.state import State
 from flowguard.service.kept_evidence import SAVE_SECONDS, EvidenceFile
+from tests.core.arms.test_drops import BAD, judged, row, story
 
 
 def suspicious() -> State:

@@ -19,7 +19,7 @@ from flowguard.core.events import CrossoverSeen, Event
 from flowguard.kernel import conntrack
 from flowguard.kernel.clock import monotonic
 from flowguard.kernel.conntrack import HW_OFFLOAD, IN_HARDWARE, DumpInterrupted, Entry, Flow
-from flowguard.kernel.nftables.transactions import MalformedMessage
+from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.sensors.arms.followed import CLOSE
 
 LOOK_SECONDS = 3.0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from flowguard.core.events import Event
 from flowguard.core.tables.description import Plan
 from flowguard.kernel.clock import monotonic
-from flowguard.kernel.nftables.transactions import MalformedMessage
+from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.kernel.sysctls import min_packets_problem
 from flowguard.sensors.engine_table import EngineWatch
 from flowguard.sensors.flow_counts import FlowCounter

@@ -19,7 +19,7 @@ from flowguard.core.requests import (
 from flowguard.core.serial import to_json
 from flowguard.kernel.clock import monotonic
 from flowguard.kernel.conntrack import DumpInterrupted
-from flowguard.kernel.nftables.transactions import MalformedMessage
+from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.sensors.arms.looks import FlowSeen
 from flowguard.service.control import ApiError, NotKnown, NotNow
 from flowguard.service.loop import Service

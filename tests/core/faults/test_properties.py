@@ -7,11 +7,11 @@ from textwrap import dedent
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.test_faults import ARM64_OOPS, ARM_OOPS, MIPS_OOPS, WARN_6_12, x86
 
 from flowguard.core.faults import FaultAssembler, LogRecord, logtext, verdict
 from flowguard.core.model import Attribution, Fault
 from flowguard.rules import load
+from tests.core.faults.test_faults import ARM64_OOPS, ARM_OOPS, MIPS_OOPS, WARN_6_12, x86
 
 RULES = load()
 REPORTS = [

@@ -25,7 +25,7 @@ from flowguard.kernel.conntrack import (
     Flow,
 )
 from flowguard.kernel.conntrack.entry import matching, parse
-from flowguard.kernel.nftables.transactions import NESTED, MalformedMessage, attribute
+from flowguard.kernel.netlink.codec import NESTED, MalformedMessage, attribute
 
 IPV4, IPV6 = 2, 10
 PROTOCOLS = {"tcp": 6, "udp": 17}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from flowguard.core.model import Protocol
 from flowguard.core.tables.description import Leave, ProtocolIs, Rule
+from flowguard.kernel.netlink.codec import messages_in
 from flowguard.kernel.nftables import messages
 from flowguard.kernel.nftables.expressions import rule_expressions
-from flowguard.kernel.nftables.transactions import messages_in
 
 names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=15)
 

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from flowguard.kernel.nftables.transactions import attribute
+from flowguard.kernel.netlink.codec import attribute
 from flowguard.kernel.nftables.watch import concerns_us
 
 OURS, OTHERS = 4711, 815

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flowguard.core.model import FlowTuple
 from flowguard.kernel.conntrack import Flow
-from flowguard.kernel.nftables.transactions import (
+from flowguard.kernel.netlink.codec import (
     HEADER,
     NLMSG_ERROR,
     MalformedMessage,

@@ -121,7 +121,7 @@ KILLED = """
     from flowguard.core.model import Device, Level
     from flowguard.core.plan import OffloadSettings, plan
     from flowguard.actuators.approach import Converger
-    from flowguard.kernel.nftables.transactions import Nftables
+    from flowguard.kernel.nftables.transactions import (Nftables)
 
     names = ("lan1", "lan2", "wan")
     target = plan([Device(n, 0) for n in names], dict.fromkeys(names, Level.SOFTWARE),

@@ -89,7 +89,7 @@ def test_a_look_finds_what_is_there_at_once(ubusd: Ubusd) -> None:
 def test_nothing_of_ubus_is_imported_where_there_is_none() -> None:
     code = """
 import sys
-from flowguard import life
+from flowguard.service import life
 from flowguard.platform.openwrt.ubus_presence import UbusPresence
 assert UbusPresence(("/none",), None, {}, None).look() is None
 assert "flowguard.platform.openwrt.ubus_object" not in sys.modules

@@ -11,7 +11,7 @@ import socket
 import struct
 
 from flowguard.kernel.conntrack.numbers import CTA_MARK, CTA_STATUS, Filter
-from flowguard.kernel.nftables.transactions import ATTRIBUTE, HEADER, NFGEN
+from flowguard.kernel.netlink.codec import ATTRIBUTE, HEADER, NFGEN
 
 # asm-generic/socket.h; the router architectures agree on it.
 SO_ATTACH_FILTER = 26

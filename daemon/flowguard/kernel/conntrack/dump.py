@@ -20,7 +20,7 @@ from flowguard.kernel.conntrack.numbers import (
     open_socket,
     request,
 )
-from flowguard.kernel.nftables.transactions import (
+from flowguard.kernel.netlink.codec import (
     HEADER,
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from flowguard.kernel.conntrack.bpf import attach, program
 from flowguard.kernel.conntrack.entry import Entry, parse
 from flowguard.kernel.conntrack.numbers import DESTROY_GROUP, Filter
+from flowguard.kernel.netlink.codec import NETLINK_NETFILTER, MalformedMessage
 from flowguard.kernel.netlink.multicast import NetlinkReader
-from flowguard.kernel.nftables.transactions import NETLINK_NETFILTER, MalformedMessage
 
 # asm-generic/socket.h; the router architectures agree on it.
 SO_RCVBUFFORCE = 33

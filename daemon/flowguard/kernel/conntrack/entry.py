@@ -35,13 +35,7 @@ from flowguard.kernel.conntrack.numbers import (
     SUBSYSTEM,
     Filter,
 )
-from flowguard.kernel.nftables.transactions import (
-    ATTRIBUTE,
-    HEADER,
-    NFGEN,
-    MalformedMessage,
-    attributes,
-)
+from flowguard.kernel.netlink.codec import ATTRIBUTE, HEADER, NFGEN, MalformedMessage, attributes
 
 START = struct.Struct("=IHH")
 BODY = HEADER.size + NFGEN.size

@@ -19,7 +19,7 @@ from flowguard.kernel.conntrack.numbers import (
     CTA_TUPLE_IP,
     CTA_TUPLE_PROTO,
 )
-from flowguard.kernel.nftables.transactions import NESTED, MalformedMessage, attribute, attributes
+from flowguard.kernel.netlink.codec import NESTED, MalformedMessage, attribute, attributes
 
 PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", 47: "gre"}
 PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()}

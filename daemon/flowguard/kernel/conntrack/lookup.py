@@ -8,12 +8,7 @@ import errno
 from flowguard.kernel.conntrack.entry import Entry, parse
 from flowguard.kernel.conntrack.flow import Flow, encode_tuple
 from flowguard.kernel.conntrack.numbers import CTA_TUPLE_ORIG, GET, error_of, open_socket, request
-from flowguard.kernel.nftables.transactions import (
-    NLMSG_ERROR,
-    RECEIVE,
-    MalformedMessage,
-    messages_in,
-)
+from flowguard.kernel.netlink.codec import NLMSG_ERROR, RECEIVE, MalformedMessage, messages_in
 
 
 def find(flow: Flow) -> Entry | None:

@@ -8,7 +8,7 @@ import socket
 import struct
 
 from flowguard.core.records import frozen
-from flowguard.kernel.nftables.transactions import (
+from flowguard.kernel.netlink.codec import (
     HEADER,
     NETLINK_NETFILTER,
     NFGEN,

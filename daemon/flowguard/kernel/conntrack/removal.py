@@ -13,7 +13,7 @@ from flowguard.kernel.conntrack.numbers import (
     open_socket,
     request,
 )
-from flowguard.kernel.nftables.transactions import NLM_F_ACK, RECEIVE
+from flowguard.kernel.netlink.codec import NLM_F_ACK, RECEIVE
 
 
 def delete(flow: Flow) -> bool:

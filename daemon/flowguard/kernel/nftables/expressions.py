@@ -39,8 +39,8 @@ from flowguard.core.tables.description import (
     SetMark,
     Side,
 )
+from flowguard.kernel.netlink.codec import NESTED, attribute
 from flowguard.kernel.nftables.names import DEVICE_SET, FLOWTABLE, padded_name
-from flowguard.kernel.nftables.transactions import NESTED, attribute
 
 
 class Nfta(IntEnum):

@@ -13,21 +13,19 @@ from functools import cache
 from typing import Any
 
 from flowguard.core.records import replace
-from flowguard.kernel.nftables.names import CHAIN, DEVICE_SET, FLOWTABLE, IFNAME_SIZE, padded_name
-from flowguard.kernel.nftables.narrow_pyroute2 import pyroute2_messages
-from flowguard.kernel.nftables.transactions import (
-    FAMILY_INET,
+from flowguard.kernel.netlink.codec import (
     HEADER,
     NESTED,
     NFGEN,
     NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_REQUEST,
-    SUBSYSTEM,
-    Request,
     attributes,
     extended,
 )
+from flowguard.kernel.nftables.names import CHAIN, DEVICE_SET, FLOWTABLE, IFNAME_SIZE, padded_name
+from flowguard.kernel.nftables.narrow_pyroute2 import pyroute2_messages
+from flowguard.kernel.nftables.transactions import FAMILY_INET, SUBSYSTEM, Request
 
 _nft = pyroute2_messages("netlink.nfnetlink.nftsocket")
 

@@ -8,9 +8,10 @@ from functools import lru_cache
 
 from flowguard.core.records import frozen
 from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Rule, Table
+from flowguard.kernel.netlink.codec import Message
 from flowguard.kernel.nftables import messages
 from flowguard.kernel.nftables.expressions import rule_expressions
-from flowguard.kernel.nftables.transactions import Message, Nftables, Request
+from flowguard.kernel.nftables.transactions import Nftables, Request
 
 READ_ATTEMPTS = 20
 

@@ -12,27 +12,30 @@ import contextlib
 import errno
 import os
 import socket
-import struct
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from flowguard.core.records import frozen
+from flowguard.kernel.netlink.codec import (
+    HEADER,
+    NETLINK_NETFILTER,
+    NFGEN,
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    RECEIVE,
+    Message,
+    messages_in,
+)
 
-NETLINK_NETFILTER = 12
 SUBSYSTEM = 10
 FAMILY_INET = 1
 
-NLM_F_REQUEST = 0x1
-NLM_F_ACK = 0x4
-NLM_F_DUMP = 0x300
-NLM_F_CREATE = 0x400
-NLM_F_APPEND = 0x800
 
-NLMSG_ERROR = 2
-NLMSG_DONE = 3
-NLM_F_DUMP_INTR = 0x10
 BATCH_BEGIN = 0x10
 BATCH_END = 0x11
 
@@ -41,12 +44,6 @@ NETLINK_CAP_ACK = 10
 # asm-generic/socket.h, and the one router architecture that differs.
 SO_SNDBUFFORCE = 31 if os.uname().machine.startswith("mips") else 32
 
-HEADER = struct.Struct("=IHHII")
-NFGEN = struct.Struct("!BBH")
-ATTRIBUTE = struct.Struct("=HH")
-NESTED = 0x8000
-ATTRIBUTE_TYPE = 0x3FFF  # without the flags for nested and byte order
-RECEIVE = 1 << 17
 DUMP_ATTEMPTS = 10
 
 
@@ -82,64 +79,6 @@ class NftablesError(Exception):
     @property
     def errno(self) -> int:
         return self.refusals[0].errno
-
-
-@frozen
-class Message:
-    """One netlink message as received; `data` is the whole of it, header included."""
-
-    kind: int
-    flags: int
-    sequence: int
-    port: int
-    data: bytes
-
-    @property
-    def error(self) -> int:
-        """The errno inside an NLMSG_ERROR, 0 for an acknowledgement."""
-        return -int(struct.unpack_from("=i", self.data, HEADER.size)[0])
-
-    @property
-    def generation(self) -> int:
-        """The low 16 bits of the ruleset generation that an nf_tables message belongs to."""
-        return int(NFGEN.unpack_from(self.data, HEADER.size)[2])
-
-
-def messages_in(buffer: bytes) -> Iterator[Message]:
-    """Split a datagram; stops at the first header that does not fit."""
-    offset = 0
-    while offset + HEADER.size <= len(buffer):
-        length, kind, flags, sequence, port = HEADER.unpack_from(buffer, offset)
-        if length < HEADER.size or offset + length > len(buffer):
-            return
-        yield Message(kind, flags, sequence, port, buffer[offset : offset + length])
-        offset += (length + 3) & ~3
-
-
-class MalformedMessage(ValueError):
-    """The kernel's message does not have the documented form."""
-
-
-def attributes(buffer: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Type, start and end of the value of each attribute; raises MalformedMessage."""
-    offset = start
-    while offset + ATTRIBUTE.size <= end:
-        length, kind = ATTRIBUTE.unpack_from(buffer, offset)
-        if length < ATTRIBUTE.size or offset + length > end:
-            raise MalformedMessage(f"attribute of length {length}")
-        yield kind & ATTRIBUTE_TYPE, offset + ATTRIBUTE.size, offset + length
-        offset += (length + 3) & ~3
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    length = ATTRIBUTE.size + len(value)
-    return ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
-
-
-def extended(message: bytes, kind: int, value: bytes) -> bytes:
-    """The message with one more attribute at its end."""
-    whole = message + attribute(kind, value)
-    return len(whole).to_bytes(4, sys.byteorder) + whole[4:]
 
 
 class Nftables:

@@ -7,17 +7,17 @@ import struct
 from collections.abc import Callable
 
 from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE
-from flowguard.kernel.netlink.multicast import NetlinkTrigger
-from flowguard.kernel.nftables.transactions import (
+from flowguard.kernel.netlink.codec import (
     HEADER,
     NETLINK_NETFILTER,
     NFGEN,
-    SUBSYSTEM,
     MalformedMessage,
     Message,
     attributes,
     messages_in,
 )
+from flowguard.kernel.netlink.multicast import NetlinkTrigger
+from flowguard.kernel.nftables.transactions import SUBSYSTEM
 
 NFTABLES_GROUP = 1 << 6  # NFNLGRP_NFTABLES is group 7
 DELAY = 0.05

@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from flowguard.kernel.nftables.transactions import (
+from flowguard.kernel.netlink.codec import (
     HEADER,
     NLM_F_DUMP,
     NLM_F_REQUEST,

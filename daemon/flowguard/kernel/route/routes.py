@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from flowguard.kernel.clock import monotonic
 from flowguard.kernel.conntrack import Flow
-from flowguard.kernel.nftables.transactions import (
+from flowguard.kernel.netlink.codec import (
     HEADER,
     NLM_F_REQUEST,
     NLMSG_ERROR,

@@ -23,7 +23,7 @@ from flowguard.kernel.conntrack import (
     Entry,
     Filter,
 )
-from flowguard.kernel.nftables.transactions import MalformedMessage
+from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.kernel.route.routes import Routes
 from flowguard.sensors.arms.census import Observer, Stalled
 
