@@ -188,6 +188,23 @@ class EngineSeen:
 
 
 @frozen
+class SensorLost:
+    """A sensor sees nothing any more, or never could: `error` says why."""
+
+    time: float
+    sensor: str
+    error: str
+
+
+@frozen
+class SensorBack:
+    """A sensor that was lost sees again."""
+
+    time: float
+    sensor: str
+
+
+@frozen
 class Tick:
     """The deadline asked for by the state has come."""
 
@@ -211,6 +228,8 @@ Event = (
     | FlowsJudged
     | CrossoverSeen
     | EngineSeen
+    | SensorLost
+    | SensorBack
     | Tick
 )
 

@@ -25,6 +25,8 @@ from flowguard.core.events import (
     LedgerKept,
     Notify,
     Save,
+    SensorBack,
+    SensorLost,
     Severity,
     Started,
     TablesLost,
@@ -113,6 +115,8 @@ def _handle(state: State, event: Event) -> Step:
             return drops.on_crossover(state, event)
         case EngineSeen():
             return verdicts.on_engine(state, event)
+        case SensorLost() | SensorBack():
+            return state, []  # TODO
         case Tick():
             return state, []
         case _:
