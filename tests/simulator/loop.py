@@ -69,16 +69,24 @@ class VirtualLoop(asyncio.BaseEventLoop):
         handle._scheduled = False  # type: ignore[attr-defined]
         self._timer_cancelled_count = max(0, self._timer_cancelled_count - 1)
 
+    def __del__(self) -> None:
+        """It holds nothing that would have to be closed."""
+
     def _write_to_self(self) -> None:
         """There is nobody to wake."""
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
-        self.signal_handlers[sig] = lambda: self.call_soon(callback, *args) and None
+    def add_signal_handler(  # type: ignore[override]
+        self, sig: int, callback: Callable[..., Any], *args: Any
+    ) -> None:
+        def soon() -> None:
+            self.call_soon(callback, *args)
+
+        self.signal_handlers[sig] = soon
 
     def remove_signal_handler(self, sig: int) -> bool:
         return self.signal_handlers.pop(sig, None) is not None
 
-    def run_in_executor(self, *args: object, **more: object) -> NoReturn:  # type: ignore[override]
+    def run_in_executor(self, *args: object, **more: object) -> NoReturn:
         raise AssertionError("a thread outside the kernel's room")
 
     def _asyncgen_finalizer_hook(self, agen: Any) -> None:

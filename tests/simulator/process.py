@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Callable, Coroutine
 from random import Random
@@ -118,11 +119,13 @@ class Process:
     def _end(self) -> None:
         self.ended = True
         self.world.runners.remove(self)
+        for call in self.at_end:
+            call()
         for task in asyncio.all_tasks(self.loop):
             # Nobody complains of what a dead program left undone.
             task._log_destroy_pending = False  # type: ignore[attr-defined]
-        for call in self.at_end:
-            call()
+            if self.dead:
+                _abandon(task)
 
     def _unhandled(self, loop: object, context: dict[str, Any]) -> None:
         if not self.dead:
@@ -133,6 +136,13 @@ class Process:
     @property
     def alive(self) -> bool:
         return not (self.dead or self.ended)
+
+
+def _abandon(task: asyncio.Task[Any]) -> None:
+    """Take its frames down; whatever they still try is refused by the machine."""
+    coroutine: Any = task.get_coro()
+    with contextlib.suppress(BaseException):
+        coroutine.close()
 
 
 def _settle(future: asyncio.Future[None]) -> None:

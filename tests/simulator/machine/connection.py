@@ -36,11 +36,13 @@ class Connection:
     """`table` is the flowtable that has it; `entered` and `timeout` say since when, for how long.
 
     `names` are the devices in and out as the forward hook sees them, `ports` those below, where
-    the packets enter. `rates` are packets a second of both directions. While `is_in_engine` the counters are
-    brought up to date every `lag` seconds only, or never (`frozen`).
+    the packets enter. `rates` are packets a second of both directions. While `is_in_engine` the
+    counters are brought up to date every `lag` seconds only, or never (`frozen`). Whatever waits for the
+    connection gives up when it is in another place (`token`) or was heard of (`activity`).
     """
 
     __slots__ = (
+        "activity",
         "counted",
         "ends",
         "entered",
@@ -99,6 +101,7 @@ class Connection:
         self.expiry = now + 120
         self.is_gone = False
         self.token = 0
+        self.activity = 0
         self.ends: Ends | None = None
 
     @property

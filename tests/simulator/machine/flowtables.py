@@ -134,14 +134,16 @@ class Flowtables:
 
     def _leave_late(self, connection: Connection, seconds: float) -> None:
         """The collector finds it then, if it is still idle or may not stay."""
-        token = connection.token
+        token, activity = connection.token, connection.activity
         wait = seconds + self._delays.uniform(0.0, COLLECTOR_SECONDS)
-        self._world.after(wait, lambda: self._collect(connection, token))
+        self._world.after(wait, lambda: self._collect(connection, token, activity))
 
-    def _collect(self, connection: Connection, token: int) -> None:
+    def _collect(self, connection: Connection, token: int, activity: int) -> None:
         if connection.token != token or not connection.table:
             return
         busy = sum(connection.rates) > 0
+        if connection.activity != activity and not busy:
+            return  # There was a packet since; another look is on its way.
         timeout = self._timeout(connection)
         if busy and timeout > 0:
             connection.timeout = timeout
