@@ -110,9 +110,7 @@ class Service:
         self.evidence = EvidenceFile(self.machine.files, runtime)
 
     def _make_sensors(self) -> None:
-        self.devices = Devices(
-            self.machine, self.feed, self.surroundings.interfaces, self._may_try
-        )
+        self.devices = Devices(self.machine, self.feed, self.surroundings.interfaces, self._may_try)
         self.standby = Standby(self.tables, self.surroundings.firewall)
         self.kernel_log = KernelLogSensor(
             self.machine, self.fault_rules, self.paths.runtime_directory, self._on_fault

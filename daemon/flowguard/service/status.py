@@ -105,21 +105,26 @@ def _device(state: State, device: Device) -> dict[str, Any]:
     verdict = state.verdict_on(device.name)
     held = verdict if verdict and state.holds(verdict) else None
     level = state.reached_by(device.name)
-    limit, why = allowed(state, device)
-    if not why and level is not limit:
-        why = "on the way"
     return {
         "name": device.name,
         "driver": device.driver,
         "level": level,
-        "allowed": limit,
+        "allowed": allowed(state, device)[0],
         "hardware_capable": device.hardware_capable,
         "held_off_until": held.held_until if held and not held.until_reboot else None,
         "held_until_reboot": held is not None and held.until_reboot,
         "strikes": state.strikes_left(verdict) if verdict else 0,
         "canary": verdict.canary if verdict and verdict.canary else None,
-        "reason": "" if level is state.wanted else why,
+        "reason": _why_lower(state, device),
     }
+
+
+def _why_lower(state: State, device: Device) -> str:
+    """Why it is on another level than is wanted; "" when it is on that."""
+    if state.reached_by(device.name) is state.wanted:
+        return ""
+    limit, why = allowed(state, device)
+    return "on the way there" if limit is state.wanted else why
 
 
 def _flows(service: Service) -> dict[str, int | None]:
@@ -205,9 +210,5 @@ def _reason(state: State) -> str:
         return "no usable device"
     if state.standby:
         return state.standby
-    reasons = {
-        f"{d.name}: {allowed(state, d)[1]}"
-        for d in state.devices
-        if state.reached_by(d.name) is not state.wanted
-    }
+    reasons = {f"{d.name}: {why}" for d in state.devices if (why := _why_lower(state, d))}
     return "; ".join(sorted(reasons)) or "every device is on the wanted level"
