@@ -16,9 +16,10 @@ from flowguard.core.model import FlowTuple
 from flowguard.core.records import replace
 from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
 from flowguard.kernel.nftables import ruleset
+from flowguard.kernel.nftables.changes import Change, drivers_bound
 from flowguard.kernel.nftables.probe import refusal_of
 from flowguard.kernel.nftables.ruleset import TablesState, TableState
-from flowguard.kernel.nftables.transactions import Nftables, NftablesError, Request
+from flowguard.kernel.nftables.transactions import Nftables, NftablesError
 from flowguard.kernel.sysctls import FlowTimeouts
 
 ATTEMPTS = 4
@@ -165,7 +166,7 @@ class Converger:
     def _is_bound(self) -> bool:
         return any(map(_exists, ruleset.bound_devices(self._nftables)))
 
-    async def _commit(self, requests: list[Request]) -> None:
+    async def _commit(self, requests: list[Change]) -> None:
         if requests:
             await self._nftables.commit(requests)
 
@@ -176,8 +177,8 @@ class Converger:
 
     async def _explained(self, error: NftablesError) -> ConvergeError:
         """Name the device when one alone is to blame."""
-        request = error.refusals[0].request
-        for device in request.binds if request else ():
+        change = error.refusals[0].change
+        for device in drivers_bound(change) if change else ():
             refusal = await refusal_of(self._nftables, device, hardware=True)
             if refusal is not None:
                 return ConvergeError(f"hardware flowtable on {device}: {refusal}", device)
@@ -226,7 +227,7 @@ def _leaves_hardware(found: TableState | None, table: Table | None) -> bool:
     return any(_exists(name) for name in found.devices if name not in stays)
 
 
-def _stop_taking(found: TablesState, plan: Plan) -> list[Request]:
+def _stop_taking(found: TablesState, plan: Plan) -> list[Change]:
     """Hardware takes no new flow from here on; the level below takes them all at once."""
     requests = ruleset.drop_rules(HARDWARE_TABLE, found.hardware) if found.hardware else []
     if found.software != ruleset.wanted_state(plan).software:
@@ -234,7 +235,7 @@ def _stop_taking(found: TablesState, plan: Plan) -> list[Request]:
     return requests
 
 
-def _finish(found: TablesState, plan: Plan) -> list[Request]:
+def _finish(found: TablesState, plan: Plan) -> list[Change]:
     """From a state without anything to drain to the plan, in one transaction."""
     requests = _hardware(found.hardware, plan.hardware)
     if requests or found.software != ruleset.wanted_state(plan).software:
@@ -243,7 +244,7 @@ def _finish(found: TablesState, plan: Plan) -> list[Request]:
     return requests
 
 
-def _hardware(found: TableState | None, table: Table | None) -> list[Request]:
+def _hardware(found: TableState | None, table: Table | None) -> list[Change]:
     if table is None:
         return ruleset.remove(HARDWARE_TABLE, found)
     return ruleset.update(table, found) if found else ruleset.create(table)
