@@ -40,6 +40,11 @@ class NewestPlan:
             former.cancel()
         self._running = asyncio.create_task(self._converge(target, former))
 
+    async def settled(self) -> None:
+        """Wait until the newest plan is reached or refused."""
+        while self._running and not self._running.done():
+            await asyncio.wait([self._running])
+
     async def intact(self) -> bool:
         """Whether nobody else changed our tables; asked when we have done changing them."""
         if self._running and not self._running.done():

@@ -112,17 +112,11 @@ class Devices:
         self._capabilities: dict[tuple[str, int], Capability] = {}
         self._lock = asyncio.Lock()
 
-    async def rescan(self, configured: Sequence[str], standby: str = "") -> None:
-        """Look at all links again; only devices that were not there before are tried.
-
-        With a reason to stand by they are all left out.
-        """
+    async def rescan(self, configured: Sequence[str]) -> None:
+        """Look at all links again; only devices that were not there before are tried."""
         # One after the other, or an older list of devices could overtake a newer one.
         async with self._lock:
             self.found = find(self._network, configured, await self._routes(), self._kept)
-            if standby:
-                idle = tuple(LeftOut(d.name, standby) for d in self.found.devices)
-                self.found = replace(self.found, devices=(), left_out=self.found.left_out + idle)
             devices = await self._with_capabilities(self.found.devices)
             present = {(d.name, d.ifindex) for d in devices}
             self._capabilities = {k: v for k, v in self._capabilities.items() if k in present}

@@ -8,11 +8,11 @@ import os
 
 from flowguard.core.records import frozen
 from flowguard.kernel.ethtool import has_feature
-from flowguard.kernel.nftables import messages, ruleset
-from flowguard.kernel.nftables.transactions import Nftables, NftablesError
+from flowguard.kernel.nftables import reading
+from flowguard.kernel.nftables.changes import NftablesError, TryFlowtable
+from flowguard.kernel.nftables.transactions import Nftables
 
 FEATURE = "hw-tc-offload"
-PROBE_TABLE = "flowguard_probe"
 
 
 @frozen
@@ -32,7 +32,7 @@ def known(nftables: Nftables, device: str) -> Capability:
         if has_feature(device, FEATURE) is False:
             missing = f"{FEATURE} is off, or the driver does not have it (ethtool -k)"
             return Capability(False, missing)
-        return Capability(True if device in ruleset.bound_devices(nftables) else None)
+        return Capability(True if device in reading.bound_devices(nftables) else None)
     except OSError as error:
         return Capability(None, error.strerror or str(error))
 
@@ -60,12 +60,7 @@ async def trial(nftables: Nftables, device: str) -> Capability:
 async def refusal_of(nftables: Nftables, device: str, hardware: bool) -> str | None:
     """Why the kernel will not have a flowtable on this device alone; None when it will."""
     try:
-        await nftables.dry_run(
-            [
-                messages.new_table(PROBE_TABLE),
-                messages.new_flowtable(PROBE_TABLE, 0, hardware, [device]),
-            ]
-        )
+        await nftables.dry_run([TryFlowtable(device, hardware)])
     except NftablesError as error:
         if error.errno == errno.EOPNOTSUPP:
             return "not supported"
