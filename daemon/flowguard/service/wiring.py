@@ -89,7 +89,7 @@ def _surroundings(machine: Machine, paths: Paths, netifd: _Netifd) -> Surroundin
         return await asyncio.to_thread(rules.load_usable, files)
 
     async def load() -> Loaded:
-        return await loading.load_beside(machine.programs, paths.configuration)
+        return await asyncio.to_thread(loading.load, paths.configuration)
 
     return Surroundings(
         load,
