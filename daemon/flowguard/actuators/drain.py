@@ -61,10 +61,15 @@ class Drain:
         self._now = machine.clock.now
         self._progress = progress
         self._started = self._now()
-        self._engine = _EngineView(machine, former._engine.ours if former else set())
+        self._engine = _EngineView(machine, former.awaited if former else set())
         self._reported: DrainProgress | None = None
         self._empty_since: float | None = None
         self._seen = False
+
+    @property
+    def awaited(self) -> set[Endpoints]:
+        """Whose entries of the engine it waits for."""
+        return self._engine.ours
 
     async def finish(self, deadline: float) -> bool:
         """True when hardware is proven empty, False when it is not by this time."""

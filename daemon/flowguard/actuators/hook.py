@@ -32,7 +32,7 @@ class Hook:
     """
 
     name = "hook"
-    patience = None
+    patience: float | None = None
 
     def __init__(
         self, files: Files, programs: Programs, path: str = PATH, limit: float = LIMIT_SECONDS

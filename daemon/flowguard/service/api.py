@@ -83,15 +83,15 @@ class Api:
 
     async def _decisions(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         limit = _limit(params, DECISIONS_MOST, DECISIONS_MOST)
-        return decisions(self._service.state)[-limit:]
+        return decisions(self._service)[-limit:]
 
     async def _check(self, params: dict[str, Any]) -> Any:
         # Seldom asked for, so not worth its memory until then.
         from flowguard import checks
 
         service = self._service
-        path, ubus = service.paths.configuration, service.devices.ubus
-        return to_json(await checks.findings(path, ubus, service.state.devices))
+        found = await checks.findings(service.paths.configuration, None, service.state.devices)
+        return to_json(found)
 
     async def _flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         limit = _limit(params, FLOWS_SHOWN, FLOWS_MOST)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def greet(service: Service) -> None:
     state = service.state
     devices = ", ".join(d.name for d in state.devices) or "no device"
-    log.info("flowguard %s: up to level %s on %s", __version__, state.wanted, devices)
+    log.info("version %s: up to level %s on %s", __version__, state.wanted, devices)
     for obstacle in obstacles(service):
         log.warning("%s", obstacle)
 

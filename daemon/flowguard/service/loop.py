@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from flowguard.actuators.approach import Converger
 from flowguard.actuators.ledger import IntentLedger
@@ -82,7 +83,7 @@ class Service:
         self.tasks = Tasks()
         self.supervision = Supervision(self.now, self.feed)
         self.fault_rules = fault_rules
-        self.other_health: dict[str, str] = {}
+        self.other_health: dict[str, Callable[[], str]] = {}
         self._asked = Converge(())
         self._timer: asyncio.TimerHandle | None = None
         self._make_actuators()

@@ -56,7 +56,7 @@ def _sensors(service: Service) -> dict[str, str]:
         "counters": service.flow_counts.counters,
         "store": service.ledger.health,
         **service.telling.health,
-        **service.other_health,
+        **{name: tell() for name, tell in service.other_health.items()},
     }
 
 

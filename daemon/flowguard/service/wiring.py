@@ -50,7 +50,7 @@ async def serve(
     service.problems.found("configuration", map(str, loaded.problems))
     service.problems.found("rules", fault_rules.left_out)
     if log_health:
-        service.other_health["log"] = log_health
+        service.other_health["log"] = lambda: log_health
     doors: list[ControlServer] = []
     running = Running(service, doors, _opening(service, deaths))
     api = Api(service, running)
@@ -63,6 +63,7 @@ async def serve(
 
     presence = UbusPresence(paths.ubus, api.call, PUBLIC, found)
     presence.look()
+    service.other_health["ubus"] = lambda: presence.health
     service.supervision.start(presence)
     if attended := supervisor.find(os.environ, presence.ask):
         service.supervision.start(supervisor.Attendance(attended))
@@ -89,7 +90,7 @@ def _surroundings(machine: Machine, paths: Paths, netifd: _Netifd) -> Surroundin
         return await asyncio.to_thread(rules.load_usable, files)
 
     async def load() -> Loaded:
-        return await loading.load_beside(machine.programs, paths.configuration)
+        return await asyncio.to_thread(loading.load, paths.configuration)
 
     return Surroundings(
         load,
