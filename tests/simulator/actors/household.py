@@ -25,7 +25,16 @@ CALL = Kind("call", "udp", (50.0, 50.0), (60.0, 1800.0), patience=(10.0, 40.0))
 CHAT = Kind("chat", "tcp", (0.0, 0.0), (600.0, 14400.0), pause=40.0)
 GAME = Kind("game", "udp", (30.0, 30.0), (300.0, 5400.0), patience=(5.0, 20.0))
 
-MIX = ((DNS, 30), (PAGE, 45), (DOWNLOAD, 4), (UPLOAD, 2), (STREAM, 1), (CALL, 2), (CHAT, 2), (GAME, 1))
+MIX = (
+    (DNS, 30),
+    (PAGE, 45),
+    (DOWNLOAD, 4),
+    (UPLOAD, 2),
+    (STREAM, 1),
+    (CALL, 2),
+    (CHAT, 2),
+    (GAME, 1),
+)
 
 
 @frozen
@@ -111,7 +120,10 @@ class Traffic:
         luck, protocol = self._luck, kind.protocol
         port, far_port = 20000 + self.opened % 40000, 53 if kind is DNS else 443
         if luck.random() < self._household.ipv6_share:
-            near, far = f"2001:db8:1::{luck.randrange(2, 30):x}", f"2001:db8:f::{luck.randrange(1, 999):x}"
+            near, far = (
+                f"2001:db8:1::{luck.randrange(2, 30):x}",
+                f"2001:db8:f::{luck.randrange(1, 999):x}",
+            )
             there = FlowTuple(protocol, near, far, port, far_port)
             return Flow(there, FlowTuple(protocol, far, near, far_port, port))
         near, far = f"192.168.1.{luck.randrange(2, 30)}", f"198.51.100.{luck.randrange(1, 250)}"
