@@ -33,6 +33,7 @@ class Platform:
 
     def __init__(self, world: World, kernel: Kernel, configuration: Configuration) -> None:
         self.configuration = configuration
+        self.last_read = configuration
         self.is_readable = True
         self.interfaces: tuple[str, ...] | None = ("br-lan", "wan")
         self.netifd_error: OSError | None = None
@@ -44,6 +45,7 @@ class Platform:
     def load_now(self) -> Loaded:
         if not self.is_readable:
             return Loaded(Configuration(), (), readable=False)
+        self.last_read = self.configuration
         return Loaded(self.configuration, ())
 
     def boot(self) -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Callable, Coroutine
 from random import Random
@@ -15,6 +14,7 @@ from tests.simulator.world import World
 
 HELD_MOST = 0.05
 """Seconds that one callback may keep the loop from all others."""
+ABANDON_ATTEMPTS = 20
 CALLBACK_SECONDS = (0.00005, 0.0005)
 """What a callback takes by itself; others go on meanwhile."""
 
@@ -141,8 +141,15 @@ class Process:
 def _abandon(task: asyncio.Task[Any]) -> None:
     """Take its frames down; whatever they still try is refused by the machine."""
     coroutine: Any = task.get_coro()
-    with contextlib.suppress(BaseException):
-        coroutine.close()
+    for _ in range(ABANDON_ATTEMPTS):
+        try:
+            coroutine.close()
+        except RuntimeError:
+            continue  # It waits for something in `finally`.
+        except BaseException:
+            return
+        else:
+            return
 
 
 def _settle(future: asyncio.Future[None]) -> None:

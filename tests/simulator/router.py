@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from flowguard import rules
+from flowguard.actuators.approach import ConvergeError
 from flowguard.core.faults import FaultRules
 from flowguard.core.records import mutable, replace
 from flowguard.kernel.machine import Machine
@@ -246,7 +246,7 @@ async def _logged(work: Coroutine[Any, Any, Any]) -> None:
     """What goes wrong is in the log, as the program has it."""
     try:
         await work
-    except (OSError, asyncio.TimeoutError, retreat.ConvergeError) as error:
+    except (TimeoutError, OSError, ConvergeError) as error:
         log.error("could not be left: %s", error)
 
 

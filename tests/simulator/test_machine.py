@@ -20,7 +20,7 @@ from flowguard.core.tables.description import (
     Side,
     Table,
 )
-from flowguard.kernel.conntrack import HW_OFFLOAD, IN_HARDWARE, Entry, Filter, Flow
+from flowguard.kernel.conntrack import HW_OFFLOAD, Entry, Filter, Flow
 from flowguard.kernel.machine import Machine
 from flowguard.kernel.nftables.changes import (
     AddRules,
@@ -88,8 +88,10 @@ class Bench:
 
         process.start(main)
         self.wait(5)
-        if failure or process.failure:
-            raise failure[0] if failure else process.failure
+        if process.failure:
+            raise process.failure
+        if failure:
+            raise failure[0]
 
 
 @pytest.fixture

@@ -37,8 +37,9 @@ class Connection:
 
     `names` are the devices in and out as the forward hook sees them, `ports` those below, where
     the packets enter. `rates` are packets a second of both directions. While `is_in_engine` the
-    counters are brought up to date every `lag` seconds only, or never (`frozen`). Whatever waits for the
-    connection gives up when it is in another place (`token`) or was heard of (`activity`).
+    counters are brought up to date every `lag` seconds only, or never (`frozen`). Whatever
+    waits for the connection gives up when it is in another place (`token`) or was heard of
+    (`activity`).
     """
 
     __slots__ = (

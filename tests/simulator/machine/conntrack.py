@@ -35,7 +35,7 @@ class ConnectionTable:
         self.by_id: dict[int, Connection] = {}
         self.by_flow: dict[Flow, Connection] = {}
         self.listeners: list[EndListener] = []
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         self.interrupts = 0
         self.removed: Callable[[Connection], None] = lambda connection: None
         self._world = world
@@ -92,11 +92,11 @@ class ConnectionTable:
         for listener in tuple(self.listeners):
             listener.lost()
 
-    def break_down(self, error: OSError) -> None:
+    def break_down(self, error: Exception) -> None:
         """From now on nothing can be read, and nothing is announced any more."""
         self.error = error
         for listener in tuple(self.listeners):
-            listener.broken(error.strerror or str(error))
+            listener.broken(str(error))
         self.listeners.clear()
 
     def mend(self) -> None:

@@ -97,6 +97,7 @@ class Flowtables:
         connection.table = table.name
         connection.status |= OFFLOAD
         connection.timeout = self._timeout(connection)
+        connection.entered = self._world.now
         if table.hardware:
             token = connection.token
             wait = self._delays.uniform(0.002, 0.1)
@@ -119,7 +120,6 @@ class Flowtables:
         connection.settle(now)
         connection.status |= HW_OFFLOAD
         connection.is_in_engine = True
-        connection.entered = now
         connection.lag = max(COLLECTOR_SECONDS, connection.timeout / STATISTICS_SHARE)
         connection.frozen = self._engine.faults.counters_frozen
         if connection.ends:
