@@ -174,6 +174,7 @@ class ConnectionTable(Watchable):
         self.filters: list[Filter] = []
         self.cleared: list[tuple[int, int]] = []
         self.hangs = False
+        self.midway: Callable[[], None] = lambda: None  # In each walk, after its first batch.
         self.mark_refusal: OSError | None = None
 
     async def sweep(self, wanted: Filter) -> AsyncGenerator[list[Entry], None]:
@@ -187,6 +188,9 @@ class ConnectionTable(Watchable):
             raise failure
         for first in range(0, len(found), BATCH):
             yield found[first : first + BATCH]
+            await asyncio.sleep(0)
+            if not first:
+                self.midway()
 
     def interrupt(self, times: int) -> None:
         self.failures += [DumpInterrupted() for _ in range(times)]
