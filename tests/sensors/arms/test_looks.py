@@ -197,8 +197,11 @@ def test_a_listener_that_cannot_be_exchanged_ends_it_so_that_it_is_seen(router: 
 
 
 def test_a_reload_in_the_midst_of_a_look_makes_that_look_void(router: Router) -> None:
+    reloaded: list[float] = []
+
     def reload() -> None:
         router.table.midway = lambda: None
+        reloaded.append(now())
         router.fed.clear()
         router.sensor.configure(SETTINGS)
 
@@ -210,9 +213,11 @@ def test_a_reload_in_the_midst_of_a_look_makes_that_look_void(router: Router) ->
         assert router.judged
         router.table.midway = reload
         await router.pass_looks(4)
-        assert router.judged == []  # Nobody knows under which draw these were born.
 
     router.run(story)
+    # The next one tells that nobody is observed any more.
+    (judged,) = router.judged
+    assert (judged.time, judged.observed) == (reloaded[0] + LOOK_SECONDS, 0)
 
 
 def test_a_listener_that_fails_ends_it_at_once_with_the_reason(router: Router) -> None:
