@@ -27,15 +27,31 @@ def live(paths: Paths, loaded: Loaded) -> None:
     journal = log.set_up(loaded.configuration.log_level)
     runs = Runs(paths.runtime_directory)
     deaths = runs.begin(monotonic())
-    if deaths >= DEATHS_LIMIT:
+    try:
+        _serve(paths, loaded, journal, deaths if deaths >= DEATHS_LIMIT else 0)
+    except SystemExit:
+        _stop_early(paths, loaded)
+        runs.end()
+        raise
+    runs.end()
+
+
+def _serve(paths: Paths, loaded: Loaded, journal: str, deaths: int) -> None:
+    if deaths:
         from flowguard.service import retreat
 
         retreat.to_software(loaded.configuration, paths.runtime_directory)
     fault_rules = rules.load_usable(loaded.configuration.rules)
     from flowguard.service import wiring
 
-    wiring.run(paths, loaded, fault_rules, journal, deaths if deaths >= DEATHS_LIMIT else 0)
-    runs.end()
+    wiring.run(paths, loaded, fault_rules, journal, deaths)
+
+
+def _stop_early(paths: Paths, loaded: Loaded) -> None:
+    """Told to stop before the loop listens, it leaves what one before had in hardware."""
+    from flowguard.service import retreat
+
+    retreat.to_software(loaded.configuration, paths.runtime_directory)
 
 
 def stay_off(paths: Paths, loaded: Loaded) -> None:
