@@ -9,6 +9,7 @@ import pytest
 
 from flowguard import rules
 from flowguard.core.faults import FaultRules
+from flowguard.kernel.clock import monotonic
 from flowguard.paths import Paths
 from flowguard.platform import log
 from flowguard.platform.configuration.loading import Loaded
@@ -48,7 +49,7 @@ def test_stops_in_the_first_seconds_are_no_deaths_and_leave_no_hardware(
 ) -> None:
     for _ in range(life.DEATHS_LIMIT):
         live(tmp_path, monkeypatch, SystemExit(0))
-    assert Runs(str(tmp_path)).begin(0) == 0
+    assert Runs(str(tmp_path)).begin(monotonic()) == 0
     assert left == [str(tmp_path)] * life.DEATHS_LIMIT
 
 
