@@ -94,7 +94,9 @@ class Running:
     async def _start(self) -> None:
         service = self._service
         service.converger.recover()
-        events = await service.ledger.begin(service.configuration, service.evidence.load())
+        held = await service.newest_plan.held() or ()
+        evidence = service.evidence.load()
+        events = await service.ledger.begin(service.configuration, evidence, held)
         for event in (*events, *self._opening):
             service.feed(event)
         if service.ledger.health != "ok":
@@ -188,6 +190,10 @@ class Running:
             await _within(FLASH_SECONDS, self._service.ledger.kept())
             self._ended.set()
             return left
+
+    def end_now(self) -> None:
+        """Without waiting for what an end waits for."""
+        self._ended.set()
 
     async def end_anyway(self, how: End) -> None:
         """The same for whoever does not wait for an answer."""
