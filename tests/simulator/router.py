@@ -110,7 +110,8 @@ class Router:
         current = self.life
         if current and current.alive:
             current.told_to_end = "stop"
-            current.process.signal(signal.SIGTERM)
+            if current.running:
+                current.process.signal(signal.SIGTERM)
             self.world.after(TERM_SECONDS, current.process.kill)
 
     def kill(self) -> None:
@@ -131,11 +132,14 @@ class Router:
             return
         runs = Runs(machine.files, PATHS.runtime_directory)
         deaths = runs.begin(machine.clock.now())
+        to_software = retreat.drain_to_software
         if deaths >= life.DEATHS_LIMIT:
-            await _logged(
-                retreat.drain_to_software(machine, loaded.configuration, PATHS.runtime_directory)
-            )
-        await self._serve(current, machine, loaded, deaths)
+            await _logged(to_software(machine, loaded.configuration, PATHS.runtime_directory))
+        if current.told_to_end == "stop":
+            # Before it could listen to signals.
+            await _logged(to_software(machine, loaded.configuration, PATHS.runtime_directory))
+        else:
+            await self._serve(current, machine, loaded, deaths)
         runs.end()
 
     async def _serve(self, current: Life, machine: Machine, loaded: Loaded, deaths: int) -> None:

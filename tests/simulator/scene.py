@@ -26,7 +26,7 @@ EYES_PAUSE = 5.0
 
 
 class Scene:
-    """`undo` ends what disturbs: by name, each once."""
+    """`is_healing`: from now on nothing disturbs any more."""
 
     def __init__(
         self,
@@ -47,7 +47,8 @@ class Scene:
         self.belief = Belief(world, self.router, self.able, self.faults)
         self.survival = Survival(world, self.router)
         self.traffic = Traffic(world, self.kernel, household)
-        self.undo: dict[str, Callable[[], None]] = {}
+        self._undo: dict[tuple[str, int], Callable[[], None]] = {}
+        self._disturbances = 0
         self.is_healing = False
         self.router.ended.append(self._life_ended)
         self.router.booted.append(self._booted)
@@ -59,19 +60,24 @@ class Scene:
 
     def disturb(self, name: str, seconds: float, undo: Callable[[], None]) -> None:
         """What has been done is undone after a while, or when all is to be well."""
-        self.undo[name] = undo
-        self.world.after(seconds, lambda: self.end(name))
+        self._disturbances += 1
+        key = (name, self._disturbances)
+        self._undo[key] = undo
+        self.world.after(seconds, lambda: self._end(key))
 
-    def end(self, name: str) -> None:
-        if undo := self.undo.pop(name, None):
-            self.world.tell("over: %s", name)
+    def is_disturbed(self, name: str) -> bool:
+        return any(known == name for known, _ in self._undo)
+
+    def _end(self, key: tuple[str, int]) -> None:
+        if undo := self._undo.pop(key, None):
+            self.world.tell("over: %s", key[0])
             undo()
 
     def heal(self) -> None:
         """From now on nothing disturbs any more."""
         self.is_healing = True
-        for name in list(self.undo):
-            self.end(name)
+        for key in list(self._undo):
+            self._end(key)
 
     def close(self) -> None:
         """Nothing goes on after the end."""

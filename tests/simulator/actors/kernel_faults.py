@@ -201,7 +201,7 @@ def odd_conntrack(scene: Scene, luck: Random) -> None:
     connections = scene.kernel.connections
     match luck.choice(("interrupts", "overrun", "flush")):
         case "interrupts":
-            connections.interrupts += luck.choice((1, 5, 30))
+            connections.interrupts += luck.choice((1, 3, 6))
         case "overrun":
             connections.overrun()
         case "flush":

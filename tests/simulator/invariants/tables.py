@@ -14,6 +14,8 @@ from tests.simulator.world import World
 UNGUARDED_SECONDS = 60.0
 """Longer than any supervisor needs, with a start and a step down after too many deaths."""
 TIMEOUT_MARGIN = 30.0
+SETTLED_SECONDS = 1.5
+"""A flow that leaves in the first moments of a drain may never have been seen in it."""
 SILENT_SECONDS = 240.0
 """An end may take a drain and a stuck kernel; after that it is no end."""
 
@@ -30,6 +32,7 @@ class TableRules:
         self._unguarded_since: float | None = None
         self._zero_since: float | None = None
         self._stopping_since: float | None = None
+        self._takes_none_since = 0.0
         self._told: set[str] = set()
         router.kernel.commit_hooks.append(self._committed)
         router.ended.append(self._life_ended)
@@ -85,6 +88,9 @@ class TableRules:
         hardware = before.get("flowguard")
         if hardware and hardware.hardware:
             self._look_at_engine(hardware, after.get("flowguard"))
+        now = after.get("flowguard")
+        if hardware and hardware.rules and not (now and now.rules):
+            self._takes_none_since = self._world.now
 
     def _look_at_engine(self, before: HeldTable, after: HeldTable | None) -> None:
         """Nothing of ours is in the engine when its driver is unbound."""
@@ -98,7 +104,14 @@ class TableRules:
             for connection in kernel.connections.by_id.values()
             if connection.is_in_engine and unbound & set(connection.ports)
         ]
-        forgotten = [s for s in kernel.engine.slots.values() if unbound & set(s.ports)]
+        # What was left behind before the drain began cannot be told from what others put there.
+        forgotten = [
+            slot
+            for slot in kernel.engine.slots.values()
+            if unbound & set(slot.ports)
+            and not slot.is_told
+            and slot.left_at >= self._takes_none_since + SETTLED_SECONDS
+        ]
         present = unbound & set(kernel.netdevs.by_name)
         if (inside or forgotten) and present and kernel.engine.is_shown:
             self._once(

@@ -125,16 +125,16 @@ class BoundNetwork:
         self._process.hold(costs.ROUTE)
         return device in self._netdevs.by_name
 
-    def scan(self, names: Sequence[str], carriers: Mapping[str, str]) -> Links:
-        self._process.hold(costs.DEVICE_SCAN * len(self._netdevs.by_name))
+    async def scan(self, names: Sequence[str], carriers: Mapping[str, str]) -> Links:
+        await self._process.wait(costs.DEVICE_SCAN * len(self._netdevs.by_name))
         return self._netdevs.scan(names, carriers)
 
-    def links(self, carriers: Mapping[str, str]) -> tuple[Link, ...]:
-        self._process.hold(costs.DEVICE_SCAN * len(self._netdevs.by_name))
+    async def links(self, carriers: Mapping[str, str]) -> tuple[Link, ...]:
+        await self._process.wait(costs.DEVICE_SCAN * len(self._netdevs.by_name))
         return self._netdevs.links(carriers)
 
-    def forwarding_interfaces(self) -> tuple[str, ...]:
-        self._process.hold(costs.ROUTE)
+    async def forwarding_interfaces(self) -> tuple[str, ...]:
+        await self._process.wait(costs.ROUTE)
         return self._netdevs.forwarding_interfaces()
 
     def device_of(self, address: str) -> str | None:

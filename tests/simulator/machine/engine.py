@@ -36,12 +36,13 @@ class EngineFaults:
 @mutable
 class Slot:
     """Both directions of a flow in the engine. `is_told`: its driver will be asked to delete it;
-    otherwise it was stranded, or the driver has forgotten it."""
+    otherwise it was stranded, or the driver has forgotten it, at the time `left_at`."""
 
     flow: Flow
     ports: tuple[str, str]
     direction: Direction
     is_told: bool = True
+    left_at: float = 0.0
 
 
 class Engine:
@@ -65,20 +66,20 @@ class Engine:
         self.entered(connection)
         return True
 
-    def delete(self, connection: Connection) -> None:
+    def delete(self, connection: Connection, now: float) -> None:
         """DESTROY of a flow, answered with success at any rate."""
         slot = self.slots.get(connection.flow)
         if slot is None:
             return
         if self.faults.forgets:
-            slot.is_told = False
+            slot.is_told, slot.left_at = False, now
         else:
             del self.slots[connection.flow]
 
-    def strand(self, connection: Connection) -> None:
+    def strand(self, connection: Connection, now: float) -> None:
         """The driver was unbound before anybody told it of this flow's end."""
         if slot := self.slots.get(connection.flow):
-            slot.is_told = False
+            slot.is_told, slot.left_at = False, now
             self.stranded += 1
 
     def takes_away(self, connection: Connection) -> bool:

@@ -112,7 +112,8 @@ class Flowtables:
         table = self._ruleset.tables.get(connection.table or "")
         if connection.token != token or table is None or connection.is_in_engine:
             return
-        bound = set(table.devices)
+        # The driver knows ports only; what passes another device it cannot forward.
+        bound = set(connection.ports) <= set(table.devices)
         if not (bound and self._engine.accept(connection)):
             self._world.after(RETRY_SECONDS, lambda: self._replace(connection, token))
             return
@@ -167,9 +168,9 @@ class Flowtables:
         if connection.is_in_engine:
             connection.is_in_engine = False
             if is_told:
-                self._engine.delete(connection)
+                self._engine.delete(connection, now)
             else:
-                self._engine.strand(connection)
+                self._engine.strand(connection, now)
         if connection.ends and not connection.is_gone:
             connection.ends.moved()
         self.packet_soon(connection)
@@ -223,7 +224,7 @@ class Flowtables:
         """Its conntrack entry is gone: the collector tells the driver within a second."""
         if connection.is_in_engine:
             wait = self._delays.uniform(0.05, COLLECTOR_SECONDS)
-            self._world.after(wait, lambda: self._engine.delete(connection))
+            self._world.after(wait, lambda: self._engine.delete(connection, self._world.now))
             connection.is_in_engine = False
         connection.table = None
 
