@@ -281,7 +281,7 @@ def test_a_full_disk_keeps_no_fault_from_being_told_and_is_told_once(
     play(story)
 
 
-def test_a_full_disk_has_no_fault_told_twice_when_the_log_fails() -> None:
+def test_a_full_disk_has_no_record_read_twice_when_the_log_fails() -> None:
     async def story(parts: Parts) -> None:
         parts.kernel_log.write(ORDINARY)
         daemon = Daemon(parts)
@@ -293,6 +293,7 @@ def test_a_full_disk_has_no_fault_told_twice_when_the_log_fails() -> None:
         await daemon.start()
         await daemon.stop()
         assert daemon.rules == ["mtk-ppe-table-busy"]
+        assert daemon.sensor.counters.records == 1
 
     play(story)
 
