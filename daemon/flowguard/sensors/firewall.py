@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from flowguard.core.events import Event, StandbyChanged, TablesLost
 from flowguard.kernel.machine import Tables
 from flowguard.sensors.watching import ChangesSensor
 
@@ -87,6 +89,51 @@ class Standby:
             log.warning("the firewall's flowtables cannot be seen: %s", error.strerror or error)
             return False
         return any(flowtable.table == TABLE for flowtable in found)
+
+
+class FirewallSensor:
+    """Feeds what it means for us that somebody touched tables: a fight, or a reason to stand by.
+
+    `intact` says whether our tables are as we left them.
+    """
+
+    name = "firewall"
+    patience: float | None = None
+
+    def __init__(
+        self,
+        standby: Standby,
+        intact: Callable[[], Awaitable[bool]],
+        feed: Callable[[Event], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._standby = standby
+        self._intact = intact
+        self._feed = feed
+        self._now = now
+        self._touched = asyncio.Event()
+
+    def touched(self) -> None:
+        """Somebody took tables of ours away, or has come or gone with a flowtable of his own."""
+        self._touched.set()
+
+    async def run(self, alive: Callable[[], None]) -> None:
+        while True:
+            alive()
+            if self._standby.reason == STOPPED:
+                await self._standby.firewall_started()
+            else:
+                await self._touched.wait()
+            self._touched.clear()
+            await self.look()
+
+    async def look(self) -> None:
+        """Find out now; raises OSError when the tables cannot be read."""
+        lost = not await self._intact()
+        if await self._standby.look(lost):
+            self._feed(StandbyChanged(self._now(), self._standby.reason))
+        elif lost and not self._standby.reason:
+            self._feed(TablesLost(self._now()))
 
 
 class TablesSensor(ChangesSensor):

@@ -7,6 +7,7 @@ blame on offloading is for the policy, which knows whether it was in use.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # A log may begin hours before the end of its boot. What the kernel said longer ago than
 # this (seconds), it survived; hung tasks and stalls take up to two minutes to kill it.
 TAIL_SECONDS = 120.0
+# So many lines at a time, then others on the loop have their turn.
+AT_ONCE = 50
 
 _CRASH = re.compile(
     r"Kernel panic - not syncing|BUG: |\bOops\b|Unable to handle kernel|Internal error: "
@@ -57,7 +60,7 @@ class _Trace:
         return bool(self.faults or self.crash)
 
 
-def look(
+async def look(
     rules: FaultRules,
     judged: Sequence[str],
     last_boot: LastBoot,
@@ -70,15 +73,15 @@ def look(
     dumps, dumps_state = last_boot.dumps()
     previous, journal_state = _journal(previous_boot)
     new = [dump for dump in dumps.dumps if not set(dump.identities) <= set(judged)]
-    crashes = [_judge(rules, logtext.read(d.text), d.reason) for d in new if d.is_crash]
-    consoles = [_judge(rules, logtext.read(d.text)) for d in new if not d.is_crash]
+    crashes = [await _judge(rules, logtext.read(d.text), d.reason) for d in new if d.is_crash]
+    consoles = [await _judge(rules, logtext.read(d.text)) for d in new if not d.is_crash]
     journals = []
     present = [identity for dump in dumps.dumps for identity in dump.identities]
     if previous:
         identity = f"journal:{previous.boot_id}"
         present.append(identity)
         if identity not in judged:
-            journals.append(_judge(rules, previous.records))
+            journals.append(await _judge(rules, previous.records))
     # The same crash may be in several places: the first that has it tells most.
     found = next((traces for traces in (crashes, consoles, journals) if any(traces)), [])
     reset = last_boot.watchdog_reset()
@@ -95,11 +98,15 @@ def look(
     )
 
 
-def _judge(rules: FaultRules, records: Sequence[LogRecord], reason: str = "") -> _Trace:
+async def _judge(rules: FaultRules, records: Sequence[LogRecord], reason: str = "") -> _Trace:
     """`reason` says that this is the dump of a crash, whatever is legible in it."""
     assembler = FaultAssembler(rules)
     tail = _tail(records)
-    faults = [fault for record in tail for fault in assembler.feed(record)]
+    faults: list[Fault] = []
+    for number, record in enumerate(tail, 1):
+        faults += assembler.feed(record)
+        if not number % AT_ONCE:
+            await asyncio.sleep(0)
     faults += assembler.flush()
     headlines = (r.text.strip() for r in tail if r.kernel and _CRASH.search(r.text))
     return _Trace(tuple(faults), next(headlines, reason))

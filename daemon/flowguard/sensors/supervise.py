@@ -28,8 +28,11 @@ class Sensor(Protocol):
     that only listens and so may have nothing to say for days.
     """
 
-    name: str
-    patience: float | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def patience(self) -> float | None: ...
 
     async def run(self, alive: Callable[[], None]) -> None:
         """Until cancelled; `alive` is called whenever it could see what it is for.
