@@ -146,6 +146,7 @@ class Ruleset(Watchable):
         return self.state
 
     async def foreign_flowtables(self) -> tuple[ForeignFlowtable, ...]:
+        await asyncio.sleep(0)
         if self.unreadable:
             raise self.unreadable
         return self.foreign
