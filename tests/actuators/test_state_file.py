@@ -30,7 +30,7 @@ def store(directory: Path, boot: str = "this boot") -> StateStore:
 
 
 def save(directory: Path, memory: Memory) -> None:
-    asyncio.run(save(directory, memory))
+    asyncio.run(store(directory).save(memory))
 
 
 def test_nothing_stored_is_no_problem(tmp_path: Path) -> None:
