@@ -268,7 +268,7 @@ class Net(Watchable):
         self.carriers.append(carriers)
         return tuple(self.present.values())
 
-    def forwarding_interfaces(self) -> tuple[str, ...]:
+    async def forwarding_interfaces(self) -> tuple[str, ...]:
         if isinstance(self.forwarding, OSError):
             raise self.forwarding
         return self.forwarding

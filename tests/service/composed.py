@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from flowguard import rules
 from flowguard.core.events import Event
+from flowguard.core.faults import FaultRules
 from flowguard.kernel.machine import Machine
 from flowguard.paths import Paths
 from flowguard.platform.configuration import loading
@@ -58,7 +59,7 @@ class Platform:
                 self.loaded = loading.load(self._file)
             return self.loaded
 
-        async def load_rules(files: Sequence[str]) -> rules.FaultRules:
+        async def load_rules(files: Sequence[str]) -> FaultRules:
             return rules.load_usable(files)
 
         return Surroundings(load, load_rules, no_netifd, self.firewall, no_journal)
