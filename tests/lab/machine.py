@@ -34,6 +34,10 @@ class MachineTimeoutError(LabError):
     """The guest was ended because it ran longer than its limit."""
 
 
+class MachineStoppedError(LabError):
+    """The guest was ended because nobody wants it any more."""
+
+
 @contextmanager
 def exchange(command: str) -> Iterator[Path]:
     """A directory that guest and host both write to, with the command in it."""
@@ -68,7 +72,12 @@ def check_limit(deadline: float, limit: float) -> None:
         raise MachineTimeoutError(f"the lab router was ended: still running after {limit:.0f} s")
 
 
-def hand_on(pipes: Mapping[int, Output], process: subprocess.Popen[bytes], limit: float) -> None:
+def hand_on(
+    pipes: Mapping[int, Output],
+    process: subprocess.Popen[bytes],
+    limit: float,
+    stop: threading.Event,
+) -> None:
     """What the machine writes to these pipes, until it is off or has had its time."""
     deadline = time.monotonic() + limit
     with selectors.DefaultSelector() as selector:
@@ -87,6 +96,8 @@ def hand_on(pipes: Mapping[int, Output], process: subprocess.Popen[bytes], limit
             if over and not ready:
                 return
             check_limit(deadline, limit)
+            if stop.is_set():
+                raise MachineStoppedError("the lab router was ended: it was told to stop")
 
 
 def to_stdout(data: bytes) -> None:

@@ -24,7 +24,9 @@ boot() {
     modules=$root/lib/modules/$(uname -r)
     mkdir -p "$modules"
     mount --bind "$(cat "$LAB_EXCHANGE/modules")" "$modules"
-    mount -t hostfs -o "$LAB_EXCHANGE" none "$root$LAB_EXCHANGE"
+    while read -r folder; do
+        mount -t hostfs -o "$folder" none "$root$folder"
+    done <"$LAB_EXCHANGE/shared"
     exec chroot "$root" sh "$LAB_EXCHANGE/guest.sh" inside
 }
 

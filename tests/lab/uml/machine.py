@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class UserModeLinux:
     """How to boot; on that `processor` alone, for elsewhere it is far slower.
 
     `memory` is in MiB; `limit` is in seconds of the host and counts from power-on.
+    `shared` directories are writable for the guest, under the same path.
     `console` receives what the kernel prints from warnings upwards.
     """
 
@@ -58,24 +60,29 @@ class UserModeLinux:
     processor: int
     memory: int = 1024
     limit: float = 1800.0
-    console: Path = CACHE / "uml-console.log"
+    shared: tuple[Path, ...] = ()
+    console: Path = CACHE / "uml.console"
 
     def run(
         self,
         command: Sequence[str],
         output: Output | None = None,
         records: Output | None = None,
+        stop: threading.Event | None = None,
     ) -> int:
         """Run command as root in the repository's directory; returns its exit status.
 
-        `output` gets the command's stdout and stderr as they come (default: our stdout).
-        Raises MachineDiedError or MachineTimeoutError when there is no exit status.
+        `output` gets the command's stdout and stderr as they come (default: our stdout),
+        `records` what it writes to RECORDS; `stop` ends the machine, from another thread.
+        Raises MachineDiedError, MachineTimeoutError or MachineStoppedError when there is
+        no exit status.
         """
         unwind_on_sigterm()
         self.console.parent.mkdir(parents=True, exist_ok=True)
         with self._exchange(shlex.join(command)) as folder:
             with self.console.open("wb", buffering=0) as console:
-                self._boot(folder, (console.write, output or to_stdout, records or _drop))
+                outputs = (console.write, output or to_stdout, records or _drop)
+                self._boot(folder, outputs, stop or threading.Event())
             if (folder / "status").exists():
                 return int((folder / "status").read_text())
             started = (folder / "started").exists()
@@ -103,9 +110,12 @@ class UserModeLinux:
             shutil.copy(GUEST, folder)
             (folder / "guest.sh").chmod(0o755)
             (folder / "modules").write_text(str(self.kernel.modules))
+            (folder / "shared").write_text("".join(f"{path}\n" for path in (folder, *self.shared)))
             yield folder
 
-    def _boot(self, folder: Path, outputs: tuple[Output, Output, Output]) -> None:
+    def _boot(
+        self, folder: Path, outputs: tuple[Output, Output, Output], stop: threading.Event
+    ) -> None:
         """Its consoles: the kernel's, the command's, and that of records."""
         pipes = [os.pipe() for _ in outputs]
         reading, writing = ([pipe[end] for pipe in pipes] for end in (0, 1))
@@ -125,7 +135,7 @@ class UserModeLinux:
                 os.close(pipe)
         try:
             with ended(process):
-                hand_on(dict(zip(reading, outputs, strict=True)), process, self.limit)
+                hand_on(dict(zip(reading, outputs, strict=True)), process, self.limit, stop)
         finally:
             for pipe in reading:
                 os.close(pipe)
