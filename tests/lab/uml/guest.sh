@@ -27,10 +27,14 @@ boot() {
     while read -r folder; do
         mount -t hostfs -o "$folder" none "$root$folder"
     done <"$LAB_EXCHANGE/shared"
-    exec chroot "$root" sh "$LAB_EXCHANGE/guest.sh" inside
+    # A chroot would do for most programs, but systemd and nsenter look through it.
+    cd "$root"
+    pivot_root . mnt
+    exec chroot . sh "$LAB_EXCHANGE/guest.sh" inside
 }
 
 inside() {
+    umount --lazy /mnt
     # A kernel that was reset starts again; there is nothing to do a second time.
     [ -e "$LAB_EXCHANGE/started" ] && busybox poweroff -f
     : >"$LAB_EXCHANGE/started"
