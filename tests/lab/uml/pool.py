@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,8 +28,8 @@ Record = dict[str, Any]
 class Lane:
     """One router's part: its machine, what it says, and what it is at."""
 
-    def __init__(self, name: str, machine: UserModeLinux, command: Sequence[str]) -> None:
-        self.name = name
+    def __init__(self, machine: UserModeLinux, command: Sequence[str]) -> None:
+        self.console = machine.console
         self.running = ""
         self.since = time.monotonic()
         self._machine = machine
@@ -40,7 +39,7 @@ class Lane:
     def serve(self, records: SimpleQueue[tuple[Lane, Record]], stop: threading.Event) -> None:
         """Run scenarios until none is left, or the machine dies of one."""
         self._rest = b""
-        log = self._machine.console.with_suffix(".log")
+        log = self.console.with_suffix(".log")
 
         def record(data: bytes) -> None:
             *lines, self._rest = (self._rest + data).split(b"\n")
@@ -59,7 +58,7 @@ class Pool:
     """The machines, each with the command that runs pytest in it."""
 
     def __init__(self, machines: Sequence[UserModeLinux], command: Sequence[str]) -> None:
-        self._lanes = [Lane(f"uml{n}", m, command) for n, m in enumerate(machines)]
+        self._lanes = [Lane(machine, command) for machine in machines]
         self._records: SimpleQueue[tuple[Lane, Record]] = SimpleQueue()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -116,6 +115,8 @@ class Pool:
                 self._log(session, report, lane)
                 if report.when == "teardown":
                     lane.running = ""
+                    hook = session.config.hook.pytest_runtest_logfinish
+                    hook(nodeid=report.nodeid, location=report.location)
                     return report.nodeid
             case {"ended": str(words)}:
                 self._working -= 1
@@ -143,9 +144,8 @@ class Pool:
         self._log(session, report, lane)
 
     def _log(self, session: pytest.Session, report: pytest.TestReport, lane: Lane | None) -> None:
-        if lane:
-            # As pytest-xdist does it, whose reports the terminal writes on one line each.
-            vars(report)["node"] = SimpleNamespace(gateway=SimpleNamespace(id=lane.name))
+        if lane and report.failed:
+            report.sections.append(("lab router", f"what its kernel printed: {lane.console}"))
         session.config.hook.pytest_runtest_logreport(report=report)
 
 
