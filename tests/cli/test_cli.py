@@ -92,6 +92,13 @@ def test_no_daemon_is_3_and_one_line(words: list[str], tmp_path: Path) -> None:
     assert line.startswith("flowguard: ") and "is flowguard running?" in line
 
 
+def test_a_daemon_that_is_not_there_has_a_reason_and_a_remedy() -> None:
+    done = flowguard("status")
+    assert (done.returncode, done.stdout) == (3, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("flowguard: not ") and "No such file" not in line.partition(": ")[0]
+
+
 def test_replay_prints_the_decisions_one_object_a_line() -> None:
     done = flowguard("replay", "-", stdin="\n".join(map(encode_event, EVENTS)))
     assert done.returncode == 0, done.stderr
@@ -186,21 +193,41 @@ def test_check_names_each_problem_and_a_remedy(tmp_path: Path) -> None:
     assert problem["remedy"]
 
 
-def test_check_asks_the_service_that_runs(tmp_path: Path) -> None:
-    socket = str(tmp_path / "control.sock")
-    finding = {"grade": "fine", "code": "device", "sentence": "wan has not been tried"}
+def checked(directory: Path, *findings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """`flowguard check` beside a service that has these findings."""
+    path = str(directory / "control.sock")
 
     async def call(method: str, params: dict[str, Any]) -> Any:
-        return [finding] if method == "check" else None
+        return findings if method == "check" else None
 
     async def run() -> subprocess.CompletedProcess[str]:
-        server = ControlServer(socket, call)
+        server = ControlServer(path, call)
         await server.start()
         try:
-            return await asyncio.to_thread(flowguard, "check", "--socket", socket)
+            return await asyncio.to_thread(flowguard, "check", "--socket", path)
         finally:
             server.close()
 
-    done = asyncio.run(run())
+    return asyncio.run(run())
+
+
+def finding(grade: str, sentence: str) -> dict[str, str]:
+    return {"grade": grade, "code": "device", "sentence": sentence, "remedy": ""}
+
+
+def test_check_asks_the_service_that_runs(tmp_path: Path) -> None:
+    done = checked(tmp_path, finding("fine", "wan has not been tried"))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split(maxsplit=2) == ["fine", "device", "wan has not been tried\n"]
+
+
+def test_only_errors_make_a_check_fail(tmp_path: Path) -> None:
+    found = [finding("fine", "s"), finding("warning", "s")]
+    assert checked(tmp_path, *found).returncode == 0
+    assert checked(tmp_path, *found, finding("error", "s")).returncode == 1
+
+
+def test_a_name_that_is_no_text_does_not_cost_the_whole_answer(tmp_path: Path) -> None:
+    done = checked(tmp_path, finding("fine", "eth\udcff is left out"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "eth\\udcff is left out" in done.stdout

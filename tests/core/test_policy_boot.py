@@ -81,7 +81,7 @@ def test_a_driver_trace_convicts_every_device_of_the_driver() -> None:
 
 def test_an_unrelated_panic_acquits() -> None:
     story = boot(lived(boot()), True, crash="Kernel panic: VFS").on(Tick(31))
-    assert story.state.level is HARDWARE and not story.state.boots.unknown
+    assert story.state.target is HARDWARE and not story.state.boots.unknown
     assert story.state.boots.evidence == "Kernel panic: VFS"
 
 
@@ -94,14 +94,14 @@ def test_a_weak_fault_neither_convicts_nor_clears() -> None:
 def test_a_crash_with_hardware_not_in_use_is_shown_and_blamed_on_nobody() -> None:
     trace = fault(Attribution.OFFLOAD, "wan", rule="oops", fault_class=OOPS)
     story = boot(lived(boot()), False, (trace,), crash="Oops").on(Tick(31))
-    assert story.state.level is HARDWARE and not story.state.verdicts
+    assert story.state.target is HARDWARE and not story.state.verdicts
     assert story.state.boots.evidence == "Oops" and not story.state.boots.unplanned
 
 
 def test_the_first_unexplained_reboot_is_a_longer_probation() -> None:
     story = boot(lived(boot()), True).on(Tick(31))
-    assert story.state.level is Level.SOFTWARE and not story.state.verdicts
-    assert story.on(Tick(SETTINGS.boot_delay * 10)).state.level is HARDWARE
+    assert story.state.target is Level.SOFTWARE and not story.state.verdicts
+    assert story.on(Tick(SETTINGS.boot_delay * 10)).state.target is HARDWARE
 
 
 def test_the_second_within_the_window_holds_off_and_the_third_longer() -> None:
@@ -121,9 +121,9 @@ def test_an_unexplained_reboot_long_ago_counts_no_more() -> None:
 def test_the_third_short_boot_offloads_nothing_and_says_so() -> None:
     story = boot(boot(boot()))
     assert "nothing is offloaded" in str(story.commands)
-    assert story.state.level is Level.NONE
-    assert lived(story).state.level is Level.NONE
-    assert boot(story).on(Tick(31)).state.level is HARDWARE
+    assert story.state.target is Level.NONE
+    assert lived(story).state.target is Level.NONE
+    assert boot(story).on(Tick(31)).state.target is HARDWARE
 
 
 def test_a_new_kernel_is_forgiven_and_that_is_said() -> None:
@@ -136,14 +136,14 @@ def test_a_new_kernel_is_forgiven_and_that_is_said() -> None:
 
 def test_without_a_ledger_there_is_no_hardware() -> None:
     story = boot().on(LedgerFailed(6, "read-only")).on(Tick(31))
-    assert story.state.level is Level.SOFTWARE
+    assert story.state.target is Level.SOFTWARE
 
 
 def test_what_is_lost_costs_hardware_for_this_boot_only() -> None:
     story = boot().on(LedgerFailed(6, "not JSON; kept aside", lost=True)).on(LedgerKept(7))
-    assert story.on(Tick(5000)).state.level is Level.SOFTWARE
-    assert boot(story).on(Tick(31)).state.level is HARDWARE
-    assert story.on(RetryAsked(5001)).state.level is HARDWARE
+    assert story.on(Tick(5000)).state.target is Level.SOFTWARE
+    assert boot(story).on(Tick(31)).state.target is HARDWARE
+    assert story.on(RetryAsked(5001)).state.target is HARDWARE
 
 
 def test_a_medium_that_refused_is_tried_again_and_hardware_comes_back() -> None:
@@ -151,8 +151,8 @@ def test_a_medium_that_refused_is_tried_again_and_hardware_comes_back() -> None:
     due = story.state.next_deadline()
     while due is not None and Save() not in story.on(Tick(due)).last:
         due = story.state.next_deadline()
-    assert due is not None and due < 1000 and story.state.level is Level.SOFTWARE
-    assert story.on(LedgerKept(due)).state.level is HARDWARE
+    assert due is not None and due < 1000 and story.state.target is Level.SOFTWARE
+    assert story.on(LedgerKept(due)).state.target is HARDWARE
     assert story.state.armed == ALL and Save() in story.last
 
 
@@ -164,8 +164,8 @@ def test_a_planned_end_leaves_no_intent_and_breaks_the_row_of_short_boots() -> N
 
 def test_the_first_use_of_hardware_waits_for_quiet() -> None:
     story = boot().on(DevicesChanged(28, ALL[:2])).on(Tick(31))
-    assert story.state.level is Level.SOFTWARE
-    assert story.on(Tick(38)).state.level is HARDWARE
+    assert story.state.target is Level.SOFTWARE
+    assert story.on(Tick(38)).state.target is HARDWARE
     story.on(DevicesChanged(50, ALL))
     assert set(story.levels().values()) == {HARDWARE}
 
@@ -202,7 +202,7 @@ def test_hardware_never_comes_before_boot_delay_nor_without_intent(
     story = None
     for unplanned, lives in history:
         story = boot(story, unplanned)
-        assert story.state.level is not HARDWARE
+        assert story.state.target is not HARDWARE
         story.on(Tick(31))
         on_hardware = {n for n, level in story.levels().items() if level is HARDWARE}
         assert on_hardware <= {d.name for d in story.state.armed}

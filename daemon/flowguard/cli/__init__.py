@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The program `flowguard`: the module of a subcommand is imported only when it is used.
 
-Exit codes: 0 fine, 1 a check found trouble, 2 wrong usage or configuration, 3 the daemon
-cannot be reached.
+Exit codes: 0 fine, 1 trouble (an error that `check` found, a fault in a log, something that
+would not leave hardware), 2 wrong usage or configuration, 3 the daemon cannot be reached.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ _COMMANDS = {
     "forget": "drop what is remembered against a device, or against all",
     "adopt": "switch the firewall's own flow offloading off",
     "release": "switch on again what adopt has switched off",
-    "stop": "end the daemon; with --release also drain and remove everything",
+    "stop": "drain the hardware and end the daemon, as planned",
     "classify": "look for driver faults in kernel logs",
     "replay": "re-take the decisions of a recorded event log",
     "version": "print the version",
@@ -44,6 +45,9 @@ _PLAIN = {"retry", "suspend", "resume"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run one subcommand, return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names that are no UTF-8 come from the kernel, and must not cost the whole answer.
+        sys.stdout.reconfigure(errors="backslashreplace")
     named = next((word for word in words if word in _COMMANDS), None)
     try:
         code = int(_run(words, named))

@@ -27,14 +27,13 @@ def run(options: argparse.Namespace) -> ExitCode:
     try:
         findings = _findings(options)
     except (ApiError, NoAnswer) as error:
-        return unanswered(error)
+        return unanswered(error, options.socket)
     if options.json:
         print(json.dumps(to_json(findings), indent=1))
     else:
         for finding in findings:
             print(_line(finding))
-    trouble = any(finding.grade is not Grade.FINE for finding in findings)
-    return ExitCode.TROUBLE if trouble else ExitCode.FINE
+    return ExitCode.TROUBLE if any(f.grade is Grade.ERROR for f in findings) else ExitCode.FINE
 
 
 def _findings(options: argparse.Namespace) -> list[Finding]:

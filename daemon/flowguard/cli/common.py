@@ -9,7 +9,13 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from flowguard.service.control import DEFAULT_SOCKET, ApiError, Unreachable, request
+from flowguard.service.control import (
+    DEFAULT_SOCKET,
+    ApiError,
+    NotRunning,
+    Unreachable,
+    request,
+)
 
 if TYPE_CHECKING:
     import argparse  # the daemon does without
@@ -52,13 +58,18 @@ def ask(
     try:
         answer = request(options.socket, method, params)
     except (ApiError, Unreachable) as error:
-        return unanswered(error)
+        return unanswered(error, options.socket)
     return show(answer)
 
 
-def unanswered(error: ApiError | Unreachable) -> ExitCode:
-    """Say in one line why the daemon gave no answer."""
-    print(f"flowguard: {error}", file=sys.stderr)
+def unanswered(error: ApiError | Unreachable, socket: str) -> ExitCode:
+    """Say in one line why the daemon behind this socket gave no answer, and what to do."""
+    text = str(error)
+    if isinstance(error, NotRunning) and socket == DEFAULT_SOCKET:
+        from flowguard.platform import absence
+
+        text = absence.reason()
+    print(f"flowguard: {text}", file=sys.stderr)
     return ExitCode.UNREACHABLE if isinstance(error, Unreachable) else ExitCode.USAGE
 
 

@@ -1,55 +1,115 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`flowguard stop`: end the daemon as planned; `--release` leaves nothing in the kernel."""
+"""`flowguard stop`: end the daemon as planned; how says what becomes of hardware and tables.
+
+What is released without the daemon is released with its lock in hand: beside one that is still
+starting, the tables would be back a moment later.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from typing import Any
+import time
 
 from flowguard.cli.common import ExitCode, add_socket, unanswered
+from flowguard.kernel.clock import monotonic
 from flowguard.service.control import (
-    CALL_SECONDS,
     LONG_CALL_SECONDS,
     ApiError,
+    NoAnswer,
     Unreachable,
     request,
 )
 
+AT_ONCE_SECONDS = 10
+"""A router that goes down does not wait longer for a daemon that hangs."""
+LOOK_SECONDS = 0.2
+DRAIN, RELEASE, KEEP, REBOOT = "drain", "release", "keep", "reboot"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--release",
-        action="store_true",
-        help="drain hardware and remove all tables, also when no daemon runs",
-    )
+    parser.set_defaults(how=DRAIN)
+    group = parser.add_mutually_exclusive_group()
+    for how, text in (
+        (RELEASE, "take everything out of the kernel, also when no daemon runs"),
+        (KEEP, "at once; connections stay in hardware for a daemon that is started next"),
+        (REBOOT, "at once; the router is about to go down, and hardware with it"),
+    ):
+        group.add_argument(f"--{how}", dest="how", action="store_const", const=how, help=text)
     add_socket(parser)
 
 
 def run(options: argparse.Namespace) -> ExitCode:
     try:
-        answer: dict[str, Any] = request(
-            options.socket,
-            "stop",
-            {"release": options.release},
-            LONG_CALL_SECONDS if options.release else CALL_SECONDS,
-        )
-        left = answer["left_in_hardware"]
+        if options.how == RELEASE:
+            left = release(options.socket)
+        else:
+            seconds = LONG_CALL_SECONDS if options.how == DRAIN else AT_ONCE_SECONDS
+            left = _ask(options.socket, options.how, seconds)
     except ApiError as error:
         print(f"flowguard: stop: {error}", file=sys.stderr)
         return ExitCode.TROUBLE
     except Unreachable as error:
-        if not options.release:
-            return unanswered(error)
-        from flowguard.actuators.approach import ConvergeError
-        from flowguard.service import retreat
-
-        try:
-            left = retreat.release(os.path.dirname(options.socket))
-        except (OSError, ConvergeError) as error:
-            print(f"flowguard: stop: {error}", file=sys.stderr)
-            return ExitCode.TROUBLE
+        return unanswered(error, options.socket)
     for flow in left:
         print(f"flowguard: stop: still in hardware: {flow}", file=sys.stderr)
     return ExitCode.TROUBLE if left else ExitCode.FINE
+
+
+def release(path: str, seconds: float = LONG_CALL_SECONDS) -> list[str]:
+    """Have the daemon release everything, or do it where there is none.
+
+    Returns the flows that are still in hardware. One that holds the lock but does not listen,
+    because it starts or ends, is waited for. One that listens but does not answer hangs: it
+    must not keep its hardware, so everything is released beside it.
+
+    Raises ApiError for what the daemon or the kernel refuses, and Unreachable when nobody
+    listened for so many `seconds`.
+    """
+    from flowguard.platform import lock
+
+    deadline = monotonic() + seconds
+    waits = False
+    while True:
+        try:
+            return _ask(path, RELEASE, seconds)
+        except NoAnswer as error:
+            print(f"flowguard: stop: {error} Everything is released beside it", file=sys.stderr)
+            return _release_here(path)
+        except Unreachable:
+            pass
+        try:
+            lock.take(os.path.dirname(path))
+            return _release_here(path)
+        except lock.AlreadyRunning as error:
+            if monotonic() >= deadline:
+                raise Unreachable(f"{error}, but it does not listen on {path}") from None
+            if not waits:
+                print(f"flowguard: stop: {error}: waiting until it listens", file=sys.stderr)
+            waits = True
+        except OSError as error:
+            raise ApiError(str(error)) from None
+        time.sleep(LOOK_SECONDS)
+
+
+def _ask(path: str, how: str, seconds: float) -> list[str]:
+    left: list[str] = request(path, "stop", {"how": how}, seconds)["left_in_hardware"]
+    return left
+
+
+def _release_here(path: str) -> list[str]:
+    import asyncio
+
+    from flowguard.actuators.approach import ConvergeError
+    from flowguard.kernel import linux
+    from flowguard.service import retreat
+
+    # Ended in the middle of a drain, the flow timeouts have to be put back.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        machine = linux.machine()
+        return asyncio.run(retreat.release(machine, os.path.dirname(path)))
+    except (OSError, ConvergeError) as error:
+        raise ApiError(str(error)) from None

@@ -22,7 +22,7 @@ class Started:
 
     `armed` are the devices of an intent of this same boot, and `evidence` is what the daemon
     before had found in it. `held_until` and `suspended` are what people asked for
-    (core/requests.py).
+    (core/requests.py). `held` are the levels that the daemon before has left in the kernel.
     """
 
     time: float
@@ -34,6 +34,7 @@ class Started:
     held_until: float = 0
     suspended: bool = False
     evidence: Evidence | None = None
+    held: tuple[tuple[str, Level], ...] = ()
 
 
 @frozen
@@ -112,21 +113,30 @@ class DrainProgress:
 
 @frozen
 class Converged:
-    """The kernel's tables are proven to be as the last `Converge` asked."""
+    """The kernel's tables are proven to be as the last `Converge` asked.
+
+    `held` are the levels that the tables were seen to give to devices, one that is not named
+    being on none; None: those that were asked for. `parked` devices could not be drained
+    within the limit: their driver stays bound, and no flow is given to it.
+    """
 
     time: float
+    held: tuple[tuple[str, Level], ...] | None = None
+    parked: tuple[str, ...] = ()
 
 
 @frozen
 class ConvergeFailed:
     """The kernel refused; what was there before is still there.
 
-    `device` is named when the refusal concerns one device alone.
+    `device` is named when the refusal concerns one device alone. `held` is as in `Converged`,
+    None when the kernel did not say.
     """
 
     time: float
     error: str
     device: str | None = None
+    held: tuple[tuple[str, Level], ...] | None = None
 
 
 @frozen
@@ -188,6 +198,14 @@ class EngineSeen:
 
 
 @frozen
+class StandbyChanged:
+    """Why no device may be used, because of the firewall; "" when nothing is in the way."""
+
+    time: float
+    reason: str
+
+
+@frozen
 class SensorLost:
     """A sensor sees nothing any more, or never could: `error` says why."""
 
@@ -228,6 +246,7 @@ Event = (
     | FlowsJudged
     | CrossoverSeen
     | EngineSeen
+    | StandbyChanged
     | SensorLost
     | SensorBack
     | Tick
@@ -280,9 +299,16 @@ class Notify:
 
 @frozen
 class Decided:
-    """A decision was taken; for the log and for people."""
+    """A decision was taken; for the log."""
 
     decision: Decision
 
 
-Command = Converge | Try | Rescue | Save | Notify | Decided
+@frozen
+class Moved:
+    """The kernel was seen to hold another level of a device than before, by this decision."""
+
+    decision: Decision
+
+
+Command = Converge | Try | Rescue | Save | Notify | Decided | Moved

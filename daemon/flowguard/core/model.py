@@ -160,6 +160,9 @@ class PolicySettings:
     After a hold-off only a share of the flows (core/canary.py) goes to hardware, for at
     least `canary_soak` a stage. One strike is forgiven for each `forgive_after` on full
     hardware.
+
+    Hardware is left when a sensor that guards it has been blind for `blind_grace`, and used
+    again when it has seen for as long.
     """
 
     boot_delay: float = 30
@@ -180,6 +183,7 @@ class PolicySettings:
     quiet: float = 10
     canary_soak: float = 3600
     forgive_after: float = 7 * 86400
+    blind_grace: float = 30
 
 
 @frozen
@@ -222,7 +226,10 @@ class Verdict:
 
 @frozen
 class Decision:
-    """One change of a device's level, or a decision not to change it, with its evidence."""
+    """One change of a device's level, or a decision not to change it, with its evidence.
+
+    `reached` is when the kernel was seen to hold the new level; None: not yet, or never.
+    """
 
     time: float
     device: str
@@ -230,6 +237,7 @@ class Decision:
     after: Level
     reason: str
     evidence: str = ""
+    reached: float | None = None
 
     def __str__(self) -> str:
         change = self.after.rank - self.before.rank

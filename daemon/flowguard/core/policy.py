@@ -28,12 +28,13 @@ from flowguard.core.events import (
     SensorBack,
     SensorLost,
     Severity,
+    StandbyChanged,
     Started,
     TablesLost,
     Tick,
     Try,
 )
-from flowguard.core.ladder import boots, canary, identity, operator, progress, verdicts
+from flowguard.core.ladder import boots, canary, guards, identity, operator, progress, verdicts
 from flowguard.core.model import Attribution, Decision, Level
 from flowguard.core.records import replace
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
@@ -98,9 +99,9 @@ def _handle(state: State, event: Event) -> Step:
         case LedgerKept():
             return replace(state, ledger=Ledger(lost=state.ledger.lost)), []
         case DrainProgress():
-            return progress.on_drain_progress(state, event), []
+            return progress.on_drain_progress(state, event)
         case Converged():
-            return progress.on_converged(state)
+            return progress.on_converged(state, event)
         case ConvergeFailed():
             return progress.on_converge_failed(state, event)
         case TablesLost():
@@ -115,8 +116,12 @@ def _handle(state: State, event: Event) -> Step:
             return drops.on_crossover(state, event)
         case EngineSeen():
             return verdicts.on_engine(state, event)
-        case SensorLost() | SensorBack():
-            return state, []  # TODO
+        case StandbyChanged():
+            return replace(state, standby=event.reason, disturbed=state.time), []
+        case SensorLost():
+            return guards.on_lost(state, event), []
+        case SensorBack():
+            return guards.on_back(state, event), []
         case Tick():
             return state, []
         case _:
@@ -132,6 +137,7 @@ def _started(state: State, event: Started) -> Step:
         boots=event.boots,
         armed=event.armed,
         held_until=event.held_until,
+        reached=event.held,
         suspended=event.suspended,
     )
     if event.evidence:
@@ -200,6 +206,7 @@ def _retarget(state: State, anew: bool) -> Step:
         converged=False,
         drain=drain,
         failure=replace(state.failure, retry_at=None) if state.failure else None,
+        parked_retry=None,
         decisions=(*state.decisions, *decisions)[-DECISIONS_KEPT:],
     )
     return state, [*map(Decided, decisions), Converge(levels, state.draw, state.epoch)]

@@ -58,4 +58,31 @@ class PlannedEnd:
     time: float
 
 
-Request = WantedChanged | RetryAsked | HoldAsked | SuspendAsked | ForgetAsked | PlannedEnd
+@frozen
+class EndAsked:
+    """The daemon is about to end and leaves everything at `leave` or below.
+
+    From here on nothing that happens brings anything up again.
+    """
+
+    time: float
+    leave: Level
+
+
+@frozen
+class EndAbandoned:
+    """It does not end after all: the kernel would not let go of something."""
+
+    time: float
+
+
+Request = (
+    WantedChanged
+    | RetryAsked
+    | HoldAsked
+    | SuspendAsked
+    | ForgetAsked
+    | PlannedEnd
+    | EndAsked
+    | EndAbandoned
+)

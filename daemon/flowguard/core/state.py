@@ -24,6 +24,8 @@ LEDGER_RETRY = 600.0
 # Where next to nothing can be counted (no counters, no traffic), time alone must do in a
 # canary: so many soak times.
 CANARY_PATIENCE = 24
+# Hardware is never without these: the kernel log, what is in hardware, and how flows fare.
+GUARDS = ("kmsg", "flows", "observation")
 
 
 class Phase(StrEnum):
@@ -85,6 +87,27 @@ class Ledger:
 
 
 @frozen
+class Blind:
+    """A sensor that sees nothing, since when, and why.
+
+    `back` is since when it sees again. One that is lost again soon was not really back.
+    """
+
+    sensor: str
+    since: float
+    error: str
+    back: float | None = None
+
+    def is_long(self, time: float, grace: float) -> bool:
+        """Whether it was blind for so long, and has not seen for as long since."""
+        end = time if self.back is None else self.back
+        return end - self.since >= grace and not self.is_over(time, grace)
+
+    def is_over(self, time: float, grace: float) -> bool:
+        return self.back is not None and time - self.back >= grace
+
+
+@frozen
 class WeakFault:
     time: float
     device: str
@@ -94,7 +117,9 @@ class WeakFault:
 class State:
     """Immutable; `policy.decide` returns the next one.
 
-    `levels` is where each device stands: what the last `Converge` asked for. `epoch` is the
+    `levels` is where each device is to stand: what the last `Converge` asked for. `reached` is
+    what the kernel was last seen to hold; a device that is not named there is on none. `parked`
+    are devices that could not be drained; that is tried again at `parked_retry`. `epoch` is the
     number of that request; only flows born since `compared_since` can be compared, and
     `compared` are the levels that `detector` has compared so far. `thinned` is when the share
     of observed flows last changed. `unproven` is the last trial that ended without proof either
@@ -102,7 +127,8 @@ class State:
 
     `armed` are the devices that the intent names. `disturbed` is when anything last changed
     or failed. `retried`: somebody ended the waits of this boot. `suspended` and `held_until`
-    are what people asked for.
+    are what people asked for. `standby` says why the firewall keeps everything on none, and
+    `leave` is the highest level that an end of the daemon leaves behind.
     """
 
     time: float = 0
@@ -110,6 +136,9 @@ class State:
     settings: PolicySettings = PolicySettings()
     devices: tuple[Device, ...] = ()
     levels: tuple[tuple[str, Level], ...] = ()
+    reached: tuple[tuple[str, Level], ...] = ()
+    parked: tuple[str, ...] = ()
+    parked_retry: float | None = None
     verdicts: tuple[Verdict, ...] = ()
     converged: bool = False
     drain: Drain | None = None
@@ -136,11 +165,17 @@ class State:
     retried: bool = False
     suspended: bool = False
     held_until: float = 0
+    standby: str = ""
+    leave: Level | None = None
+    blind: tuple[Blind, ...] = ()
     canary_epoch: int = 0
     canary_tests: tuple[tuple[OutcomeKind, Passing], ...] = ()
 
     def level_of(self, device: str) -> Level:
         return dict(self.levels).get(device, Level.NONE)
+
+    def reached_by(self, device: str) -> Level:
+        return dict(self.reached).get(device, Level.NONE)
 
     def verdict_on(self, device: str) -> Verdict | None:
         return next((v for v in self.verdicts if v.device == device), None)
@@ -204,16 +239,31 @@ class State:
         return self.disturbed + self.settings.quiet if waits else 0
 
     @property
-    def level(self) -> Level:
-        """The highest level any device stands on."""
+    def target(self) -> Level:
+        """The highest level that any device is to stand on."""
         return max((level for _, level in self.levels), key=lambda x: x.rank, default=Level.NONE)
+
+    @property
+    def level(self) -> Level:
+        """The highest level that the kernel was seen to hold of any device."""
+        return max((level for _, level in self.reached), key=lambda x: x.rank, default=Level.NONE)
+
+    @property
+    def blinded(self) -> Blind | None:
+        """The guard that has seen nothing for too long, if there is one."""
+        if self.settings.detect_only:
+            return None
+        grace = self.settings.blind_grace
+        return next((b for b in self.blind if b.is_long(self.time, grace)), None)
 
     @property
     def phase(self) -> Phase:
         if self.drain:
             return Phase.DRAINING
-        if self.time < self.rebuild_held_until or any(
-            self.holds(v) and v.highest.rank < self.wanted.rank for v in self.verdicts
+        if (
+            self.failure
+            or self.time < self.rebuild_held_until
+            or any(self.holds(v) and v.highest.rank < self.wanted.rank for v in self.verdicts)
         ):
             return Phase.HELD_OFF
         if self.draw.canary:
@@ -237,10 +287,15 @@ class State:
         yield from (v.held_until for v in self.verdicts if self.holds(v) and not v.until_reboot)
         if self.drain and not self.drain.overdue:
             yield self.drain.since + self.settings.drain_limit
+        if self.parked_retry is not None:
+            yield self.parked_retry
         if self.failure and self.failure.retry_at is not None:
             yield self.failure.retry_at
         if self.trial:
             yield self.trial.since + TRIAL_LIMIT
+        for blind in self.blind:
+            since = blind.since if blind.back is None else blind.back
+            yield since + self.settings.blind_grace
         soak = self.settings.canary_soak
         for verdict in self.verdicts:
             if verdict.canary and verdict.raised is not None:
@@ -262,6 +317,10 @@ def allowed(state: State, device: Device) -> tuple[Level, str]:
 
 def _limits(state: State) -> Iterator[tuple[Level, str]]:
     """What limits all devices alike."""
+    if state.leave is not None:
+        yield state.leave, "flowguard ends"
+    if state.standby:
+        yield Level.NONE, state.standby
     if state.suspended:
         yield Level.NONE, "suspended until `flowguard resume`"
     if state.time < state.rebuild_held_until:
@@ -270,6 +329,10 @@ def _limits(state: State) -> Iterator[tuple[Level, str]]:
         yield Level.NONE, "the router keeps rebooting: nothing is offloaded in this boot"
     if state.time < state.held_until:
         yield Level.SOFTWARE, "no hardware for now; `flowguard hold 0` ends that"
+    if state.parked:
+        yield Level.SOFTWARE, f"{', '.join(state.parked)} could not be drained yet"
+    if blind := state.blinded:
+        yield Level.SOFTWARE, f"nothing guards hardware: sensor {blind.sensor}: {blind.error}"
     if state.ledger.error:
         yield Level.SOFTWARE, f"a crash would not be remembered: {state.ledger.error}"
     if state.ledger.lost and not state.retried:

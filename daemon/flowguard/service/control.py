@@ -36,6 +36,10 @@ class Unreachable(Exception):
     """The daemon does not answer on its control socket."""
 
 
+class NotRunning(Unreachable):
+    """Nobody listens there."""
+
+
 class NoAnswer(Unreachable):
     """A daemon is there, but does not answer in time."""
 
@@ -46,9 +50,10 @@ def request(
     params: dict[str, Any] | None = None,
     seconds: float = CALL_SECONDS,
 ) -> Any:
-    """Ask a running daemon; ApiError when it refuses, Unreachable when it is not there.
+    """Ask a running daemon; ApiError when it refuses, Unreachable when nothing can be asked.
 
-    NoAnswer when it takes more than so many `seconds`.
+    Of the latter NotRunning when it is not there, NoAnswer when it takes more than so many
+    `seconds`.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(seconds)
@@ -57,10 +62,14 @@ def request(
             line = json.dumps({"method": method, "params": params or {}})
             connection.sendall(line.encode() + b"\n")
             reply = connection.makefile("rb").readline()
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):  # The latter: too many wait for it already.
             raise NoAnswer(f"{path}: no answer in {seconds:g} s; does flowguard hang?") from None
+        except PermissionError:
+            raise Unreachable(f"{path}: only root may ask") from None
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise NotRunning(f"{path}: {error.strerror}; is flowguard running?") from None
         except OSError as error:
-            raise Unreachable(f"{path}: {error.strerror}; is flowguard running?") from None
+            raise Unreachable(f"{path}: {error.strerror}") from None
     if not reply:
         raise Unreachable(f"{path}: the daemon closed the connection")
     answer = json.loads(reply)

@@ -4,18 +4,22 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowguard.core.model import Family, Level, Mode, Protocol
+from flowguard.core.model import Family, Level, Mode, PolicySettings, Protocol
 from flowguard.core.records import fields
-from flowguard.core.tables.plan import Exclusion, plan
-from flowguard.platform.configuration.exclusions import SETTINGS as EXCLUSION_SETTINGS
-from flowguard.platform.configuration.loading import SETTINGS, Configuration, Loaded, LogLevel, load
+from flowguard.core.tables.plan import Exclusion, OffloadSettings, plan
+from flowguard.platform.configuration.exclusions import Exclude
+from flowguard.platform.configuration.loading import Loaded, load
+from flowguard.platform.configuration.options import Configuration, LogLevel
+from flowguard.platform.configuration.sections import settings as table
 
 Load = Callable[[str], Loaded]
+SETTINGS = table(Configuration)
 
 
 @pytest.fixture
@@ -99,9 +103,29 @@ def test_every_option_can_be_set(read_globals: Load) -> None:
     )
 
 
-def test_every_field_has_its_line_in_the_table() -> None:
-    in_table = {setting.name for setting in SETTINGS}
-    assert in_table == set(fields(Configuration)) - {"exclusions"}
+def test_every_field_has_its_line_in_the_table_and_its_default_is_allowed() -> None:
+    assert [s.name for s in SETTINGS] == [n for n in fields(Configuration) if n != "exclusions"]
+    for setting in (*SETTINGS, *table(Exclude)):
+        assert setting.meaning and setting.group
+        if setting.default_text:
+            assert setting.kind.parse(setting.default_text) == setting.default
+
+
+def test_the_core_has_the_same_defaults() -> None:
+    """Its records are made without a configuration by whoever replays a log."""
+    assert Configuration().policy_settings == PolicySettings()
+    assert Configuration().offload_settings == OffloadSettings()
+
+
+def test_an_option_with_the_name_of_a_setting_of_the_core_reaches_it() -> None:
+    changed: dict[str, Any] = {
+        s.name: s.default * 2 + 1 for s in SETTINGS if type(s.default) is int
+    }
+    configured = Configuration(**changed)
+    records = (configured.policy_settings, configured.offload_settings)
+    reached = {n: getattr(r, n) for r in records for n in fields(r) if n in changed}
+    assert reached == {name: changed[name] for name in reached}
+    assert {"hold_off", "drain_limit", "control_share", "observe_mark"} <= reached.keys()
 
 
 @pytest.mark.parametrize(
@@ -138,6 +162,7 @@ def test_every_field_has_its_line_in_the_table() -> None:
         "device a/b",
         "device sixteen-letters-",
         "device ..",
+        "device eth\udcff",
         "rules relative.toml",
         "log_level loud",
         "weak_count " + "9" * 5000,
@@ -251,7 +276,7 @@ def test_unknown_sections_and_missing_globals_are_told(read: Load) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from([s.name for s in (*SETTINGS, *EXCLUSION_SETTINGS)] + ["other"]),
+            st.sampled_from([s.name for s in (*SETTINGS, *table(Exclude))] + ["other"]),
             st.text(st.characters(codec="utf-8", exclude_characters="'\0"), max_size=12)
             | st.sampled_from(["1", "0", "10m", "0x10/0xff", "ef", "::1", "1.2.3.4/8", "tcp udp"]),
         )
@@ -365,6 +390,7 @@ def test_a_switched_off_exclusion_is_left_out(read: Load) -> None:
         (" option mark 0x100/0xff00\n", 2, "observe_mark"),
         (" option dscp af44\n", 3, "af43"),
         (" option dscp 64\n", 3, "0 to 63"),
+        (" option device 'lan\udcff'\n", 3, "the name of a network device"),
         (" option level none\n", 2, "without any match"),
         (" option family ipv4\n option src_ip ::1\n", 2, "family"),
         (f" option dest_port '{' '.join(map(str, range(300)))}'\n", 2, "combinations"),

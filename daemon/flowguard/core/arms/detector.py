@@ -37,6 +37,8 @@ EVERYTHING_WEIGHT = 0.76
 FAMILY_OR_PROTOCOL_WEIGHT = 0.03
 PAIRS_TESTED = 8
 PAIR_WEIGHT = 0.12 / PAIRS_TESTED
+# Of so many pairs of ports is it known how their flows fare; a router rarely has a dozen.
+PAIRS_KNOWN = 32
 
 RECENT_HALF_LIFE = 60.0  # seconds
 # Enough to tell whom a fault spares: where so many treated flows have failed, others of whom
@@ -202,7 +204,20 @@ def _recents(
         key = (recent.kind, recent.checkpoint, recent.scope)
         failed, good = added.pop(key, (0, 0))
         found.append(Recent(*key, time, recent.failed * keep + failed, recent.good * keep + good))
-    return (*found, *(Recent(*key, time, *numbers) for key, numbers in added.items()))
+    found += (Recent(*key, time, *numbers) for key, numbers in added.items())
+    return _busiest(found)
+
+
+def _busiest(recents: list[Recent]) -> tuple[Recent, ...]:
+    """Without the pairs that have next to no flows, when there are too many to be kept."""
+    flows: defaultdict[Pair, float] = defaultdict(float)
+    for recent in recents:
+        if recent.scope.pair:
+            flows[recent.scope.pair] += recent.failed + recent.good
+    if len(flows) <= PAIRS_KNOWN:
+        return tuple(recents)
+    kept = set(sorted(flows, key=lambda pair: flows[pair], reverse=True)[:PAIRS_KNOWN])
+    return tuple(r for r in recents if r.scope.pair is None or r.scope.pair in kept)
 
 
 def _share(check: ShareCheck, births: Iterable[Births]) -> ShareCheck:

@@ -104,7 +104,7 @@ def _may_act(state: State) -> bool:
 
 def _act(state: State) -> Step:
     """Step down what the evidence names; the trial that follows says whether that helped."""
-    level = state.level
+    level = state.target
     blame = detector.blame(state.detector)
     standing = [name for name, at in state.levels if at is level and level is not Level.NONE]
     devices = [n for n in standing if blame.devices is None or _is_named(state, n, blame.devices)]

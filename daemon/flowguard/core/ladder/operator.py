@@ -9,6 +9,8 @@ from flowguard.core.ladder import boots
 from flowguard.core.model import Level
 from flowguard.core.records import replace
 from flowguard.core.requests import (
+    EndAbandoned,
+    EndAsked,
     ForgetAsked,
     HoldAsked,
     PlannedEnd,
@@ -40,6 +42,10 @@ def on_request(state: State, request: Request) -> Step:
             return replace(state, suspended=request.suspended), _say(text)
         case ForgetAsked():
             return _forget(state, request.device)
+        case EndAsked():
+            return replace(state, leave=request.leave), []
+        case EndAbandoned():
+            return replace(state, leave=None), []
         case PlannedEnd():
             return boots.planned_end(state)
 

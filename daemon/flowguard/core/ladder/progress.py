@@ -3,19 +3,29 @@
 
 from __future__ import annotations
 
-from flowguard.core.events import Command, ConvergeFailed, DrainProgress, Notify, Severity
+from flowguard.core.events import (
+    Command,
+    Converged,
+    ConvergeFailed,
+    DrainProgress,
+    Moved,
+    Notify,
+    Severity,
+)
 from flowguard.core.ladder import canary, verdicts
-from flowguard.core.model import Level
+from flowguard.core.model import Decision, Level
 from flowguard.core.records import replace
 from flowguard.core.state import Drain, Failure, State
 
 RETRY_FIRST = 5.0
 RETRY_LIMIT = 300.0
+# Hardware that could not be drained is tried again so much later.
+PARKED_RETRY = 601.0
 
 Step = tuple[State, list[Command]]
 
 
-def on_drain_progress(state: State, event: DrainProgress) -> State:
+def on_drain_progress(state: State, event: DrainProgress) -> Step:
     drain = state.drain or Drain(since=event.time)
     drain = replace(
         drain,
@@ -23,20 +33,66 @@ def on_drain_progress(state: State, event: DrainProgress) -> State:
         engine_entries=event.engine_entries,
         tuples=event.tuples,
     )
-    return replace(state, drain=drain)
+    # A drain begins when the rule is gone: what leaves takes no new flow any more.
+    held = tuple(
+        (name, min(level, state.level_of(name), key=lambda x: x.rank))
+        for name, level in state.reached
+    )
+    return _reach(replace(state, drain=drain), held)
 
 
-def on_converged(state: State) -> Step:
+def on_converged(state: State, event: Converged) -> Step:
     commands: list[Command] = []
-    if state.drain:
+    if event.parked and event.parked != state.parked:
+        message = (
+            f"{', '.join(event.parked)} could not be drained: the driver stays bound,"
+            " and takes no new flow"
+        )
+        commands.append(Notify(Severity.ERROR, message))
+    elif state.drain:
         seconds = state.time - state.drain.since
         commands.append(Notify(Severity.INFO, f"hardware drained in {seconds:.1f} s"))
-    return replace(state, converged=True, drain=None, failure=None), commands
+    retry_at = state.time + PARKED_RETRY if event.parked else None
+    state = replace(
+        state,
+        converged=True,
+        drain=None,
+        failure=None,
+        parked=event.parked,
+        parked_retry=retry_at,
+    )
+    state, moved = _reach(state, state.levels if event.held is None else event.held)
+    return state, commands + moved
+
+
+def _reach(state: State, held: tuple[tuple[str, Level], ...]) -> Step:
+    """Take over what the kernel was seen to hold, and tell what is other than before."""
+    former, state = state, replace(state, reached=held)
+    commands: list[Command] = []
+    for name in dict.fromkeys((*dict(former.reached), *dict(held))):
+        before, now = former.reached_by(name), state.reached_by(name)
+        if now is not before:
+            state, decision = _decision(state, name, before, now)
+            commands.append(Moved(decision))
+    return state, commands
+
+
+def _decision(state: State, name: str, before: Level, now: Level) -> tuple[State, Decision]:
+    """What led there: the latest decision on the device, which is marked as reached."""
+    latest = next((d for d in reversed(state.decisions) if d.device == name), None)
+    if latest is None or latest.after is not now:
+        return state, Decision(state.time, name, before, now, "found so", reached=state.time)
+    reached = replace(latest, reached=state.time)
+    decisions = tuple(reached if d is latest else d for d in state.decisions)
+    return replace(state, decisions=decisions), replace(reached, before=before)
 
 
 def on_converge_failed(state: State, event: ConvergeFailed) -> Step:
     # With the drain end the hold-offs that waited for it, before a refusal begins another.
     state, expired = canary.expire(replace(state, converged=False, drain=None))
+    if event.held is not None:
+        state, moved = _reach(state, event.held)
+        expired += moved
     if event.device and state.level_of(event.device) is not Level.NONE:
         state, refused = verdicts.on_refusal(state, event.device, event.error)
         return state, expired + refused
@@ -84,5 +140,7 @@ def overdue(state: State) -> Step:
 
 
 def retry_is_due(state: State) -> bool:
+    if state.parked_retry is not None and state.time >= state.parked_retry:
+        return True
     failure = state.failure
     return failure is not None and failure.retry_at is not None and state.time >= failure.retry_at

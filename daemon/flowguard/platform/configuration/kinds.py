@@ -17,6 +17,7 @@ E = TypeVar("E", bound=StrEnum)
 ALL_BITS = 0xFFFFFFFF
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_WORDS = {86400: "day", 3600: "hour", 60: "minute", 1: "second"}
 TRUE_WORDS = ("1", "on", "true", "yes", "enabled")
 FIREWALL_TRUE_WORDS = ("1", "on", "true", "yes")
 """What fw4 takes for yes (fw4.uc, parse_bool)."""
@@ -28,10 +29,16 @@ _BOOLEANS = {
 
 @frozen
 class Kind(Generic[T]):
-    """`parse` raises ValueError for a text that is not `allowed` (said in words)."""
+    """`parse` raises ValueError for a text that is not `allowed` (said in words).
+
+    `show` is its reverse. `uci` is how OpenWrt's validate_data(8) is told what is allowed
+    (libubox, the types of ucidata_validate), which does not know all that `parse` refuses.
+    """
 
     allowed: str
     parse: Callable[[str], T]
+    show: Callable[[T], str] = str
+    uci: str = "string"
 
 
 @frozen
@@ -43,16 +50,21 @@ class Mark:
 
 
 def boolean() -> Kind[bool]:
-    return Kind("0 or 1", lambda text: _look_up(_BOOLEANS, text))
+    return Kind("0 or 1", lambda text: _look_up(_BOOLEANS, text), lambda on: str(int(on)), "bool")
 
 
 def one_of(values: type[E], *chosen: E) -> Kind[E]:
     names = {value.value: value for value in chosen or values}
-    return Kind(", ".join(names), lambda text: _look_up(names, text))
+    quoted = ", ".join(f'"{name}"' for name in names)
+    return Kind(", ".join(names), lambda text: _look_up(names, text), uci=f"or({quoted})")
 
 
 def integer(low: int, high: int) -> Kind[int]:
-    return Kind(f"{low} to {high}", lambda text: _within(_number(text), low, high))
+    return Kind(
+        f"{low} to {high}",
+        lambda text: _within(_number(text), low, high),
+        uci=f"range({low}, {high})",
+    )
 
 
 def duration(low: int, high: int) -> Kind[int]:
@@ -64,13 +76,16 @@ def duration(low: int, high: int) -> Kind[int]:
             raise ValueError(text)
         return _within(int(found[1]) * _UNITS[found[2]], low, high)
 
-    return Kind(f"{low} to {high} seconds, or with unit as in 90s, 15m, 2h, 1d", parse)
+    limits = f"{_duration_in_words(low)} to {_duration_in_words(high)}"
+    return Kind(f"{limits}, as in 90 or 90s, 15m, 2h, 1d", parse, _shortest_duration)
 
 
 def share() -> Kind[int]:
     """One in so many; 0 for none at all. One in one would leave nothing to compare with."""
     return Kind(
-        "0 (none) or 2 to 1024", lambda text: 0 if text == "0" else _within(_number(text), 2, 1024)
+        "0 (none) or 2 to 1024",
+        lambda text: 0 if text == "0" else _within(_number(text), 2, 1024),
+        uci="or(0, range(2, 1024))",
     )
 
 
@@ -81,7 +96,7 @@ def single_bit() -> Kind[int]:
             raise ValueError(text)
         return bits
 
-    return Kind("exactly one of 32 bits, as in 0x02000000", parse)
+    return Kind("exactly one of 32 bits, as in 0x02000000", parse, lambda bit: f"{bit:#010x}")
 
 
 def mark() -> Kind[Mark]:
@@ -99,11 +114,14 @@ def mark() -> Kind[Mark]:
 
 
 def device_name() -> Kind[str]:
-    """As the kernel checks them (dev_valid_name in net/core/dev.c)."""
+    """As the kernel checks them (dev_valid_name in net/core/dev.c), and text.
+
+    The kernel takes any bytes. But a name that is no UTF-8 could be told in no log, and what
+    stands in a file like that is the file's damage (UnicodeEncodeError is a ValueError).
+    """
 
     def parse(text: str) -> str:
-        length = len(text.encode("utf-8", "surrogateescape"))
-        if not 1 <= length <= 15 or text in (".", "..") or re.search(r"[/:\s]", text):
+        if not 1 <= len(text.encode()) <= 15 or text in (".", "..") or re.search(r"[/:\s]", text):
             raise ValueError(text)
         return text
 
@@ -165,6 +183,19 @@ def _number(text: str) -> int:
     if not re.fullmatch("0[xX][0-9a-fA-F]{1,16}|[0-9]{1,16}", text):
         raise ValueError(text)
     return int(text, 16 if text[:2] in ("0x", "0X") else 10)
+
+
+def _shortest_duration(seconds: int) -> str:
+    for letter in "dhm":
+        if seconds and seconds % _UNITS[letter] == 0:
+            return f"{seconds // _UNITS[letter]}{letter}"
+    return str(seconds)
+
+
+def _duration_in_words(seconds: int) -> str:
+    size = next(size for size in _WORDS if seconds % size == 0 and (seconds or size == 1))
+    count = seconds // size
+    return f"{count} {_WORDS[size]}{'' if count == 1 else 's'}"
 
 
 def _within(value: int, low: int, high: int) -> int:
