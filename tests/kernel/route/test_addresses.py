@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from flowguard.kernel.route.addresses import forwarding_interfaces
+from flowguard.kernel.netlink.codec import HEADER, NLM_F_DUMP_INTR
+from flowguard.kernel.route.addresses import ATTEMPTS, forwarding_interfaces
 
 
 def addressed() -> set[str]:
@@ -63,9 +65,7 @@ def restless(monkeypatch: pytest.MonkeyPatch) -> type[Restless]:
     return Restless
 
 
-def test_an_interrupted_answer_is_asked_for_again(
-    tmp_path: Path, restless: type[Restless]
-) -> None:
+def test_an_interrupted_answer_is_asked_for_again(tmp_path: Path, restless: type[Restless]) -> None:
     for name in addressed():
         forward(tmp_path, "ipv4", name, "1")
     restless.interrupted = ATTEMPTS - 1
