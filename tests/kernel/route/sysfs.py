@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +40,8 @@ class Machine:
         (directory / "ifindex").write_text(f"{self._index}\n")
         (directory / "type").write_text(f"{type_}\n")
         (directory / "flags").write_text("0x1003\n" if up else "0x1002\n")
-        (directory / "uevent").write_text(f"DEVTYPE={kind}\nINTERFACE={name}\n" if kind else "")
+        uevent = f"DEVTYPE={kind}\nINTERFACE={name}\n" if kind else ""
+        (directory / "uevent").write_bytes(os.fsencode(uevent))
         for entry in entries:
             (directory / entry).mkdir()
         if driver:
