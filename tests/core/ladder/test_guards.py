@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,9 +51,12 @@ def test_a_guard_that_stays_blind_costs_hardware_after_the_grace(sensor: str) ->
     assert sensor in told and "/dev/kmsg: No such file or directory" in told
 
 
-def test_hardware_comes_back_with_the_eye_and_nobody_is_convicted() -> None:
+def test_hardware_comes_back_when_the_eye_has_seen_for_as_long_and_nobody_is_convicted() -> None:
     story = started().on(lost(200)).on(Tick(230)).on(Converged(240))
     story.on(SensorBack(500, "kmsg"))
+    assert on(story) == SOFTWARE
+    assert story.state.next_deadline() == 500 + GRACE
+    story.on(Tick(500 + GRACE))
     assert on(story) == HARDWARE
     assert not story.state.verdicts and not story.state.draw.canary
 
@@ -64,11 +69,23 @@ def test_a_short_loss_changes_nothing() -> None:
     assert on(story) == HARDWARE
 
 
-def test_a_second_loss_has_its_own_grace() -> None:
-    story = started().on(lost(200)).on(SensorBack(220, "kmsg")).on(lost(225))
-    story.on(Tick(200 + GRACE + 1))
+def test_a_later_loss_has_its_own_grace() -> None:
+    story = started().on(lost(200)).on(SensorBack(210, "kmsg")).on(lost(210 + GRACE))
+    story.on(Tick(210 + 2 * GRACE - 1))
     assert on(story) == HARDWARE
-    story.on(Tick(225 + GRACE))
+    story.on(Tick(210 + 2 * GRACE))
+    assert on(story) == SOFTWARE
+
+
+def test_one_that_sees_for_moments_only_is_blind() -> None:
+    story = started()
+    for time in range(200, 200 + int(GRACE), 5):
+        story.on(lost(time)).on(SensorBack(time + 2, "kmsg"))
+    assert on(story) == HARDWARE
+    story.on(lost(200 + GRACE))
+    assert on(story) == SOFTWARE
+    story.on(Converged(240)).on(SensorBack(250, "kmsg")).on(lost(250 + GRACE - 1))
+    story.on(SensorBack(290, "kmsg")).on(Tick(290 + GRACE - 1))
     assert on(story) == SOFTWARE
 
 
@@ -79,9 +96,9 @@ def test_told_again_that_it_is_lost_the_grace_does_not_begin_anew() -> None:
 
 def test_one_eye_back_is_not_enough_while_another_is_blind() -> None:
     story = started().on(lost(200)).on(lost(201, "flows")).on(Tick(240)).on(Converged(241))
-    story.on(SensorBack(300, "kmsg"))
+    story.on(SensorBack(300, "kmsg")).on(Tick(400))
     assert on(story) == SOFTWARE
-    story.on(SensorBack(310, "flows"))
+    story.on(SensorBack(410, "flows")).on(Tick(410 + GRACE))
     assert on(story) == HARDWARE
 
 
@@ -118,21 +135,26 @@ losses = st.tuples(st.sampled_from((*GUARDS, "engine")), st.booleans())
 steps = st.lists(st.tuples(st.floats(0, 60), st.none() | losses), max_size=40)
 
 
-@given(steps)
-def test_hardware_is_never_asked_for_while_a_guard_has_been_blind_for_longer_than_the_grace(
-    story: list[tuple[float, tuple[str, bool] | None]],
-) -> None:
-    state, time = State(), 1000.0
-    blind: dict[str, float] = {}
-    events: list[Event] = [Started(time, Level.HARDWARE, SETTINGS), DevicesChanged(time, ALL)]
-    for seconds, what in story:
+def events_of(steps: list[tuple[float, tuple[str, bool] | None]]) -> Iterator[Event]:
+    """Of each step: how much later it is, and which sensor is lost (True) or back."""
+    time = 1000.0
+    yield Started(time, Level.HARDWARE, SETTINGS)
+    yield DevicesChanged(time, ALL)
+    for seconds, what in steps:
         time += seconds
         if what is None:
-            events.append(Tick(time))
-            continue
-        sensor, is_lost = what
-        events.append(lost(time, sensor) if is_lost else SensorBack(time, sensor))
-    for event in events:
+            yield Tick(time)
+        else:
+            sensor, is_lost = what
+            yield lost(time, sensor) if is_lost else SensorBack(time, sensor)
+
+
+@given(steps)
+def test_hardware_is_never_wanted_while_a_guard_has_been_blind_for_longer_than_the_grace(
+    steps: list[tuple[float, tuple[str, bool] | None]],
+) -> None:
+    state, blind = State(), dict[str, float]()
+    for event in events_of(steps):
         if isinstance(event, SensorLost) and event.sensor in GUARDS:
             blind.setdefault(event.sensor, event.time)
         if isinstance(event, SensorBack):
@@ -140,10 +162,26 @@ def test_hardware_is_never_asked_for_while_a_guard_has_been_blind_for_longer_tha
         state, commands = decide(state, event)
         if any(isinstance(c, Converge) for c in commands):
             state, _ = decide(state, Converged(event.time))
-        too_long = any(event.time >= since + GRACE for since in blind.values())
         levels = {level for _, level in state.levels}
-        assert levels <= (SOFTWARE if too_long else HARDWARE)
-        if blind and not too_long:
+        if any(event.time >= since + GRACE for since in blind.values()):
+            assert levels == SOFTWARE
+        elif blind:
             # Somebody will come back to it in time.
             deadline = state.next_deadline()
-            assert deadline is not None and deadline <= min(blind.values()) + GRACE
+            if levels == HARDWARE:
+                assert deadline is not None and deadline <= min(blind.values()) + GRACE
+
+
+@given(steps)
+def test_whatever_was_lost_hardware_comes_back_once_all_have_seen_for_long(
+    steps: list[tuple[float, tuple[str, bool] | None]],
+) -> None:
+    state, end = State(), 0.0
+    for event in events_of(steps):
+        state, _ = decide(state, event)
+        end = event.time
+    for sensor in GUARDS:
+        state, _ = decide(state, SensorBack(end, sensor))
+    state, _ = decide(state, Converged(end + 1))
+    state, _ = decide(state, Tick(end + GRACE))
+    assert {level for _, level in state.levels} == HARDWARE

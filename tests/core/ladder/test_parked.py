@@ -8,7 +8,6 @@ from flowguard.core.events import (
     Converged,
     DrainProgress,
     FaultSeen,
-    Notify,
     Severity,
     Tick,
 )
@@ -29,9 +28,13 @@ def parked(time: float = 260) -> Converged:
 
 
 def stepped_down() -> Story:
-    """A fault of one device, whose drain did not come to its end."""
+    """A fault of one device, whose drain does not come to its end; the others follow it down."""
     story = started().on(FaultSeen(200, fault(device="wan"))).on(DrainProgress(201, 5, 5))
-    return story.on(parked())
+    return story.on(Tick(200 + SETTINGS.drain_limit)).on(parked())
+
+
+def all_down() -> Story:
+    return stepped_down().on(parked(261))
 
 
 def asked(story: Story) -> list[Converge]:
@@ -42,19 +45,22 @@ def test_people_are_told_once_that_it_could_not_be_drained() -> None:
     story = stepped_down()
     (told,) = story.notes(Severity.ERROR)
     assert told.startswith("wan could not be drained")
-    assert story.state.drain is None
     assert not story.on(parked(261)).notes(Severity.ERROR)
+    assert story.state.drain is None
 
 
-def test_no_device_goes_back_to_hardware_while_something_is_parked() -> None:
+def test_no_device_stays_on_hardware_while_something_is_parked() -> None:
     story = stepped_down()
+    (down,) = asked(story)
+    assert down.levels == IN_SOFTWARE
+    story.on(parked(261))
     assert set(story.levels().values()) == {SOFTWARE}
     assert story.state.reached == IN_SOFTWARE
     assert story.state.parked == ("wan",)
 
 
 def test_the_hold_off_runs_on_and_ends_whatever_is_parked() -> None:
-    story = stepped_down()
+    story = all_down()
     verdict = story.state.verdict_on("wan")
     assert verdict and verdict.held_until == 200 + SETTINGS.hold_off
     assert story.state.phase is Phase.HELD_OFF
@@ -65,8 +71,8 @@ def test_the_hold_off_runs_on_and_ends_whatever_is_parked() -> None:
 
 
 def test_after_its_time_it_is_tried_again_and_then_hardware_comes_back() -> None:
-    story = stepped_down()
-    due = 260 + PARKED_RETRY
+    story = all_down()
+    due = 261 + PARKED_RETRY
     assert not asked(story.on(Tick(due - 1)))
     assert story.state.next_deadline() == due
     (tried,) = asked(story.on(Tick(due)))
@@ -78,8 +84,8 @@ def test_after_its_time_it_is_tried_again_and_then_hardware_comes_back() -> None
 
 
 def test_parked_again_it_is_tried_again_as_much_later() -> None:
-    story = stepped_down()
-    due = 260 + PARKED_RETRY
+    story = all_down()
+    due = 261 + PARKED_RETRY
     story.on(Tick(due)).on(parked(due + 60))
     assert story.state.parked == ("wan",)
     assert story.state.parked_retry == due + 60 + PARKED_RETRY
@@ -88,7 +94,7 @@ def test_parked_again_it_is_tried_again_as_much_later() -> None:
 
 
 def test_other_requests_are_served_meanwhile() -> None:
-    story = stepped_down()
+    story = all_down()
     story.on(HoldAsked(300, 3600))
     assert story.state.held_until == 3900
     story.on(RetryAsked(310))
@@ -96,10 +102,5 @@ def test_other_requests_are_served_meanwhile() -> None:
 
 
 def test_the_event_log_has_it() -> None:
-    for what in (parked(), stepped_down().state):
+    for what in (parked(), all_down().state):
         assert decode_event(encode_event(what)) == what
-
-
-def test_only_errors_are_told_of_it() -> None:
-    severities = {c.severity for c in stepped_down().last if isinstance(c, Notify)}
-    assert severities == {Severity.ERROR}
