@@ -72,7 +72,7 @@ def sensor_rate(rules: FaultRules) -> float:
     records = [f"6,{n},{n * 100},-;{ORDINARY[n % len(ORDINARY)]}\n".encode() for n in range(LINES)]
 
     def run() -> None:
-        take = KmsgReader(rules).take
+        take = KmsgReader(rules, lambda device_id: None).take
         for record in records:
             take(record)
 

@@ -32,7 +32,7 @@ from flowguard.core.events import Converge
 from flowguard.core.model import Family, Level, Protocol
 from flowguard.core.records import replace
 from flowguard.kernel.conntrack import Entry
-from flowguard.sensors.arms.census import Observer
+from flowguard.sensors.arms.census import Census
 
 LOOK = 5.0
 QUIET_BEFORE, QUIET_AFTER = 300.0, 360.0
@@ -128,7 +128,7 @@ class Net:
     scanned: list[tuple[float, Connection]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.observer = Observer(CONTROL, pair_of, ends_are_visible=True)
+        self.observer = Census(CONTROL, pair_of, ends_are_visible=True)
         self._levels: tuple[tuple[str, Level], ...] = ()
         self._begin(self.router.changes[-1])
 

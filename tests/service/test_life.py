@@ -9,7 +9,8 @@ import pytest
 
 from flowguard import rules
 from flowguard.core.faults import FaultRules
-from flowguard.kernel.clock import monotonic
+from flowguard.kernel import linux
+from flowguard.kernel.machine import Machine
 from flowguard.paths import Paths
 from flowguard.platform import log
 from flowguard.platform.configuration.loading import Loaded
@@ -25,7 +26,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stands in for the kernel; notes each time that hardware is left for software."""
     noted: list[str] = []
 
-    def note(configuration: Configuration, directory: str) -> None:
+    def note(machine: Machine, configuration: Configuration, directory: str) -> None:
         noted.append(directory)
 
     monkeypatch.setattr(retreat, "to_software", note)
@@ -49,7 +50,8 @@ def test_stops_in_the_first_seconds_are_no_deaths_and_leave_no_hardware(
 ) -> None:
     for _ in range(life.DEATHS_LIMIT):
         live(tmp_path, monkeypatch, SystemExit(0))
-    assert Runs(str(tmp_path)).begin(monotonic()) == 0
+    machine = linux.machine()
+    assert Runs(machine.files, str(tmp_path)).begin(machine.clock.now()) == 0
     assert left == [str(tmp_path)] * life.DEATHS_LIMIT
 
 

@@ -5,23 +5,27 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from flowguard.actuators.damage import has_oopsed, without_unbinding
 from flowguard.actuators.drain import Drain
+from flowguard.actuators.flow_timeouts import FlowTimeouts
 from flowguard.core.events import DrainProgress
-from flowguard.core.model import FlowTuple
-from flowguard.core.records import replace
+from flowguard.core.model import FlowTuple, Level
+from flowguard.core.records import frozen, replace
 from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
+from flowguard.kernel.machine import Machine, Tables
 from flowguard.kernel.nftables import ruleset
-from flowguard.kernel.nftables.probe import refusal_of
+from flowguard.kernel.nftables.changes import Change, drivers_bound
 from flowguard.kernel.nftables.ruleset import TablesState, TableState
-from flowguard.kernel.nftables.transactions import Nftables, NftablesError, Request
-from flowguard.kernel.sysctls import FlowTimeouts
+from flowguard.kernel.nftables.transactions import NftablesError
+from flowguard.sensors.capability import refusal_of
 
 ATTEMPTS = 4
+DRAIN_LIMIT = 60.0
+# What could not be drained is not tried again for so long, unless somebody wants it removed.
+PARKED_SECONDS = 600.0
 RELEASE_SECONDS = 120.0
 # The kernel changed between our dump and our batch: a device vanished, a table was flushed.
 STALE = {errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.ERESTART, errno.ENODEV}
@@ -39,53 +43,82 @@ class ConvergeError(Exception):
         self.device = device
 
 
+@frozen
+class Reached:
+    """What the kernel was seen to hold: the level of each device that is on one.
+
+    `parked` devices could not be drained in time; their driver stays bound.
+    """
+
+    held: tuple[tuple[str, Level], ...]
+    parked: tuple[str, ...]
+
+
 class Converger:
     """The only owner of flowguard's tables and of the flow timeouts.
 
     The kernel is the truth: every call starts with a dump, and a kernel that already
     matches is not touched. Calls are serialised; cancel a `converge` to supersede it by
     another: the next one goes on from what it finds. `flow_timeout` (seconds) holds while
-    a hardware table exists; None leaves the kernel's.
+    a hardware table exists; None leaves the kernel's. A drain takes `drain_limit` at most.
     """
 
     def __init__(
         self,
-        nftables: Nftables,
+        machine: Machine,
+        tables: Tables,
         runtime_directory: str,
         progress: Callable[[DrainProgress], None],
+        is_safe: Callable[[], Awaitable[None]] | None = None,
         *,
         flow_timeout: int | None = None,
+        drain_limit: float = DRAIN_LIMIT,
     ) -> None:
-        """`progress` is called whenever a look at a drain shows a change, and every 5 s."""
+        """`progress` is called whenever a look at a drain shows a change, and every 5 s.
+
+        `is_safe` is awaited before hardware gets more to do than it has: what must survive a
+        crash is on flash by then. Nothing waits for it on the way down.
+        """
         self.flow_timeout = flow_timeout
-        self._nftables = nftables
+        self.drain_limit = drain_limit
+        self._machine = machine
+        self._tables = tables
         self._progress = progress
-        self._timeouts = FlowTimeouts(runtime_directory)
+        self._is_safe = is_safe
+        self._timeouts = FlowTimeouts(machine, runtime_directory)
         self._lock = asyncio.Lock()
         self._reached: Plan | None = None
+        self._parked: tuple[str, ...] = ()
+        self._parked_until = 0.0
         self._drained: Drain | None = None
 
     def recover(self) -> None:
         """Put back the flow timeouts that a killed predecessor left changed; call it first."""
         self._timeouts.restore()
 
-    async def converge(self, plan: Plan) -> None:
+    async def converge(self, plan: Plan) -> Reached:
         """Return when a fresh dump equals the plan; raise ConvergeError when refused.
 
-        Drains hardware first where a device leaves it; that can take as long as the flow
-        timeout, and for ever with a driver that forgets (watch the progress, then cancel).
+        Drains hardware first where a device leaves it, which takes about the flow timeout.
+        With a driver that forgets it would never end: after `drain_limit` what is left is
+        parked, without a rule but bound, and the rest of the plan goes on.
         """
         async with self._lock:
             with _reported():
-                await self._reach(plan)
+                return await self._reach(plan, self._machine.clock.now() + self.drain_limit)
 
     async def intact(self) -> bool:
         """Whether the kernel still holds what the last successful `converge` put there."""
         async with self._lock:
             if self._reached is None:
                 return True
-            found = ruleset.read(self._nftables)
-            return found == ruleset.wanted_state(_possible(_present(self._reached), found))
+            found = await self._tables.read()
+            wanted = self._possible(self._present(self._reached), found)
+            return found == ruleset.wanted_state(wanted)
+
+    async def held(self) -> tuple[tuple[str, Level], ...]:
+        """The levels that the tables give to devices now; raises OSError."""
+        return levels_in(await self._tables.read())
 
     async def release(self, limit: float = RELEASE_SECONDS) -> tuple[FlowTuple, ...]:
         """Drain for at most `limit` seconds, remove everything, restore the timeouts.
@@ -93,66 +126,86 @@ class Converger:
         Returns the flows that would not leave hardware; raises ConvergeError.
         """
         async with self._lock:
-            self._drained = None
+            self._parked_until = 0.0
             with _reported():
                 try:
-                    async with asyncio.timeout(limit):
-                        await self._reach(NOTHING)
-                    return ()
-                except TimeoutError:
-                    left = await self._drained.remaining() if self._drained else ()
-                    await self._remove_everything()
+                    await self._reach(NOTHING, self._machine.clock.now() + limit)
+                    left: tuple[FlowTuple, ...] = ()
+                    if self._parked:
+                        left = await self._drained.remaining() if self._drained else ()
+                        await self._remove_everything()
                     return left
                 finally:
                     self._timeouts.restore()
 
-    async def _reach(self, plan: Plan) -> None:
+    async def _reach(self, plan: Plan, deadline: float) -> Reached:
         for attempt in range(1, ATTEMPTS + 1):
-            present = _present(plan)
+            present = self._present(plan)
             try:
-                await self._approach(present)
+                await self._approach(present, deadline)
             except NftablesError as error:
                 if error.errno in STALE and attempt < ATTEMPTS:
                     continue
                 raise await self._explained(error) from error
-            found = ruleset.read(self._nftables)
-            if found == ruleset.wanted_state(_possible(_present(plan), found)):
+            found = await self._tables.read()
+            if found == ruleset.wanted_state(self._possible(self._present(plan), found)):
                 self._reached = plan
-                self._set_timeouts(draining=False, hardware=present.hardware is not None)
-                return
+                self._set_timeouts(draining=False, hardware=found.hardware is not None)
+                return Reached(levels_in(found), self._parked)
         raise ConvergeError("the tables do not stay as written: another program changes them")
 
-    async def _approach(self, plan: Plan) -> None:
+    async def _approach(self, plan: Plan, deadline: float) -> None:
         """Everything that leads from what is there to the plan, draining in between."""
-        found = ruleset.read(self._nftables)
-        leaves = _leaves_hardware(found.hardware, plan.hardware)
-        plan = _possible(plan, found)
-        if found == ruleset.wanted_state(plan) and not leaves:
-            return
-        if leaves:
-            await self._commit(_stop_taking(found, plan))
-            await self._drain()
-            found = ruleset.read(self._nftables)
+        found = await self._tables.read()
+        leaves = self._leaving(found.hardware, plan.hardware)
+        if not (leaves and self._is_parked(found)):
+            self._parked = ()
+            possible = self._possible(plan, found)
+            if found == ruleset.wanted_state(possible) and not leaves:
+                return
+            if leaves:
+                await self._commit(_stop_taking(found, possible))
+                await self._drain(leaves, deadline)
+                found = await self._tables.read()
+        possible = self._possible(plan, found)
         if (
             found.hardware
-            and plan.hardware
-            and not ruleset.can_update(plan.hardware, found.hardware)
+            and possible.hardware
+            and not ruleset.can_update(possible.hardware, found.hardware)
         ):
             # Some drivers refuse a second binding, so the old one has to be gone first.
             await self._commit(ruleset.remove(HARDWARE_TABLE, found.hardware))
             found = replace(found, hardware=None)
+        await self._finish(found, possible)
+
+    async def _finish(self, found: TablesState, plan: Plan) -> None:
+        """From a state without anything to drain to the plan, in one transaction."""
         if plan.hardware:
             # Before the first flow is taken: it keeps the timeout that it started with.
             self._set_timeouts(draining=False, hardware=True)
-        await self._commit(_finish(found, plan))
+        changes = _last_changes(found, plan)
+        if changes and plan.hardware and plan.hardware.rules and self._is_safe:
+            await self._is_safe()
+        await self._commit(changes)
 
-    async def _drain(self) -> None:
+    async def _drain(self, leaves: tuple[str, ...], deadline: float) -> None:
+        """Until hardware is empty; what is not by then is parked."""
+        # A second attempt knows which entries of the engine the first one waited for.
+        self._drained = Drain(self._machine, self._progress, self._drained)
         try:
             self._set_timeouts(draining=True, hardware=True)
-            self._drained = Drain(self._is_bound, self._progress)
-            await self._drained.finish()
+            if await self._drained.finish(deadline):
+                self._drained = None
+            else:
+                self._parked = leaves
+                self._parked_until = self._machine.clock.now() + PARKED_SECONDS
         finally:
             self._set_timeouts(draining=False, hardware=True)
+
+    def _is_parked(self, found: TablesState) -> bool:
+        """Whether what is there was drained in vain a while ago, and has taken nothing since."""
+        waits = bool(self._parked) and self._machine.clock.now() < self._parked_until
+        return waits and found.hardware is not None and not found.hardware.rules
 
     def _set_timeouts(self, draining: bool, hardware: bool) -> None:
         if draining:
@@ -162,26 +215,55 @@ class Converger:
         else:
             self._timeouts.restore()
 
-    def _is_bound(self) -> bool:
-        return any(map(_exists, ruleset.bound_devices(self._nftables)))
-
-    async def _commit(self, requests: list[Request]) -> None:
-        if requests:
-            await self._nftables.commit(requests)
+    async def _commit(self, changes: list[Change]) -> None:
+        if changes:
+            await self._tables.commit(changes)
 
     async def _remove_everything(self) -> None:
-        found = ruleset.read(self._nftables)
-        await self._commit(_finish(found, _possible(NOTHING, found)))
+        """By force, but for a kernel that oopsed."""
+        self._parked = ()
+        found = await self._tables.read()
+        await self._commit(_last_changes(found, self._possible(NOTHING, found)))
         self._reached = NOTHING
 
     async def _explained(self, error: NftablesError) -> ConvergeError:
         """Name the device when one alone is to blame."""
-        request = error.refusals[0].request
-        for device in request.binds if request else ():
-            refusal = await refusal_of(self._nftables, device, hardware=True)
+        change = error.refusals[0].change
+        for device in drivers_bound(change) if change else ():
+            refusal = await refusal_of(self._tables, device, hardware=True)
             if refusal is not None:
                 return ConvergeError(f"hardware flowtable on {device}: {refusal}", device)
         return ConvergeError(str(error))
+
+    def _possible(self, plan: Plan, found: TablesState) -> Plan:
+        """What can be had of the plan.
+
+        A kernel that oopsed must not be asked to unbind. While something is parked hardware
+        takes no flow at all: a bridge does not tell which of its ports a flow will pass.
+        """
+        if self._parked:
+            return without_unbinding(Plan(None, plan.software), found.hardware)
+        if has_oopsed(self._machine.sysctls):
+            return without_unbinding(plan, found.hardware)
+        return plan
+
+    def _present(self, plan: Plan) -> Plan:
+        """The plan without absent devices: newer kernels would forbid their creation."""
+        return Plan(self._present_table(plan.hardware), self._present_table(plan.software))
+
+    def _present_table(self, table: Table | None) -> Table | None:
+        if table is None:
+            return None
+        devices = tuple(name for name in table.devices if self._machine.network.exists(name))
+        return replace(table, devices=devices) if devices else None
+
+    def _leaving(self, found: TableState | None, table: Table | None) -> tuple[str, ...]:
+        """The devices that getting to the table unbinds, and that may hold flows."""
+        if found is None or not found.hardware:
+            return ()
+        stays = table.devices if table and ruleset.can_update(table, found) else ()
+        exists = self._machine.network.exists
+        return tuple(name for name in found.devices if name not in stays and exists(name))
 
 
 @contextmanager
@@ -193,57 +275,32 @@ def _reported() -> Iterator[None]:
         raise ConvergeError(str(error)) from error
 
 
-def _present(plan: Plan) -> Plan:
-    """The plan without absent devices: newer kernels would forbid their creation."""
-    return Plan(_present_table(plan.hardware), _present_table(plan.software))
+def levels_in(found: TablesState) -> tuple[tuple[str, Level], ...]:
+    """The level that each device has by these tables; one that is not named is on none."""
+    levels: dict[str, Level] = {}
+    for level, table in ((Level.SOFTWARE, found.software), (Level.HARDWARE, found.hardware)):
+        if table and table.rules:
+            levels |= {name: level for name in table.devices if name in table.forward_names}
+    return tuple(sorted(levels.items()))
 
 
-def _possible(plan: Plan, found: TablesState) -> Plan:
-    """What can be had of the plan: a kernel that oopsed must not be asked to unbind."""
-    return without_unbinding(plan, found.hardware) if has_oopsed() else plan
-
-
-def _present_table(table: Table | None) -> Table | None:
-    if table is None:
-        return None
-    devices = tuple(name for name in table.devices if _exists(name))
-    return replace(table, devices=devices) if devices else None
-
-
-def _exists(device: str) -> bool:
-    try:
-        socket.if_nametoindex(device)
-    except OSError:
-        return False
-    return True
-
-
-def _leaves_hardware(found: TableState | None, table: Table | None) -> bool:
-    """Whether getting to the table unbinds a device that may hold flows."""
-    if found is None or not found.hardware:
-        return False
-    stays = table.devices if table and ruleset.can_update(table, found) else ()
-    return any(_exists(name) for name in found.devices if name not in stays)
-
-
-def _stop_taking(found: TablesState, plan: Plan) -> list[Request]:
+def _stop_taking(found: TablesState, plan: Plan) -> list[Change]:
     """Hardware takes no new flow from here on; the level below takes them all at once."""
-    requests = ruleset.drop_rules(HARDWARE_TABLE, found.hardware) if found.hardware else []
+    changes = ruleset.drop_rules(HARDWARE_TABLE, found.hardware) if found.hardware else []
     if found.software != ruleset.wanted_state(plan).software:
-        requests += ruleset.rebuild(plan.software, SOFTWARE_TABLE, found.software)
-    return requests
+        changes += ruleset.rebuild(plan.software, SOFTWARE_TABLE, found.software)
+    return changes
 
 
-def _finish(found: TablesState, plan: Plan) -> list[Request]:
-    """From a state without anything to drain to the plan, in one transaction."""
-    requests = _hardware(found.hardware, plan.hardware)
-    if requests or found.software != ruleset.wanted_state(plan).software:
+def _last_changes(found: TablesState, plan: Plan) -> list[Change]:
+    changes = _hardware(found.hardware, plan.hardware)
+    if changes or found.software != ruleset.wanted_state(plan).software:
         # Rebuilt also when hardware changes, so that busy flows are taken anew, one level up.
-        requests += ruleset.rebuild(plan.software, SOFTWARE_TABLE, found.software)
-    return requests
+        changes += ruleset.rebuild(plan.software, SOFTWARE_TABLE, found.software)
+    return changes
 
 
-def _hardware(found: TableState | None, table: Table | None) -> list[Request]:
+def _hardware(found: TableState | None, table: Table | None) -> list[Change]:
     if table is None:
         return ruleset.remove(HARDWARE_TABLE, found)
     return ruleset.update(table, found) if found else ruleset.create(table)

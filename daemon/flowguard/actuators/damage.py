@@ -12,19 +12,16 @@ from collections.abc import Sequence
 
 from flowguard.core.records import replace
 from flowguard.core.tables.description import HARDWARE_PRIORITY, HARDWARE_TABLE, Plan, Table
+from flowguard.kernel.machine import Sysctls
 from flowguard.kernel.nftables.ruleset import TableState
 
-TAINTED = "/proc/sys/kernel/tainted"
+TAINTED = "kernel/tainted"
 TAINT_DIE = 1 << 7
 
 
-def has_oopsed(path: str = TAINTED) -> bool:
+def has_oopsed(sysctls: Sysctls) -> bool:
     """Taint flag D of this boot (Documentation/admin-guide/tainted-kernels.rst)."""
-    try:
-        with open(path, encoding="ascii") as file:
-            return bool(int(file.read()) & TAINT_DIE)
-    except OSError:
-        return False
+    return bool((sysctls.get(TAINTED) or 0) & TAINT_DIE)
 
 
 def without_unbinding(plan: Plan, found: TableState | None) -> Plan:

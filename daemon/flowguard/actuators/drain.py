@@ -8,20 +8,31 @@ every flow leaves within the former timeout while the driver is still bound and 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 
 from flowguard.core.events import DrainProgress
 from flowguard.core.model import FlowTuple
-from flowguard.kernel import conntrack, engines
-from flowguard.kernel.clock import monotonic
+from flowguard.kernel.conntrack import (
+    IN_HARDWARE,
+    OFFLOADED,
+    DumpInterrupted,
+    Filter,
+    Flow,
+)
+from flowguard.kernel.machine import Machine
 
+ATTEMPTS = 20
 TUPLES_SHOWN = 20
 TUPLES_RETURNED = 1000
 # A look costs a walk over the connection table, so a long drain is watched less closely.
 PAUSES = ((10.0, 0.25), (60.0, 1.0))
 LONGEST_PAUSE = 5.0
 ENGINE_PAUSE = 1.0
+# Reading a full engine takes a slow router seconds: it rests three times as long.
+ENGINE_SHARE = 3.0
 # The kernel adds flows to hardware from a work queue: one may still be on its way.
 LATE_FLOWS = 2.0
 # The table's collector comes by every second, late when the router is busy. Until it has freed
@@ -39,52 +50,68 @@ Endpoints = tuple[str, int, str, int]
 class Drain:
     """One drain, from the first look to the last."""
 
-    def __init__(self, bound: Callable[[], bool], progress: Callable[[DrainProgress], None]):
-        """`bound` says whether there still is a hardware flowtable to drain."""
-        self._bound = bound
+    def __init__(
+        self,
+        machine: Machine,
+        progress: Callable[[DrainProgress], None],
+        former: Drain | None = None,
+    ) -> None:
+        """`former` is an attempt that did not come to its end."""
+        self._machine = machine
+        self._now = machine.clock.now
         self._progress = progress
-        self._started = monotonic()
-        self._engine = _EngineView()
+        self._started = self._now()
+        self._engine = _EngineView(machine, former.awaited if former else set())
         self._reported: DrainProgress | None = None
         self._empty_since: float | None = None
         self._seen = False
 
-    async def finish(self) -> None:
-        """Return when hardware is proven empty, or gone; never with a driver that forgets."""
-        while self._bound():
-            look = await conntrack.look(conntrack.IN_HARDWARE, TUPLES_SHOWN)
-            now = monotonic()
-            stuck = await self._engine.look(now, look.count)
-            self._report(now, look, stuck)
-            if not look.count and not stuck and await self._is_settled(now):
-                break
-            if look.count or stuck:
+    @property
+    def awaited(self) -> set[Endpoints]:
+        """Whose entries of the engine it waits for."""
+        return self._engine.ours
+
+    async def finish(self, deadline: float) -> bool:
+        """True when hardware is proven empty, False when it is not by this time."""
+        while True:
+            count, flows = await look(self._machine, IN_HARDWARE, TUPLES_SHOWN)
+            now = self._now()
+            stuck = await self._engine.look(now, count)
+            self._report(now, count, flows, stuck)
+            if not count and not stuck and await self._is_settled(now):
+                self._engine.report_foreign()
+                return True
+            if count or stuck:
                 self._empty_since = None
                 self._seen = True
-            await asyncio.sleep(self._pause(now))
-        self._engine.report_foreign()
+            if now >= deadline:
+                return False
+            await asyncio.sleep(min(self._pause(now), deadline - now))
 
     async def remaining(self) -> tuple[FlowTuple, ...]:
         """The flows in hardware now, and those of which only the engine still knows."""
-        look = await conntrack.look(conntrack.IN_HARDWARE, TUPLES_RETURNED)
-        tracked = tuple(flow.original for flow in look.flows)
-        return tracked or await self._engine.look(monotonic(), 0)
+        _, flows = await look(self._machine, IN_HARDWARE, TUPLES_RETURNED)
+        tracked = tuple(flow.original for flow in flows)
+        return tracked or await self._engine.look(self._now(), 0)
 
     async def _is_settled(self, now: float) -> bool:
-        if not self._seen and not await conntrack.count(conntrack.OFFLOADED):
+        if not self._seen and not (await look(self._machine, OFFLOADED, 0))[0]:
             return True
         self._empty_since = now if self._empty_since is None else self._empty_since
-        return now - self._empty_since >= SETTLE
+        # What the engine holds was looked at since then as well.
+        return now - self._empty_since >= SETTLE and self._engine.looked >= self._empty_since
 
     def _pause(self, now: float) -> float:
         age = now - self._started
         return next((pause for limit, pause in PAUSES if age < limit), LONGEST_PAUSE)
 
-    def _report(self, now: float, look: conntrack.Look, stuck: tuple[FlowTuple, ...]) -> None:
-        shown = [flow.original for flow in look.flows] or stuck[:TUPLES_SHOWN]
-        report = DrainProgress(now, look.count, len(stuck), tuple(map(str, shown)))
+    def _report(
+        self, now: float, count: int, flows: list[Flow], stuck: tuple[FlowTuple, ...]
+    ) -> None:
+        shown = [flow.original for flow in flows] or stuck[:TUPLES_SHOWN]
+        report = DrainProgress(now, count, len(stuck), tuple(map(str, shown)))
         last = self._reported
-        changed = last is None or (last.flows, last.engine_entries) != (look.count, len(stuck))
+        changed = last is None or (last.flows, last.engine_entries) != (count, len(stuck))
         if last is None or changed or now - last.time >= REPORT_UNCHANGED:
             self._reported = report
             self._progress(report)
@@ -97,31 +124,38 @@ class _EngineView:
     somebody stranded earlier; waiting for those would be waiting for ever.
     """
 
-    def __init__(self) -> None:
-        self._ours: set[Endpoints] = set()
-        self._started = monotonic()
-        self._looked: float | None = None
+    def __init__(self, machine: Machine, ours: set[Endpoints]) -> None:
+        self.looked = 0.0
+        self.ours = ours
+        self._machine = machine
+        self._started = machine.clock.now()
+        self._next = self._started
         self._remaining: tuple[FlowTuple, ...] = ()
         self._foreign = 0
 
     async def look(self, now: float, flows: int) -> tuple[FlowTuple, ...]:
-        """What of ours the engine still holds; reads it once a second, or to prove the end."""
-        if flows and self._looked is not None and now - self._looked < ENGINE_PAUSE:
+        """What of ours the engine still holds, as read within the last second or so."""
+        if now < self._next:
             return self._remaining
-        self._looked = now
-        bound = engines.bound_flows()
-        if bound is None:
+        self.looked = now
+        if not self._machine.engines.are_readable():
             return ()
+        bound: list[FlowTuple] = []
+        async with aclosing(self._machine.engines.sweep(only_bound=True)) as chunks:
+            async for chunk in chunks:
+                bound += [entry.flow for entry in chunk if entry.bound]
         if now - self._started <= LATE_FLOWS:
-            everything = await conntrack.look(conntrack.IN_HARDWARE, flows + len(bound))
-            self._ours.update(
-                _endpoints(direction)
-                for flow in everything.flows
-                for direction in (flow.original, flow.reply)
-            )
-        self._remaining = tuple(flow for flow in bound if _endpoints(flow) in self._ours)
+            await self._learn(flows + len(bound))
+        self._remaining = tuple(flow for flow in bound if _endpoints(flow) in self.ours)
         self._foreign = len(bound) - len(self._remaining)
+        ended = self._machine.clock.now()
+        self._next = ended + max(ENGINE_PAUSE, ENGINE_SHARE * (ended - now))
         return self._remaining
+
+    async def _learn(self, most: int) -> None:
+        _, flows = await look(self._machine, IN_HARDWARE, most)
+        for flow in flows:
+            self.ours.update((_endpoints(flow.original), _endpoints(flow.reply)))
 
     def report_foreign(self) -> None:
         if self._foreign:
@@ -130,3 +164,20 @@ class _EngineView:
 
 def _endpoints(flow: FlowTuple) -> Endpoints:
     return flow.source, flow.source_port, flow.destination, flow.destination_port
+
+
+async def look(machine: Machine, wanted: Filter, most: int) -> tuple[int, list[Flow]]:
+    """How many connections match, and the first of them; raises OSError."""
+    for _ in range(ATTEMPTS):
+        count = 0
+        flows: list[Flow] = []
+        try:
+            async with aclosing(machine.connections.sweep(wanted)) as batches:
+                async for batch in batches:
+                    count += len(batch)
+                    flows += [entry.flow() for entry in batch[: most - len(flows)]]
+        except DumpInterrupted:
+            await asyncio.sleep(PAUSES[0][1])
+            continue
+        return count, flows
+    raise OSError(errno.EAGAIN, "the connection table changes faster than it can be read")

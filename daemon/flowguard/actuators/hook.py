@@ -7,12 +7,11 @@ What it is told is described in the script that is installed (config/flowguard.u
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import signal
+from collections.abc import Callable
 
 from flowguard.core.model import Decision, Fault
+from flowguard.kernel.machine import Files, Programs
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +31,21 @@ class Hook:
     A call that takes longer than `limit` seconds is killed, with all it started.
     """
 
-    def __init__(self, path: str = PATH, limit: float = LIMIT_SECONDS) -> None:
+    name = "hook"
+    patience: float | None = None
+
+    def __init__(
+        self, files: Files, programs: Programs, path: str = PATH, limit: float = LIMIT_SECONDS
+    ) -> None:
+        self._files = files
+        self._programs = programs
         self._path = path
         self._limit = limit
         self._waiting: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self._left_out = 0
 
-    def decided(self, decision: Decision) -> None:
-        """ACTION=level, when the decision moves the device."""
-        if decision.before is decision.after:
-            return
+    def moved(self, decision: Decision) -> None:
+        """ACTION=level."""
         self._add(
             WAITING_LIMIT,
             ACTION="level",
@@ -64,8 +68,9 @@ class Hook:
             LINE=fault.line,
         )
 
-    async def run(self) -> None:
+    async def run(self, alive: Callable[[], None]) -> None:
         """Until cancelled, which kills a call under way."""
+        alive()
         while True:
             environment = await self._waiting.get()
             try:
@@ -77,7 +82,7 @@ class Hook:
                 self._left_out = 0
 
     def _add(self, limit: int, **told: str) -> None:
-        if not os.path.exists(self._path):
+        if not self._files.exists(self._path):
             return
         if self._waiting.qsize() >= limit:
             self._left_out += 1
@@ -85,30 +90,12 @@ class Hook:
         self._waiting.put_nowait({name: _carried(value) for name, value in told.items()})
 
     async def _call(self, told: dict[str, str]) -> None:
-        # Not a pipe: what the script leaves running would keep that open.
-        with open(os.memfd_create("flowguard-hook"), "rb") as output:
-            process = await asyncio.create_subprocess_exec(
-                "/bin/sh",
-                self._path,
-                env=_CLEAN | told,
-                cwd="/",
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-            try:
-                async with asyncio.timeout(self._limit):
-                    await process.wait()
-            except TimeoutError:
-                log.warning("%s ran for more than %g s and is killed", self._path, self._limit)
-            finally:
-                if process.returncode is None:
-                    with contextlib.suppress(ProcessLookupError):  # It has just ended.
-                        os.killpg(process.pid, signal.SIGKILL)
-                    await process.wait()
-            # From the start: the script and we share the position in the file.
-            self._log(os.pread(output.fileno(), OUTPUT_LIMIT, 0), process.returncode)
+        ended = await self._programs.run(
+            ("/bin/sh", self._path), _CLEAN | told, seconds=self._limit, most=OUTPUT_LIMIT
+        )
+        if ended.status is None:
+            log.warning("%s ran for more than %g s and is killed", self._path, self._limit)
+        self._log(ended.output, ended.status)
 
     def _log(self, output: bytes, status: int | None) -> None:
         for line in output.decode(errors="replace").splitlines():

@@ -3,88 +3,84 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
 
 from flowguard import __version__
 from flowguard.actuators.state_file import FORMAT, Memory, StateStore
 from flowguard.core.arms.detector import Evidence
-from flowguard.core.events import BootSeen, Event, LedgerFailed, Started
-from flowguard.core.faults import FaultRules
+from flowguard.core.events import BootSeen, Event, LedgerFailed, LedgerKept, Started
 from flowguard.core.model import Boots, Intent, Level
 from flowguard.core.records import replace
 from flowguard.core.state import State
-from flowguard.kernel import pstore
-from flowguard.kernel.clock import monotonic
+from flowguard.kernel.machine import Machine
 from flowguard.platform.configuration.loading import Configuration
 from flowguard.platform.openwrt.installation import installation
-from flowguard.sensors import last_boot
+from flowguard.sensors.last_boot import CrashEvidence
 
 log = logging.getLogger(__name__)
+
+LookBack = Callable[[tuple[str, ...]], Awaitable[CrashEvidence]]
+"""Finds out how the boot before ended, but for the traces that were judged already."""
 
 
 class IntentLedger:
     """Reads the state file once and writes it whenever the policy says `Save`.
 
-    `health` and `sources` are for the status: whether the state can be kept, and what
-    became of each place where a crash may leave its trace.
+    Flash is slow, so it is written beside the loop: always the newest, one at a time. `feed`
+    hears when that fails, and when it works again. `health` and `sources` are for the status:
+    whether the state can be kept, and what became of each place where a crash may leave its
+    trace.
     """
 
     def __init__(
-        self, store: StateStore, rules: FaultRules, places: last_boot.Places = last_boot.EVERYWHERE
+        self, machine: Machine, directory: str, look_back: LookBack, feed: Callable[[Event], None]
     ) -> None:
         self.health = "ok"
         self.sources: tuple[tuple[str, str], ...] = ()
-        self._store = store
-        self._rules = rules
-        self._places = places
-        self._kernel = os.uname().release
+        self._machine = machine
+        self._now = machine.clock.now
+        self._look_back = look_back
+        self._feed = feed
+        self._store = StateStore(machine.files, directory, machine.clock.boot_id)
+        self._installation = ""
+        self._failed = False
+        self._newest: Memory | None = None
+        self._writing: asyncio.Task[None] | None = None
 
-    def begin(
+    async def begin(
         self, configuration: Configuration, evidence: Evidence | None = None
-    ) -> Iterator[Event]:
+    ) -> list[Event]:
         """The events that a start of the daemon begins with; `evidence` if it is of this boot."""
-        now = monotonic()
+        now = self._now()
         remembered = self._store.load(now, configuration.policy_settings.settle)
+        folder = os.path.dirname(self._store.path)
+        self._installation = await installation(self._machine.files, folder, self._store.boot_id)
         memory = self._own(remembered.memory)
         if remembered.problem:
             self.health = remembered.problem
             log.error("%s", remembered.problem)
         same_boot = memory is not None and memory.boot_id == self._store.boot_id
-        wanted = configuration.wanted
-        if memory and memory.configured is wanted:
-            wanted = memory.wanted
-        yield Started(
-            now,
-            wanted,
-            configuration.policy_settings,
-            memory.verdicts if memory else (),
-            memory.boots if memory else Boots(),
-            memory.intent.devices if memory and memory.intent and same_boot else (),
-            memory.held_until if memory else 0,
-            memory.suspended if memory else False,
-            evidence if same_boot else None,
-        )
+        events: list[Event] = [_started(now, configuration, memory, same_boot, evidence)]
         if not same_boot:
-            yield self._boot_seen(now, memory)
+            events.append(await self._boot_seen(now, memory))
         if remembered.lost:
-            yield LedgerFailed(now, remembered.problem, lost=True)
+            events.append(LedgerFailed(now, remembered.problem, lost=True))
+        return events
 
     def _own(self, memory: Memory | None) -> Memory | None:
         """A restored backup tells nothing of how the last boot ended here."""
-        if memory is None or memory.installation == self._installation():
+        if memory is None or memory.installation == self._installation:
             return memory
         log.info("what is remembered comes from a backup: the last boot is not judged by it")
         return replace(memory, intent=None, boots=replace(memory.boots, early=0))
 
-    def _installation(self) -> str:
-        return installation(os.path.dirname(self._store.path), self._store.boot_id)
-
-    def _boot_seen(self, now: float, memory: Memory | None) -> BootSeen:
+    async def _boot_seen(self, now: float, memory: Memory | None) -> BootSeen:
         boots = memory.boots if memory else Boots()
         intent = memory.intent if memory else None
-        seen = last_boot.look(self._rules, boots.judged, self._places)
+        seen = await self._look_back(boots.judged)
         self.sources = seen.sources
         return BootSeen(
             now,
@@ -92,7 +88,7 @@ class IntentLedger:
             intent is not None,
             seen.faults,
             intent.devices if intent else (),
-            self._kernel,
+            self._machine.release,
             __version__,
             seen.crash,
             seen.judged,
@@ -102,34 +98,77 @@ class IntentLedger:
     def clear_dumps(self) -> None:
         """Delete the crash dumps that were judged, once that is written down."""
         if self.health == "ok":
-            for problem in pstore.clear(self._places.dumps):
+            for problem in self._machine.last_boot.clear_dumps():
                 log.warning("a crash dump stays: %s", problem)
 
-    def save(self, configured: Level, state: State) -> str:
-        """Write down what must survive; what went wrong in words, or ""."""
+    def save(self, configured: Level, state: State) -> None:
+        """Have what must survive written down; `kept` waits until it is."""
         intent = None
         if state.armed:
             count = state.boots.count
             identity = (self._store.boot_id, count, Level.HARDWARE)
-            intent = Intent(*identity, state.armed, self._kernel, __version__)
-        memory = Memory(
+            intent = Intent(*identity, state.armed, self._machine.release, __version__)
+        self._newest = Memory(
             FORMAT,
             self._store.boot_id,
             configured,
             state.wanted,
             state.verdicts,
-            monotonic(),
+            self._now(),
             state.boots,
             intent,
             state.held_until,
             state.suspended,
-            self._installation(),
+            self._installation,
         )
-        try:
-            self._store.save(memory)
-        except OSError as error:
-            self.health = f"{self._store.path}: {error.strerror or error}"
-            log.error("the state cannot be saved: %s", self.health)
-            return self.health
-        self.health = "ok"
-        return ""
+        if self.is_kept:
+            self._writing = asyncio.create_task(self._write())
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether nothing waits to be written."""
+        return self._writing is None or self._writing.done()
+
+    async def kept(self) -> None:
+        """Return when nothing waits to be written: it is on flash, or `feed` heard why not."""
+        if self._writing:
+            await asyncio.wait([self._writing])
+
+    async def _write(self) -> None:
+        while memory := self._newest:
+            self._newest = None
+            try:
+                await self._store.save(memory)
+            except OSError as error:
+                self.health = f"{self._store.path}: {error.strerror or error}"
+                log.error("the state cannot be saved: %s", self.health)
+                self._failed = True
+                self._feed(LedgerFailed(self._now(), self.health))
+            else:
+                self.health = "ok"
+                if self._failed:
+                    self._failed = False
+                    self._feed(LedgerKept(self._now()))
+
+
+def _started(
+    now: float,
+    configuration: Configuration,
+    memory: Memory | None,
+    same_boot: bool,
+    evidence: Evidence | None,
+) -> Started:
+    wanted = configuration.wanted
+    if memory and memory.configured is wanted:
+        wanted = memory.wanted
+    return Started(
+        now,
+        wanted,
+        configuration.policy_settings,
+        memory.verdicts if memory else (),
+        memory.boots if memory else Boots(),
+        memory.intent.devices if memory and memory.intent and same_boot else (),
+        memory.held_until if memory else 0,
+        memory.suspended if memory else False,
+        evidence if same_boot else None,
+    )

@@ -16,9 +16,14 @@ from contextlib import aclosing
 from socket import IPPROTO_TCP
 
 from flowguard.core.events import CrossoverSeen, Event
-from flowguard.kernel import conntrack
-from flowguard.kernel.clock import monotonic
-from flowguard.kernel.conntrack import HW_OFFLOAD, IN_HARDWARE, DumpInterrupted, Entry, Flow
+from flowguard.kernel.conntrack import (
+    HW_OFFLOAD,
+    IN_HARDWARE,
+    DumpInterrupted,
+    Entry,
+    Flow,
+)
+from flowguard.kernel.machine import Machine
 from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.sensors.arms.followed import CLOSE
 
@@ -43,10 +48,13 @@ class Crossover:
 
     def __init__(
         self,
+        machine: Machine,
         feed: Callable[[Event], None],
         is_open: Callable[[], bool],
         takes_none: Callable[[], bool],
     ) -> None:
+        self._connections = machine.connections
+        self._now = machine.clock.now
         self._feed = feed
         self._is_open = is_open
         self._takes_none = takes_none
@@ -59,15 +67,14 @@ class Crossover:
         self._pulled, self._revived, self._tried = {}, set(), set()
         while self._is_open() and not self._takes_none():
             await asyncio.sleep(READY_SECONDS)
-        started = monotonic()
-        for flow in stalled:
-            self._pull(flow)
+        started = self._now()
+        await self._pull(stalled)
         before: dict[int, Entry] = {}
         while self._is_open():
-            now = monotonic()
+            now = self._now()
             if now - started < SEARCH_SECONDS:
                 before = await self._search(before)
-            self._look()
+            await self._look()
             ended = now - started >= seconds
             count = len(self._pulled)
             trying = len(self._tried - self._revived)
@@ -80,7 +87,7 @@ class Crossover:
         """Pull the TCP flows in hardware of which only one direction moved since `before`."""
         found: dict[int, Entry] = {}
         try:
-            async with aclosing(conntrack.sweep(IN_HARDWARE)) as batches:
+            async with aclosing(self._connections.sweep(IN_HARDWARE)) as batches:
                 async for batch in batches:
                     found.update((e.id, e) for e in batch if e.protocol == IPPROTO_TCP)
         except DumpInterrupted:
@@ -88,36 +95,38 @@ class Crossover:
         except (OSError, MalformedMessage) as error:
             log.warning("stalled flows cannot be looked for: %s", error)
             return before
-        for number, entry in found.items():
-            if number in before and _is_one_sided(before[number], entry):
-                self._pull(entry.flow())
+        await self._pull(
+            entry.flow()
+            for number, entry in found.items()
+            if number in before and _is_one_sided(before[number], entry)
+        )
         return found
 
-    def _pull(self, flow: Flow) -> None:
-        if flow in self._pulled:
-            return
+    async def _pull(self, flows: Iterable[Flow]) -> None:
+        new = [flow for flow in dict.fromkeys(flows) if flow not in self._pulled]
         try:
-            entry = conntrack.find(flow)
-            if entry is None:
-                return
-            if entry.status & HW_OFFLOAD:
-                conntrack.delete(flow)
+            entries = await self._connections.find(new)
+            in_hardware = [f for f, e in zip(new, entries, strict=True) if e and _is_in(e)]
+            await self._connections.delete(in_hardware)
+        except (OSError, MalformedMessage) as error:
+            log.warning("stalled flows stay where they are: %s", error)
+            return
+        for flow, entry in zip(new, entries, strict=True):
+            if entry and _is_in(entry):
                 # Whoever revives begins with counters of his own.
                 entry = entry._replace(id=0, original_packets=0, reply_packets=0)
-        except (OSError, MalformedMessage) as error:
-            log.warning("a stalled flow stays where it is: %s", error)
-            return
-        self._pulled[flow] = entry
+            if entry:
+                self._pulled[flow] = entry
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """Note who revived, and who went on trying: he may give up before the last look."""
-        watched = [flow for flow in self._pulled if flow not in self._revived]
-        for flow in watched[:WATCHED]:
-            try:
-                entry = conntrack.find(flow)
-            except (OSError, MalformedMessage) as error:
-                log.warning("a stalled flow cannot be watched: %s", error)
-                continue
+        watched = [flow for flow in self._pulled if flow not in self._revived][:WATCHED]
+        try:
+            entries = await self._connections.find(watched)
+        except (OSError, MalformedMessage) as error:
+            log.warning("stalled flows cannot be watched: %s", error)
+            return
+        for flow, entry in zip(watched, entries, strict=True):
             # A reset answers too, but it revives nothing.
             if entry is None or entry.tcp_state == CLOSE:
                 continue
@@ -126,6 +135,11 @@ class Crossover:
                 self._revived.add(flow)
             elif original > 0 or reply > 0:
                 self._tried.add(flow)
+
+
+def _is_in(entry: Entry) -> bool:
+    """Whether it is in hardware."""
+    return bool(entry.status & HW_OFFLOAD)
 
 
 def _moved(before: Entry, entry: Entry) -> tuple[int, int]:

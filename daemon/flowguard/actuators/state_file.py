@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from types import ModuleType
-from typing import Any
 
 from flowguard.core.model import Boots, Intent, Level, Verdict
 from flowguard.core.records import frozen, replace
 from flowguard.core.serial import from_json, to_json
-from flowguard.kernel.files import replace_file
+from flowguard.kernel.machine import Files
 
 FORMAT = 1
 # So many unreadable files are kept; whatever breaks more of them breaks all of them.
@@ -26,7 +24,7 @@ class Memory:
     """`wanted` was set at run time while `configured` stood in the configuration.
 
     All times are of the clock of the boot `boot_id`, and `time` is when this was saved.
-    `installation`: see the module of that name.
+    `installation`: see platform.openwrt.installation.
     """
 
     format: int
@@ -54,16 +52,15 @@ class Remembered:
 class StateStore:
     """The state file of one directory."""
 
-    def __init__(self, directory: str, boot_id: str, system: ModuleType | Any = os) -> None:
+    def __init__(self, files: Files, directory: str, boot_id: str) -> None:
         self.path = os.path.join(directory, "state.json")
         self.boot_id = boot_id
-        self._system = system
+        self._files = files
 
     def load(self, now: float, settle: float) -> Remembered:
         """What is remembered, in this boot's time."""
         try:
-            with open(self.path, encoding="utf-8") as file:
-                memory = from_json(Memory, json.load(file))
+            memory = from_json(Memory, json.loads(self._files.read(self.path)))
         except FileNotFoundError:
             return Remembered(None)
         except OSError as error:
@@ -76,18 +73,16 @@ class StateStore:
         same = memory.boot_id == self.boot_id
         return Remembered(memory if same else _reborn(memory, now, settle))
 
-    def save(self, memory: Memory) -> None:
+    async def save(self, memory: Memory) -> None:
         """Write atomically and durably; OSError when the medium refuses."""
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        text = json.dumps(to_json(memory), indent=1) + "\n"
-        replace_file(self.path, text, durable=True, system=self._system)
+        await self._files.keep(self.path, json.dumps(to_json(memory), indent=1) + "\n")
 
     def _keep_aside(self, problem: str) -> str:
         first = f"{self.path}.unreadable"
         names = [first, *(f"{first}.{number}" for number in range(2, KEPT_ASIDE + 1))]
-        aside = next((name for name in names if not os.path.lexists(name)), names[-1])
+        aside = next((name for name in names if not self._files.exists(name)), names[-1])
         try:
-            os.replace(self.path, aside)
+            self._files.rename(self.path, aside)
         except OSError as error:
             return f"{self.path}: {problem}; could not be kept aside: {error.strerror}"
         return f"{self.path}: {problem}; kept as {aside}, starting without a memory"

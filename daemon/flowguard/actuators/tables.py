@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs the converger for the service: one plan at a time, the newest supersedes."""
+"""Has the kernel brought to the newest plan, for the service: a newer one supersedes."""
 
 from __future__ import annotations
 
@@ -9,28 +9,41 @@ from collections.abc import Callable
 
 from flowguard.actuators.approach import ConvergeError, Converger
 from flowguard.core.events import Converged, ConvergeFailed, Event
-from flowguard.core.model import FlowTuple
+from flowguard.core.model import FlowTuple, Level
 from flowguard.core.tables.description import Plan
-from flowguard.kernel.clock import monotonic
 
 log = logging.getLogger(__name__)
 
 
-class Convergence:
-    """Tells `feed` how it went; `plan` is the last one that the kernel was proven to hold."""
+class NewestPlan:
+    """Tells `feed` how it went; `reached` is the last plan that the kernel was proven to hold."""
 
-    def __init__(self, converger: Converger, feed: Callable[[Event], None]) -> None:
-        self.plan = Plan(None, None)
+    def __init__(
+        self,
+        converger: Converger,
+        feed: Callable[[Event], None],
+        now: Callable[[], float],
+    ) -> None:
+        self.reached = Plan(None, None)
         self._converger = converger
         self._feed = feed
+        self._now = now
         self._running: asyncio.Task[None] | None = None
+        self._released = False
 
     def start(self, target: Plan) -> None:
-        """Bring the kernel to this plan, whatever is under way."""
+        """Bring the kernel to this plan, whatever is under way; not after a release."""
+        if self._released:
+            return
         former = self._running
         if former:
             former.cancel()
         self._running = asyncio.create_task(self._converge(target, former))
+
+    async def settled(self) -> None:
+        """Wait until the newest plan is reached or refused."""
+        while self._running and not self._running.done():
+            await asyncio.wait([self._running])
 
     async def intact(self) -> bool:
         """Whether nobody else changed our tables; asked when we have done changing them."""
@@ -40,9 +53,20 @@ class Convergence:
         return await self._converger.intact()
 
     async def release(self) -> tuple[FlowTuple, ...]:
-        """Drain as long as the converger allows, remove everything; what would not leave."""
+        """Drain as long as the converger allows, remove everything; what would not leave.
+
+        Raises ConvergeError when the kernel refuses; then plans are followed as before.
+        """
+        self._released = True
         await self.close()
-        return await self._converger.release()
+        try:
+            left = await self._converger.release()
+        except BaseException:
+            self._released = False
+            raise
+        self.reached = Plan(None, None)
+        self._feed(Converged(self._now(), ()))
+        return left
 
     async def close(self) -> None:
         """End what is under way; the kernel stays as it is."""
@@ -54,13 +78,21 @@ class Convergence:
         if former:
             await asyncio.wait([former])
         try:
-            await self._converger.converge(target)
+            reached = await self._converger.converge(target)
         except ConvergeError as error:
-            self._feed(ConvergeFailed(monotonic(), str(error), error.device))
+            held = await self._held()
+            self._feed(ConvergeFailed(self._now(), str(error), error.device, held))
         except Exception as error:
             # Whatever went wrong, the policy must hear of it, or it would wait for ever.
             log.exception("converging failed")
-            self._feed(ConvergeFailed(monotonic(), f"internal error: {error}"))
+            self._feed(ConvergeFailed(self._now(), f"internal error: {error}"))
         else:
-            self.plan = target
-            self._feed(Converged(monotonic()))
+            self.reached = target
+            self._feed(Converged(self._now(), reached.held, reached.parked))
+
+    async def _held(self) -> tuple[tuple[str, Level], ...] | None:
+        try:
+            return await self._converger.held()
+        except OSError as error:
+            log.warning("the tables cannot be read: %s", error)
+            return None

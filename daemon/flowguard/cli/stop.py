@@ -100,12 +100,16 @@ def _ask(path: str, how: str, seconds: float) -> list[str]:
 
 
 def _release_here(path: str) -> list[str]:
+    import asyncio
+
     from flowguard.actuators.approach import ConvergeError
+    from flowguard.kernel import linux
     from flowguard.service import retreat
 
     # Ended in the middle of a drain, the flow timeouts have to be put back.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        return retreat.release(os.path.dirname(path))
+        machine = linux.machine()
+        return asyncio.run(retreat.release(machine, os.path.dirname(path)))
     except (OSError, ConvergeError) as error:
         raise ApiError(str(error)) from None

@@ -115,8 +115,8 @@ class Converged:
     """The kernel's tables are proven to be as the last `Converge` asked.
 
     `held` are the levels that the tables were seen to give to devices, one that is not named
-    being on none; None: those that were asked for. `parked` devices could not be drained within the limit: their driver stays
-    bound, and no flow is given to it.
+    being on none; None: those that were asked for. `parked` devices could not be drained
+    within the limit: their driver stays bound, and no flow is given to it.
     """
 
     time: float

@@ -205,6 +205,7 @@ def _retarget(state: State, anew: bool) -> Step:
         converged=False,
         drain=drain,
         failure=replace(state.failure, retry_at=None) if state.failure else None,
+        parked_retry=None,
         decisions=(*state.decisions, *decisions)[-DECISIONS_KEPT:],
     )
     return state, [*map(Decided, decisions), Converge(levels, state.draw, state.epoch)]

@@ -107,7 +107,7 @@ class State:
 
     `levels` is where each device is to stand: what the last `Converge` asked for. `reached` is
     what the kernel was last seen to hold; a device that is not named there is on none. `parked`
-    are devices that could not be drained. `epoch` is the
+    are devices that could not be drained; that is tried again at `parked_retry`. `epoch` is the
     number of that request; only flows born since `compared_since` can be compared, and
     `compared` are the levels that `detector` has compared so far. `thinned` is when the share
     of observed flows last changed. `unproven` is the last trial that ended without proof either
@@ -126,6 +126,7 @@ class State:
     levels: tuple[tuple[str, Level], ...] = ()
     reached: tuple[tuple[str, Level], ...] = ()
     parked: tuple[str, ...] = ()
+    parked_retry: float | None = None
     verdicts: tuple[Verdict, ...] = ()
     converged: bool = False
     drain: Drain | None = None
@@ -274,6 +275,8 @@ class State:
         yield from (v.held_until for v in self.verdicts if self.holds(v) and not v.until_reboot)
         if self.drain and not self.drain.overdue:
             yield self.drain.since + self.settings.drain_limit
+        if self.parked_retry is not None:
+            yield self.parked_retry
         if self.failure and self.failure.retry_at is not None:
             yield self.failure.retry_at
         if self.trial:
@@ -312,6 +315,8 @@ def _limits(state: State) -> Iterator[tuple[Level, str]]:
         yield Level.NONE, "the router keeps rebooting: nothing is offloaded in this boot"
     if state.time < state.held_until:
         yield Level.SOFTWARE, "no hardware for now; `flowguard hold 0` ends that"
+    if state.parked:
+        yield Level.SOFTWARE, f"{', '.join(state.parked)} could not be drained yet"
     if blind := state.blinded:
         yield Level.SOFTWARE, f"nothing guards hardware: sensor {blind.sensor}: {blind.error}"
     if state.ledger.error:

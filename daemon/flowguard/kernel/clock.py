@@ -23,3 +23,17 @@ def wall_clock(moment: float) -> str:
     """A moment of the monotonic clock as local date and time."""
     then = time.time() - time.monotonic() + moment
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(then))
+
+
+class LinuxClock:
+    """See `kernel.machine.Clock`."""
+
+    def __init__(self) -> None:
+        """Raises OSError where /proc is missing."""
+        self.boot_id = boot_id()
+
+    def now(self) -> float:
+        return monotonic()
+
+    def wall_clock(self, moment: float) -> str:
+        return wall_clock(moment)

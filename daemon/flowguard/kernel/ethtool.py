@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import errno
 import fcntl
+import os
 import socket
 import struct
 
@@ -81,5 +82,5 @@ def _is_active(control: socket.socket, device: str, index: int, number: int) -> 
 def _ask(control: socket.socket, device: str, request: bytes) -> bytes:
     buffer = array.array("B", request)
     address, _ = buffer.buffer_info()
-    fcntl.ioctl(control, SIOCETHTOOL, struct.pack("16sP16x", device.encode(), address))
+    fcntl.ioctl(control, SIOCETHTOOL, struct.pack("16sP16x", os.fsencode(device), address))
     return buffer.tobytes()

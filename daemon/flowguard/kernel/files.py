@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+from functools import partial
 from types import ModuleType
 from typing import Any
+
+from flowguard.kernel.threads import in_thread
+
+FOR_ROOT_ONLY = 0o600
 
 
 def replace_file(
@@ -19,7 +26,7 @@ def replace_file(
     """
     temporary = f"{path}.new"
     flags = system.O_WRONLY | system.O_CREAT | system.O_TRUNC
-    file = system.open(temporary, flags, 0o600)
+    file = system.open(temporary, flags, FOR_ROOT_ONLY)
     try:
         rest = text.encode()
         while rest:
@@ -42,3 +49,52 @@ def _sync_folder(path: str, system: ModuleType | Any) -> None:
         system.fsync(folder)
     finally:
         system.close(folder)
+
+
+class LinuxFiles:
+    """See `kernel.machine.Files`; `system` carries the writing out, as the module os does."""
+
+    def __init__(self, system: ModuleType | Any = os) -> None:
+        self._system = system
+        self._keeping = asyncio.Lock()
+
+    def read(self, path: str) -> str:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(path)
+
+    def replace(self, path: str, text: str) -> None:
+        _make_folder(path)
+        replace_file(path, text, system=self._system)
+
+    async def keep(self, path: str, text: str) -> None:
+        """One after the other, in the order of the calls."""
+        await self._keeping.acquire()
+        await in_thread(partial(self._keep, path, text), "keep", self._keeping.release)
+
+    def append(self, path: str, text: str) -> int:
+        _make_folder(path)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        with open(os.open(path, flags, FOR_ROOT_ONLY), "a", encoding="utf-8") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                os.fchmod(file.fileno(), FOR_ROOT_ONLY)
+            file.write(text)
+            file.flush()
+            return os.fstat(file.fileno()).st_size
+
+    def rename(self, path: str, to: str) -> None:
+        os.replace(path, to)
+
+    def remove(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def _keep(self, path: str, text: str) -> None:
+        _make_folder(path)
+        replace_file(path, text, durable=True, system=self._system)
+
+
+def _make_folder(path: str) -> None:
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)

@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The record format of /dev/kmsg (Documentation/ABI/testing/dev-kmsg)."""
+"""The kernel log as /dev/kmsg gives it (Documentation/ABI/testing/dev-kmsg)."""
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import re
 import socket
+from collections.abc import Callable
 
 from flowguard.core.records import mutable
 
+PATH = "/dev/kmsg"
 # The kernel's own limit (CONSOLE_EXT_LOG_MAX); a smaller buffer loses the record.
 RECORD_BYTES = 8192
+
+# So many records at a time, then whatever else waits in the loop has its turn.
+BATCH = 256
 
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _KERNEL_PRIORITIES = 8
@@ -69,6 +76,112 @@ def netdev_of(device_id: str) -> str | None:
     except (OSError, ValueError):
         return None
     return None
+
+
+def newest(path: str = PATH) -> int | None:
+    """The sequence number of the newest record; None when the log is empty."""
+    found = None
+    descriptor = _open(path)
+    try:
+        while True:
+            try:
+                record = os.read(descriptor, RECORD_BYTES)
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno not in _PASSED_OVER:
+                    raise
+                continue
+            if not record:
+                return found
+            sequence = _sequence(record)
+            found = found if sequence is None else sequence
+    finally:
+        os.close(descriptor)
+
+
+class LogWatch:
+    """Hands on the records after the one numbered `after`, or with None those to come.
+
+    `took` gets them as they are, up to BATCH at a time. `failed` hears once why there will
+    be no more.
+    """
+
+    def __init__(
+        self,
+        after: int | None,
+        took: Callable[[list[bytes]], None],
+        failed: Callable[[str], None],
+        path: str = PATH,
+    ) -> None:
+        """Reads on the running loop; raises OSError when the log cannot be opened."""
+        self._after = after
+        self._took = took
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._descriptor = _open(path)
+        try:
+            os.lseek(self._descriptor, 0, os.SEEK_END if after is None else os.SEEK_SET)
+            self._loop.add_reader(self._descriptor, self._read)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _read(self) -> None:
+        records: list[bytes] = []
+        why = ""
+        for _ in range(BATCH):
+            try:
+                record = os.read(self._descriptor, RECORD_BYTES)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno in _PASSED_OVER:
+                    continue
+                why = error.strerror or str(error)
+                break
+            if not record:
+                why = "it ended"
+                break
+            if self._is_new(record):
+                records.append(record)
+        if why:
+            self.close()
+        if records:
+            self._took(records)
+        if why:
+            self._failed(why)
+
+    def _is_new(self, record: bytes) -> bool:
+        if self._after is None:
+            return True
+        sequence = _sequence(record)
+        if sequence is None or sequence <= self._after:
+            return False
+        self._after = None  # All others are newer.
+        return True
+
+
+# EPIPE: overwritten before it was read. EINVAL: too long, and passed over. The numbers of
+# the records that follow tell how many are missing.
+_PASSED_OVER = (errno.EPIPE, errno.EINVAL)
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _sequence(record: bytes) -> int | None:
+    try:
+        return int(record.split(b",", 2)[1])
+    except (ValueError, IndexError):
+        return None
 
 
 def _unescape(text: str) -> str:

@@ -109,6 +109,15 @@ def missing(folder: str = FOLDERS[0], backend: str = BACKEND) -> str:
     return "" if os.path.ismount(folder) else f"nothing is mounted at {folder}"
 
 
+def told(found: Dumps, folder: str = FOLDERS[0], backend: str = BACKEND) -> str:
+    """How this source of evidence does, in words."""
+    if found.problems:
+        return "; ".join(found.problems)
+    if not found.dumps and (reason := missing(folder, backend)):
+        return f"not available: {reason}"
+    return f"ok, {len(found.dumps)} crash dumps"
+
+
 def clear(folders: Sequence[str] = FOLDERS) -> tuple[str, ...]:
     """Delete every record below the folders, which frees the medium; returns the problems."""
     problems: list[str] = []

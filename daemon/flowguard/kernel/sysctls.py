@@ -38,6 +38,24 @@ def min_packets_problem(min_packets: int, proc: str = PROC) -> str | None:
     )
 
 
+class LinuxSysctls:
+    """See `kernel.machine.Sysctls`."""
+
+    def __init__(self, proc: str = "/proc/sys") -> None:
+        self._proc = proc
+
+    def get(self, name: str) -> int | None:
+        try:
+            with open(os.path.join(self._proc, name), encoding="ascii") as file:
+                return int(file.read())
+        except FileNotFoundError:
+            return None
+
+    def set(self, name: str, value: int) -> None:
+        with open(os.path.join(self._proc, name), "w", encoding="ascii") as file:
+            file.write(f"{value}\n")
+
+
 class FlowTimeouts:
     """The kernel's flow timeouts (seconds, nf_conntrack-sysctl.rst), changed for a while.
 

@@ -7,16 +7,11 @@ systemd and procd start a daemon anew that has fallen silent; see the modules of
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-log = logging.getLogger(__name__)
-
 SIGNS_PER_TIMEOUT = 3
 """So many signs of life are given where one would do, as one may come late."""
-RETRY_SECONDS = 2.0
-"""Until the next attempt when a sign could not be given."""
 BusCall = Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Calls an object on ubus: its path, a method, arguments."""
 
@@ -48,25 +43,26 @@ def find(environment: Mapping[str, str], bus: BusCall | None) -> Supervisor | No
     return None
 
 
-async def attend(supervisor: Supervisor, report: Callable[[str], None]) -> None:
-    """Say that the daemon is ready, then give signs of life; until cancelled.
+class Attendance:
+    """Says that the daemon is ready, then gives signs of life; runs like a sensor."""
 
-    `report` hears "ok", or why the supervisor cannot be told.
-    """
-    tell, reported = supervisor.ready, ""
-    while True:
-        try:
-            await tell()
-        except OSError as error:
-            now = f"not available: {error}"
-        else:
-            now, tell = "ok", supervisor.alive
-        if now != reported:
-            reported = now
-            report(now)
-            if now != "ok":
-                log.warning("the supervisor cannot be told that flowguard lives: %s", now)
-        if supervisor.interval is None and now == "ok":
-            return
-        wait = supervisor.interval or RETRY_SECONDS
-        await asyncio.sleep(wait if now == "ok" else min(wait, RETRY_SECONDS))
+    name = "supervisor"
+    patience: float | None = None
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._is_ready = False
+
+    async def run(self, alive: Callable[[], None]) -> None:
+        """Until cancelled; raises OSError when the supervisor cannot be told."""
+        while True:
+            if not self._is_ready:
+                await self._supervisor.ready()
+                self._is_ready = True
+            else:
+                await self._supervisor.alive()
+            alive()
+            if self._supervisor.interval is None:
+                await asyncio.get_running_loop().create_future()
+            else:
+                await asyncio.sleep(self._supervisor.interval)

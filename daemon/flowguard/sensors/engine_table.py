@@ -22,15 +22,18 @@ just one. It is evidence only of TCP, and only while
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
-from flowguard.core.events import EngineSeen
+from flowguard.core.events import EngineSeen, Event
 from flowguard.core.model import FlowTuple
 from flowguard.core.records import mutable
-from flowguard.kernel import conntrack, engines
+from flowguard.core.tables.description import Plan
 from flowguard.kernel.conntrack import IN_HARDWARE, DumpInterrupted, Entry, Filter
+from flowguard.kernel.machine import Connections, Engines, Machine
+from flowguard.sensors.flow_counts import NOTHING, POLL_SECONDS
 
 ORPHAN_SECONDS = 30.0
 HALF_BOUND_SECONDS = 60.0
@@ -46,6 +49,48 @@ PAUSE_PER_CONNECTION = 0.001
 ENGINE_RECHECK = 600.0
 
 Endpoints = tuple[str, int, str, int]
+
+
+class EngineTableSensor:
+    """Looks while there are tables, as often as EngineWatch finds it due.
+
+    `plan` and `epoch` give what the kernel holds at the moment. `detail` is for the status:
+    why there is nothing to look into, which is no fault; else "".
+    """
+
+    name = "engine"
+    patience: float | None = 120.0
+
+    def __init__(
+        self,
+        machine: Machine,
+        feed: Callable[[Event], None],
+        plan: Callable[[], Plan],
+        epoch: Callable[[], int],
+    ) -> None:
+        self._now = machine.clock.now
+        self._feed = feed
+        self._plan = plan
+        self._epoch = epoch
+        self._watch = EngineWatch(machine.connections, machine.engines)
+        self.detail = ""
+
+    async def run(self, alive: Callable[[], None]) -> None:
+        while True:
+            if self._plan() == NOTHING or await self._look():
+                alive()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _look(self) -> bool:
+        """Whether it could see as much as there is to be seen."""
+        try:
+            seen = await self._watch.look(self._now(), self._epoch())
+        except DumpInterrupted:
+            return False  # The next one will do.
+        self.detail = "" if self._watch.available else "not available: no engine to look into"
+        if seen and (seen.orphan_count or seen.half_bound_count):
+            self._feed(seen)
+        return True
 
 
 @mutable
@@ -72,9 +117,10 @@ class _Watched:
 class EngineWatch:
     """Remembers what was in hardware, because an orphan is known only by what it was."""
 
-    def __init__(self, debugfs: str = engines.DEBUGFS) -> None:
+    def __init__(self, connections: Connections, engines: Engines) -> None:
         self.available = False
-        self._debugfs = debugfs
+        self._connections = connections
+        self._engines = engines
         self._checked: float | None = None
         self._epoch: int | None = None
         self._watched: dict[bytes, _Watched] = {}
@@ -84,17 +130,15 @@ class EngineWatch:
     async def look(self, time: float, epoch: int) -> EngineSeen | None:
         """Compare now; `epoch` changes with each change of the tables.
 
-        None while there is no engine that can be read, while a look is not due yet, and when
-        the connection table changed too fast to be read. Raises OSError, MalformedMessage.
+        None while there is no engine that can be read and while a look is not due yet.
+        Raises OSError, MalformedMessage, and DumpInterrupted when the connection table changed
+        too fast to be read: then there was no look.
         """
         if epoch != self._epoch:
             self._epoch, self._watched = epoch, {}
         if not self._is_available(time) or time < self._next:
             return None
-        try:
-            pause = await self._read(time)
-        except DumpInterrupted:
-            return None
+        pause = await self._read(time)
         half_bound = self._half_bound(time)
         orphans = [w for w in self._watched.values() if _is_orphan(w, time)]
         self._looked, self._next = time, time + pause
@@ -109,7 +153,7 @@ class EngineWatch:
     def _is_available(self, time: float) -> bool:
         if self.available or self._checked is None or time - self._checked >= ENGINE_RECHECK:
             self._checked = time
-            self.available = engines.is_readable(self._debugfs)
+            self.available = self._engines.are_readable()
         return self.available
 
     async def _read(self, time: float) -> float:
@@ -128,7 +172,7 @@ class EngineWatch:
         read = 0
         for watched in self._watched.values():
             watched.in_hardware = False
-        async with aclosing(conntrack.sweep(IN_HARDWARE)) as batches:
+        async with aclosing(self._connections.sweep(IN_HARDWARE)) as batches:
             async for batch in batches:
                 read += len(batch)
                 for entry in batch:
@@ -148,7 +192,7 @@ class EngineWatch:
         read = 0
         wanted = {ends for w in self._watched.values() for ends in w.endpoints}
         bound: set[Endpoints] = set()
-        async with aclosing(engines.sweep(self._debugfs, only_bound=True)) as chunks:
+        async with aclosing(self._engines.sweep(only_bound=True)) as chunks:
             async for chunk in chunks:
                 read += len(chunk)
                 found = {_endpoints(entry.flow) for entry in chunk if entry.bound}
@@ -163,7 +207,7 @@ class EngineWatch:
         wanted = {key for w in missing for key in (w.entry.key, w.entry.reply_key)}
         tracked: set[bytes] = set()
         read = 0
-        async with aclosing(conntrack.sweep(Filter())) as batches:
+        async with aclosing(self._connections.sweep(Filter())) as batches:
             async for batch in batches:
                 read += len(batch)
                 tracked |= wanted & {key for entry in batch for key in (entry.key, entry.reply_key)}

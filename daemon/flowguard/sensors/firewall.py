@@ -3,16 +3,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-from flowguard.kernel.nftables.ruleset import foreign_flowtables
-from flowguard.kernel.nftables.transactions import Nftables
-from flowguard.platform.openwrt.firewall4 import TABLE, Firewall4
+from flowguard.core.events import Event, StandbyChanged, TablesLost
+from flowguard.kernel.machine import Tables
+from flowguard.sensors.watching import ChangesSensor
 
+TABLE = "fw4"
 STOPPED = "the firewall was stopped; flowguard goes on when it is started"
 OWN_OFFLOADING = "the firewall's own flow offloading is on (fw4-offload); switch it off there"
 
 log = logging.getLogger(__name__)
+
+
+class Firewall(Protocol):
+    """What the platform knows of its firewall."""
+
+    async def is_stopped(self) -> bool:
+        """Whether it was stopped on purpose; False where there is none."""
+        ...
+
+    async def started(self) -> None:
+        """Wait until it is started again."""
+        ...
 
 
 class Standby:
@@ -21,10 +37,10 @@ class Standby:
     `competitors` are what else has flowtables, a line each.
     """
 
-    def __init__(self, nftables: Nftables, firewall: Firewall4) -> None:
+    def __init__(self, tables: Tables, firewall: Firewall) -> None:
         self.reason = ""
         self.competitors: tuple[str, ...] = ()
-        self._nftables = nftables
+        self._tables = tables
         self._firewall = firewall
 
     async def look(self, tables_lost: bool) -> bool:
@@ -34,18 +50,19 @@ class Standby:
         never have been in use.
         """
         stopped = (tables_lost or self.reason == STOPPED) and await self._firewall.is_stopped()
+        offloads = await self._firewall_offloads()
         before = self.reason  # Not sooner: each table that goes has us look, at the same time.
-        self.reason = OWN_OFFLOADING if self._firewall_offloads() else STOPPED if stopped else ""
+        self.reason = OWN_OFFLOADING if offloads else STOPPED if stopped else ""
         if self.reason and self.reason != before:
             log.warning("%s", self.reason)
         return self.reason != before
 
-    def look_for_competitors(self) -> None:
+    async def look_for_competitors(self) -> None:
         """Find them anew, and warn of those that were not there before."""
         try:
-            found = foreign_flowtables(self._nftables)
+            found = await self._tables.foreign_flowtables()
         except OSError as error:
-            log.warning("other programs' flowtables cannot be seen: %s", error.strerror)
+            log.warning("other programs' flowtables cannot be seen: %s", error.strerror or error)
             return
         former, self.competitors = (
             self.competitors,
@@ -64,10 +81,65 @@ class Standby:
         """Wait until it is."""
         await self._firewall.started()
 
-    def _firewall_offloads(self) -> bool:
+    async def _firewall_offloads(self) -> bool:
         """Two flowtables on one device compete for its flows, and the firewall's comes first."""
         try:
-            return any(found.table == TABLE for found in foreign_flowtables(self._nftables))
+            found = await self._tables.foreign_flowtables()
         except OSError as error:
-            log.warning("the firewall's flowtables cannot be seen: %s", error.strerror)
+            log.warning("the firewall's flowtables cannot be seen: %s", error.strerror or error)
             return False
+        return any(flowtable.table == TABLE for flowtable in found)
+
+
+class FirewallSensor:
+    """Feeds what it means for us that somebody touched tables: a fight, or a reason to stand by.
+
+    `intact` says whether our tables are as we left them.
+    """
+
+    name = "firewall"
+    patience: float | None = None
+
+    def __init__(
+        self,
+        standby: Standby,
+        intact: Callable[[], Awaitable[bool]],
+        feed: Callable[[Event], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._standby = standby
+        self._intact = intact
+        self._feed = feed
+        self._now = now
+        self._touched = asyncio.Event()
+
+    def touched(self) -> None:
+        """Somebody took tables of ours away, or has come or gone with a flowtable of his own."""
+        self._touched.set()
+
+    async def run(self, alive: Callable[[], None]) -> None:
+        while True:
+            alive()
+            if self._standby.reason == STOPPED:
+                await self._standby.firewall_started()
+            else:
+                await self._touched.wait()
+            self._touched.clear()
+            await self.look()
+
+    async def look(self) -> None:
+        """Find out now; raises OSError when the tables cannot be read."""
+        lost = not await self._intact()
+        if await self._standby.look(lost):
+            self._feed(StandbyChanged(self._now(), self._standby.reason))
+        elif lost and not self._standby.reason:
+            self._feed(TablesLost(self._now()))
+
+
+class TablesSensor(ChangesSensor):
+    """Calls `touched` when somebody else deleted something of ours, or has come or gone with a
+    flowtable.
+    """
+
+    def __init__(self, tables: Tables, touched: Callable[[], None]) -> None:
+        super().__init__("tables", tables.watch, touched)

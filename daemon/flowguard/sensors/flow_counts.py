@@ -3,45 +3,147 @@
 
 from __future__ import annotations
 
-from flowguard.core.events import FlowsSeen
-from flowguard.core.tables.description import Leave, MarkIs, Offload, Plan, Rule, Table
-from flowguard.kernel import conntrack
-from flowguard.kernel.conntrack import HW_OFFLOAD, IN_HARDWARE, IN_SOFTWARE, OFFLOAD, Filter, Flow
+import asyncio
+import errno
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
 
+from flowguard.core.events import Event, FlowsSeen
+from flowguard.core.tables.description import Leave, MarkIs, Offload, Plan, Rule, Table
+from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOADED, DumpInterrupted
+from flowguard.kernel.machine import Connections, Machine, Sysctls
+
+POLL_SECONDS = 10.0
+ATTEMPTS = 5
 # The kernel asks the driver again about once a second; what lasts longer is a refusal.
 LASTING = 2.0
 SUSPECTS = 500
+COUNTING = "net/netfilter/nf_conntrack_acct"
+NOTHING = Plan(None, None)
+
+log = logging.getLogger(__name__)
+
+
+class FlowCountsSensor:
+    """Looks every POLL_SECONDS while there are tables, and until their flows have gone.
+
+    `plan` gives the tables that the kernel holds now, `min_packets` the setting. `counters`
+    is for the status: whether flows are counted as that setting needs it.
+    """
+
+    name = "flows"
+    patience: float | None = 60.0
+
+    def __init__(
+        self,
+        machine: Machine,
+        feed: Callable[[Event], None],
+        plan: Callable[[], Plan],
+        min_packets: Callable[[], int],
+    ) -> None:
+        self.counters = "ok"
+        self._sysctls = machine.sysctls
+        self._now = machine.clock.now
+        self._feed = feed
+        self._plan = plan
+        self._min_packets = min_packets
+        self._counter = FlowCounter(machine.connections)
+        self._there_were_some = True  # Nobody knows before the first look.
+
+    async def run(self, alive: Callable[[], None]) -> None:
+        while True:
+            self._look_at_counters()
+            plan = self._plan()
+            if plan != NOTHING or self._there_were_some:
+                seen = await self._counter.look(self._now(), plan)
+                self._there_were_some = bool(seen.hardware or seen.software)
+                self._feed(seen)
+            alive()
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _look_at_counters(self) -> None:
+        """Again and again: sysctl.d may come after us and switch counting off."""
+        problem = counters_problem(self._sysctls, self._min_packets())
+        if problem and self.counters != problem:
+            log.error("%s", problem)
+        self.counters = problem or "ok"
 
 
 class FlowCounter:
     """Remembers the last look, because a refusal is only one that lasts."""
 
-    def __init__(self) -> None:
-        self._suspects: frozenset[Flow] = frozenset()
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._suspects: frozenset[int] = frozenset()
         self._since = 0.0
         self._refused = 0
 
     async def look(self, time: float, plan: Plan) -> FlowsSeen:
-        """Count now; raises OSError. `refused` needs two looks at least two seconds apart."""
-        return FlowsSeen(
-            time=time,
-            hardware=await conntrack.count(IN_HARDWARE),
-            software=await conntrack.count(IN_SOFTWARE),
-            refused=await self._count_refused(time, plan),
-        )
+        """Count now; raises OSError, MalformedMessage.
 
-    async def _count_refused(self, time: float, plan: Plan) -> int:
-        if plan.hardware is None or not _same_reach(plan.hardware, plan.software):
-            self._suspects, self._refused = frozenset(), 0
-            return 0
+        `refused` needs two looks at least two seconds apart.
+        """
+        hardware = plan.hardware
+        mark = None
+        if hardware and _same_reach(hardware, plan.software):
+            mark = _control_mark(hardware)
+        for _ in range(ATTEMPTS):
+            try:
+                in_hardware, in_software, suspects = await self._count(mark)
+            except DumpInterrupted:
+                continue
+            refused = self._compare(time, suspects) if mark is not None else self._forget()
+            return FlowsSeen(time, in_hardware, in_software, refused)
+        raise OSError(errno.EAGAIN, "the connection table changes faster than it can be read")
+
+    async def _count(self, control_mark: int | None) -> tuple[int, int, frozenset[int]]:
+        """Flows in hardware and in software, and the ids of those that may be refused."""
+        in_hardware = in_software = 0
+        suspects: set[int] = set()
+        async with aclosing(self._connections.sweep(OFFLOADED)) as batches:
+            async for batch in batches:
+                for entry in batch:
+                    if entry.status & HW_OFFLOAD:
+                        in_hardware += 1
+                        continue
+                    in_software += 1
+                    if control_mark is None or entry.mark & control_mark:
+                        continue
+                    if len(suspects) < SUSPECTS:
+                        suspects.add(entry.id)
+        return in_hardware, in_software, frozenset(suspects)
+
+    def _compare(self, time: float, suspects: frozenset[int]) -> int:
         if self._suspects and time - self._since < LASTING:
             return self._refused
-        mark = _control_mark(plan.hardware)
-        wanted = Filter(OFFLOAD, OFFLOAD | HW_OFFLOAD, 0, mark)
-        suspects = frozenset((await conntrack.look(wanted, SUSPECTS)).flows)
         self._refused = len(suspects & self._suspects)
         self._suspects, self._since = suspects, time
         return self._refused
+
+    def _forget(self) -> int:
+        self._suspects, self._refused = frozenset(), 0
+        return 0
+
+
+def counters_problem(sysctls: Sysctls, min_packets: int) -> str:
+    """Why a minimum of packets would keep every flow from being offloaded, or "".
+
+    The kernel switches counting on when such a rule is made (nft_ct_get_init in
+    net/netfilter/nft_ct.c); it is off only when something switched it off afterwards.
+    """
+    name = COUNTING.replace("/", ".")
+    if not min_packets:
+        return ""
+    try:
+        counting = sysctls.get(COUNTING)
+    except OSError as error:
+        return f"min_packets needs {name}: {error.strerror or error}"
+    if counting is None:
+        return f"min_packets needs {name}, and this kernel does not have it"
+    if counting:
+        return ""
+    return f"min_packets needs {name}=1: without it no new flow is ever offloaded"
 
 
 def _same_reach(hardware: Table, software: Table | None) -> bool:

@@ -7,38 +7,29 @@ blame on offloading is for the policy, which knows whether it was in use.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from flowguard.core.faults import FaultAssembler, FaultRules, LogRecord, logtext
 from flowguard.core.model import Fault
 from flowguard.core.records import frozen
-from flowguard.kernel import pstore, watchdog
-from flowguard.kernel.clock import boot_id
-from flowguard.platform.systemd import journal
+from flowguard.kernel.machine import LastBoot
+
+if TYPE_CHECKING:
+    from flowguard.platform.systemd.journal import PreviousBoot
 
 # A log may begin hours before the end of its boot. What the kernel said longer ago than
 # this (seconds), it survived; hung tasks and stalls take up to two minutes to kill it.
 TAIL_SECONDS = 120.0
+# So many lines at a time, then others on the loop have their turn.
+AT_ONCE = 50
 
 _CRASH = re.compile(
     r"Kernel panic - not syncing|BUG: |\bOops\b|Unable to handle kernel|Internal error: "
     r"|general protection fault|kernel BUG at|Kernel bug detected"
 )
-
-
-@frozen
-class Places:
-    """Where to look."""
-
-    dumps: tuple[str, ...] = pstore.FOLDERS
-    backend: str = pstore.BACKEND
-    watchdogs: str = watchdog.FOLDER
-    kmsg: str = watchdog.KMSG
-    systemd: str = journal.SYSTEMD
-
-
-EVERYWHERE = Places()
 
 
 @frozen
@@ -69,43 +60,53 @@ class _Trace:
         return bool(self.faults or self.crash)
 
 
-def look(
-    rules: FaultRules, judged: Sequence[str] = (), places: Places = EVERYWHERE
+async def look(
+    rules: FaultRules,
+    judged: Sequence[str],
+    last_boot: LastBoot,
+    previous_boot: Callable[[], PreviousBoot],
 ) -> CrashEvidence:
-    """Look everywhere; what is missing or unreadable is told in `sources`, never raised."""
-    dumps = pstore.read(places.dumps)
-    previous, journal_state = _previous_boot(places)
+    """Look everywhere; what is missing or unreadable is told in `sources`, never raised.
+
+    `previous_boot` gives the log of the boot before, or raises OSError with the reason.
+    """
+    dumps, dumps_state = last_boot.dumps()
+    previous, journal_state = _journal(previous_boot)
     new = [dump for dump in dumps.dumps if not set(dump.identities) <= set(judged)]
-    crashes = [_judge(rules, logtext.read(d.text), d.reason) for d in new if d.is_crash]
-    consoles = [_judge(rules, logtext.read(d.text)) for d in new if not d.is_crash]
+    crashes = [await _judge(rules, logtext.read(d.text), d.reason) for d in new if d.is_crash]
+    consoles = [await _judge(rules, logtext.read(d.text)) for d in new if not d.is_crash]
     journals = []
     present = [identity for dump in dumps.dumps for identity in dump.identities]
     if previous:
         identity = f"journal:{previous.boot_id}"
         present.append(identity)
         if identity not in judged:
-            journals.append(_judge(rules, previous.records))
+            journals.append(await _judge(rules, previous.records))
     # The same crash may be in several places: the first that has it tells most.
     found = next((traces for traces in (crashes, consoles, journals) if any(traces)), [])
-    reset = watchdog.caused_reset(places.watchdogs, places.kmsg)
+    reset = last_boot.watchdog_reset()
     return CrashEvidence(
         faults=tuple(dict.fromkeys(fault for trace in found for fault in trace.faults)),
         crash=next((trace.crash for trace in reversed(found) if trace.crash), ""),
         watchdog=bool(reset),
         judged=tuple(present),
         sources=(
-            ("pstore", _pstore_state(dumps, places)),
+            ("pstore", dumps_state),
             ("journal", journal_state),
             ("watchdog", _watchdog_state(reset)),
         ),
     )
 
 
-def _judge(rules: FaultRules, records: Sequence[LogRecord], reason: str = "") -> _Trace:
+async def _judge(rules: FaultRules, records: Sequence[LogRecord], reason: str = "") -> _Trace:
     """`reason` says that this is the dump of a crash, whatever is legible in it."""
     assembler = FaultAssembler(rules)
     tail = _tail(records)
-    faults = [fault for record in tail for fault in assembler.feed(record)]
+    faults: list[Fault] = []
+    for number, record in enumerate(tail, 1):
+        faults += assembler.feed(record)
+        if not number % AT_ONCE:
+            await asyncio.sleep(0)
     faults += assembler.flush()
     headlines = (r.text.strip() for r in tail if r.kernel and _CRASH.search(r.text))
     return _Trace(tuple(faults), next(headlines, reason))
@@ -121,22 +122,12 @@ def _tail(records: Sequence[LogRecord]) -> Sequence[LogRecord]:
     return records
 
 
-def _previous_boot(places: Places) -> tuple[journal.PreviousBoot | None, str]:
+def _journal(previous_boot: Callable[[], PreviousBoot]) -> tuple[PreviousBoot | None, str]:
     try:
-        previous = journal.previous_boot(boot_id(), places.systemd)
-    except journal.NoJournal as error:
-        return None, f"not available: {error}"
+        previous = previous_boot()
     except OSError as error:
         return None, f"not available: {error.strerror or error}"
     return previous, f"ok, {len(previous.records)} lines of the boot before"
-
-
-def _pstore_state(dumps: pstore.Dumps, places: Places) -> str:
-    if dumps.problems:
-        return "; ".join(dumps.problems)
-    if not dumps.dumps and (reason := pstore.missing(places.dumps[0], places.backend)):
-        return f"not available: {reason}"
-    return f"ok, {len(dumps.dumps)} crash dumps"
 
 
 def _watchdog_state(reset: bool | None) -> str:

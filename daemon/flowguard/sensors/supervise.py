@@ -10,11 +10,13 @@ from typing import Protocol
 
 from flowguard.core.events import Event, SensorBack, SensorLost
 from flowguard.core.records import mutable
+from flowguard.kernel.netlink.codec import MalformedMessage
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
-"""Seconds from a death to the next start; doubled each time, until there is a sign of life."""
-LOOK_SECONDS = 1.0
+"""Seconds from an end to the next start, doubled each time; back to the first for one that
+has worked for LONGEST_PAUSE."""
+TURN_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +28,11 @@ class Sensor(Protocol):
     that only listens and so may have nothing to say for days.
     """
 
-    name: str
-    patience: float | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def patience(self) -> float | None: ...
 
     async def run(self, alive: Callable[[], None]) -> None:
         """Until cancelled; `alive` is called whenever it could see what it is for.
@@ -39,11 +44,20 @@ class Sensor(Protocol):
 
 @mutable
 class _Watched:
+    """`heard` is the last sign of life, or the start; `well_since` None while it is lost."""
+
     sensor: Sensor
-    task: asyncio.Task[None]
     heard: float
     pause: float = FIRST_PAUSE
-    lost: bool = False
+    hung: int = 0
+    well_since: float | None = None
+    told_lost: bool = False
+
+    @property
+    def patience(self) -> float | None:
+        """What hangs holds on to something. It is started anew ever more rarely."""
+        patience = self.sensor.patience
+        return patience and patience * 2**self.hung
 
 
 class Supervision:
@@ -53,66 +67,94 @@ class Supervision:
         self.health: dict[str, str] = {}
         self._now = now
         self._feed = feed
-        self._watched: dict[str, _Watched] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, sensor: Sensor) -> None:
         """From now on it runs, whatever becomes of it."""
         self.health[sensor.name] = "starting"
-        task = asyncio.create_task(self._keep_running(sensor), name=sensor.name)
-        self._watched[sensor.name] = _Watched(sensor, task, self._now())
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
+        self._tasks.append(asyncio.create_task(self._keep_running(sensor), name=sensor.name))
 
     async def close(self) -> None:
         """End them all, and wait until they have ended."""
-        tasks = [watched.task for watched in self._watched.values()]
-        if self._looking:
-            tasks.append(self._looking)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep_running(self, sensor: Sensor) -> None:
-        await asyncio.sleep(0)  # Until it is in the list.
-        watched = self._watched[sensor.name]
+        watched = _Watched(sensor, self._now())
         while True:
-            error = "it ended by itself"
+            watched.heard = self._now()
+            run = asyncio.create_task(sensor.run(lambda: self._alive(watched)))
             try:
-                await sensor.run(lambda: self._alive(watched))
-            except OSError as failure:
-                error = failure.strerror or str(failure)
-            except Exception as failure:
-                log.exception("%s failed", sensor.name)
-                error = f"internal error: {failure}"
-            self._lose(watched, error)
+                # Told first: what hangs may take its time to end as well.
+                self._lose(watched, await self._end_of(run, watched))
+            finally:
+                run.cancel()
+                await asyncio.wait([run])
             await asyncio.sleep(watched.pause)
             watched.pause = min(watched.pause * 2, LONGEST_PAUSE)
 
-    async def _look(self) -> None:
-        """Notice who neither ends nor gives a sign of life."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            for watched in self._watched.values():
-                patience = watched.sensor.patience
-                if patience is not None and self._now() - watched.heard > patience:
-                    self._lose(watched, f"no sign of life for {patience:g} s")
+    async def _end_of(self, run: asyncio.Task[None], watched: _Watched) -> str:
+        """Wait until it ends or gives no sign of life any more; why, in words."""
+        while not run.done():
+            patience = watched.patience
+            if patience is None:
+                await asyncio.wait([run])
+                break
+            rest = watched.heard + patience - self._now()
+            if rest > 0:
+                await asyncio.wait([run], timeout=rest)
+                continue
+            # All of us may have been stopped for so long: first it has its turn.
+            await asyncio.wait([run], timeout=TURN_SECONDS)
+            if not run.done() and self._now() - watched.heard >= patience:
+                watched.hung += 1
+                return f"no sign of life for {patience:g} s"
+        return _why(run, watched.sensor.name)
 
     def _alive(self, watched: _Watched) -> None:
-        watched.heard = self._now()
-        watched.pause = FIRST_PAUSE
-        self.health[watched.sensor.name] = "ok"
-        if watched.lost:
-            watched.lost = False
-            log.info("%s works again", watched.sensor.name)
-            self._feed(SensorBack(self._now(), watched.sensor.name))
+        name, now = watched.sensor.name, self._now()
+        watched.heard, watched.hung = now, 0
+        self.health[name] = "ok"
+        if watched.well_since is None:
+            watched.well_since = now
+        if watched.told_lost:
+            log.info("%s works again", name)
+            watched.told_lost = not self._tell(SensorBack(now, name))
 
     def _lose(self, watched: _Watched, error: str) -> None:
-        name = watched.sensor.name
+        name, now = watched.sensor.name, self._now()
+        if watched.well_since is not None and now - watched.well_since >= LONGEST_PAUSE:
+            watched.pause = FIRST_PAUSE
+        watched.well_since = None
         told = f"not available: {error}"
         if self.health[name] != told:
             log.warning("sensor %s is %s", name, told)
         self.health[name] = told
-        if not watched.lost:
-            watched.lost = True
-            self._feed(SensorLost(self._now(), name, error))
+        if not watched.told_lost:
+            watched.told_lost = self._tell(SensorLost(now, name, error))
+
+    def _tell(self, event: Event) -> bool:
+        """Whether it was taken; one that was not is told again at the next occasion."""
+        try:
+            self._feed(event)
+        except Exception:
+            log.exception("%s could not be told", event)
+            return False
+        return True
+
+
+def _why(run: asyncio.Task[None], name: str) -> str:
+    """Why it ended, in words."""
+    if run.cancelled():
+        return "it was cancelled"
+    failure = run.exception()
+    match failure:
+        case None:
+            return "it ended by itself"
+        case OSError(strerror=text, filename=file) if text:
+            return f"{file}: {text}" if file else text
+        case OSError() | MalformedMessage():
+            return str(failure)
+    log.error("%s failed", name, exc_info=failure)
+    return f"internal error: {failure}"

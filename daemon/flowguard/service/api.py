@@ -6,23 +6,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from flowguard.actuators.approach import ConvergeError
 from flowguard.core.model import Level
 from flowguard.core.requests import (
     ForgetAsked,
     HoldAsked,
-    PlannedEnd,
     Request,
     RetryAsked,
     SuspendAsked,
     WantedChanged,
 )
 from flowguard.core.serial import to_json
-from flowguard.kernel.clock import monotonic
 from flowguard.kernel.conntrack import DumpInterrupted
 from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.sensors.arms.looks import FlowSeen
 from flowguard.service.control import ApiError, NotKnown, NotNow
 from flowguard.service.loop import Service
+from flowguard.service.running import End, Running
 from flowguard.service.status import decisions, status
 
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -49,8 +49,10 @@ PUBLIC: dict[str, dict[str, type]] = {
 class Api:
     """Checks arguments and answers with JSON values; extra arguments are ignored."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, running: Running) -> None:
         self._service = service
+        self._running = running
+        self._now = service.now
         self._methods: dict[str, Method] = {
             "status": self._status,
             "decisions": self._decisions,
@@ -71,31 +73,39 @@ class Api:
         function = self._methods.get(method)
         if function is None:
             raise ApiError(f"unknown method {method!r}; known: {', '.join(self._methods)}")
+        if method != "stop":
+            await self._running.started()
         return await function(params)
 
     async def _status(self, params: dict[str, Any]) -> dict[str, Any]:
-        await self._service.polling.look_at_flows()
-        return status(self._service)
+        """From what is known: whoever looks every second must not cost a walk over all flows."""
+        return status(self._service, self._running)
 
     async def _decisions(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         limit = _limit(params, DECISIONS_MOST, DECISIONS_MOST)
-        return decisions(self._service.state)[-limit:]
+        return decisions(self._service)[-limit:]
 
     async def _check(self, params: dict[str, Any]) -> Any:
         # Seldom asked for, so not worth its memory until then.
         from flowguard import checks
 
         service = self._service
-        path, ubus = service.paths.configuration, service.devices.ubus
-        return to_json(await checks.findings(path, ubus, service.state.devices))
+        found = await checks.findings(
+            service.machine,
+            service.surroundings,
+            service.paths.configuration,
+            service.state.devices,
+            service.fault_rules.left_out,
+        )
+        return to_json(found)
 
     async def _flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         limit = _limit(params, FLOWS_SHOWN, FLOWS_MOST)
         try:
-            flows = await self._service.observation.flows(limit)
+            flows = await self._service.arms.flows(limit)
         except (OSError, MalformedMessage, DumpInterrupted) as error:
             raise NotNow(f"the connection table cannot be read: {error}; try again") from None
-        now = monotonic()
+        now = self._now()
         return [_flow(flow, now) for flow in flows]
 
     async def _level(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -103,20 +113,20 @@ class Api:
             level = Level(params.get("level", ""))
         except ValueError:
             raise ApiError(f"level: expected one of {', '.join(Level)}") from None
-        return self._asked(WantedChanged(monotonic(), level))
+        return self._asked(WantedChanged(self._now(), level))
 
     async def _retry(self, params: dict[str, Any]) -> dict[str, Any]:
-        return self._asked(RetryAsked(monotonic()))
+        return self._asked(RetryAsked(self._now()))
 
     async def _hold(self, params: dict[str, Any]) -> dict[str, Any]:
         seconds = _number("seconds", params.get("seconds"), 0, HOLD_MOST)
-        return self._asked(HoldAsked(monotonic(), seconds))
+        return self._asked(HoldAsked(self._now(), seconds))
 
     async def _suspend(self, params: dict[str, Any]) -> dict[str, Any]:
-        return self._asked(SuspendAsked(monotonic(), suspended=True))
+        return self._asked(SuspendAsked(self._now(), suspended=True))
 
     async def _resume(self, params: dict[str, Any]) -> dict[str, Any]:
-        return self._asked(SuspendAsked(monotonic(), suspended=False))
+        return self._asked(SuspendAsked(self._now(), suspended=False))
 
     async def _forget(self, params: dict[str, Any]) -> dict[str, Any]:
         device = params.get("device")
@@ -127,25 +137,27 @@ class Api:
             remembered = ", ".join(known) or "none"
             name = device[:NAME_SHOWN]
             raise NotKnown(f"device: nothing is remembered against {name!r}; known: {remembered}")
-        return self._asked(ForgetAsked(monotonic(), device))
+        return self._asked(ForgetAsked(self._now(), device))
 
     def _asked(self, request: Request) -> dict[str, Any]:
         self._service.feed(request)
-        return status(self._service)
+        return status(self._service, self._running)
 
     async def _reload(self, params: dict[str, Any]) -> dict[str, Any]:
-        await self._service.reload()
-        return {"problems": list(self._service.problems)}
+        await self._running.reload()
+        return {"problems": list(self._service.problems.lines)}
 
     async def _stop(self, params: dict[str, Any]) -> dict[str, Any]:
-        left: list[str] = []
-        if params.get("release"):
-            left = [str(t) for t in await self._service.release()]
-        else:
-            # Somebody wants it so: what happens to the router now is not unplanned.
-            self._service.feed(PlannedEnd(monotonic()))
-            self._service.stop()
-        return {"left_in_hardware": left}
+        try:
+            # A client of the version before says only whether to release.
+            how = End.RELEASE if params.get("release") else End(params.get("how", End.DRAIN))
+        except ValueError:
+            raise ApiError(f"how: expected one of {', '.join(End)}") from None
+        try:
+            left = await self._running.end(how)
+        except ConvergeError as error:
+            raise NotNow(f"the kernel refuses: {error}; flowguard goes on guarding") from None
+        return {"left_in_hardware": [str(flow) for flow in left]}
 
 
 def _limit(params: dict[str, Any], default: int, most: int) -> int:

@@ -13,7 +13,7 @@ import os
 from flowguard.core.arms.detector import Evidence
 from flowguard.core.serial import from_json, to_json
 from flowguard.core.state import State
-from flowguard.kernel.files import replace_file
+from flowguard.kernel.machine import Files
 
 SAVE_SECONDS = 60.0
 
@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 class EvidenceFile:
     """The file `evidence.json` of the runtime directory; it means nothing in another boot."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, files: Files, directory: str) -> None:
+        self._files = files
         self._path = os.path.join(directory, "evidence.json")
         self._saved: Evidence | None = None
         self._due = 0.0
@@ -31,8 +32,7 @@ class EvidenceFile:
     def load(self) -> Evidence | None:
         """What the daemon before had found; None, and a word in the log, if it is unreadable."""
         try:
-            with open(self._path, encoding="utf-8") as file:
-                return from_json(Evidence, json.load(file))
+            return from_json(Evidence, json.loads(self._files.read(self._path)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
@@ -48,7 +48,7 @@ class EvidenceFile:
             return
         self._due = state.time + SAVE_SECONDS
         try:
-            replace_file(self._path, json.dumps(to_json(evidence)))
+            self._files.replace(self._path, json.dumps(to_json(evidence)))
         except OSError as error:
             log.warning("the arms' evidence cannot be kept: %s: %s", self._path, error)
         else:

@@ -7,8 +7,10 @@ it takes for good comes to lie where the rules were read.
 
 from __future__ import annotations
 
+import asyncio
+
 from flowguard import rules
-from flowguard.kernel.clock import monotonic
+from flowguard.kernel import linux
 from flowguard.paths import Paths
 from flowguard.platform import log
 from flowguard.platform.configuration.loading import Loaded
@@ -24,34 +26,29 @@ def live(paths: Paths, loaded: Loaded) -> None:
     Raises OSError for what the system refuses. One that died too often begins with leaving
     the software level behind.
     """
-    journal = log.set_up(loaded.configuration.log_level)
-    runs = Runs(paths.runtime_directory)
-    deaths = runs.begin(monotonic())
+    log_health = log.set_up(loaded.configuration.log_level)
+    machine = linux.machine()
+    runs = Runs(machine.files, paths.runtime_directory)
+    deaths = runs.begin(machine.clock.now())
     try:
-        _serve(paths, loaded, journal, deaths if deaths >= DEATHS_LIMIT else 0)
+        if deaths >= DEATHS_LIMIT:
+            from flowguard.service import retreat
+
+            retreat.to_software(machine, loaded.configuration, paths.runtime_directory)
+        fault_rules = rules.load_usable(loaded.configuration.rules)
+        from flowguard.service import wiring
+
+        died = deaths if deaths >= DEATHS_LIMIT else 0
+        asyncio.run(wiring.serve(machine, paths, loaded, fault_rules, log_health, died))
     except SystemExit:
-        _stop_early(paths, loaded)
+        # It was told to end before it could listen: no death either, and nothing that one
+        # before had in hardware is left without a guard.
+        from flowguard.service import retreat
+
+        retreat.to_software(machine, loaded.configuration, paths.runtime_directory)
         runs.end()
         raise
     runs.end()
-
-
-def _serve(paths: Paths, loaded: Loaded, journal: str, deaths: int) -> None:
-    if deaths:
-        from flowguard.service import retreat
-
-        retreat.to_software(loaded.configuration, paths.runtime_directory)
-    fault_rules = rules.load_usable(loaded.configuration.rules)
-    from flowguard.service import wiring
-
-    wiring.run(paths, loaded, fault_rules, journal, deaths)
-
-
-def _stop_early(paths: Paths, loaded: Loaded) -> None:
-    """Told to stop before the loop listens, it leaves what one before had in hardware."""
-    from flowguard.service import retreat
-
-    retreat.to_software(loaded.configuration, paths.runtime_directory)
 
 
 def stay_off(paths: Paths, loaded: Loaded) -> None:
@@ -61,6 +58,6 @@ def stay_off(paths: Paths, loaded: Loaded) -> None:
 
     log.set_up(loaded.configuration.log_level)
     if loaded.readable:
-        retreat.to_nothing(paths.runtime_directory)
+        retreat.to_nothing(linux.machine(), paths.runtime_directory)
     else:
-        retreat.to_software(loaded.configuration, paths.runtime_directory)
+        retreat.to_software(linux.machine(), loaded.configuration, paths.runtime_directory)

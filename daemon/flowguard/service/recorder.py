@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-from typing import TextIO
 
 from flowguard.core.arms.drops import OBSERVED_MOST
 from flowguard.core.events import DrainProgress, Event, FlowsJudged, FlowsSeen
 from flowguard.core.replay import encode_event
 from flowguard.core.state import State
+from flowguard.kernel.machine import Files
 
 SIZE_LIMIT = 256 * 1024
 
@@ -17,28 +17,28 @@ SIZE_LIMIT = 256 * 1024
 class EventRecorder:
     """Appends events to `events.jsonl`; the file before it is kept as `events.jsonl.1`."""
 
-    def __init__(self, directory: str) -> None:
-        os.makedirs(directory, exist_ok=True)
+    def __init__(self, files: Files, directory: str) -> None:
         self.path = os.path.join(directory, "events.jsonl")
+        self._files = files
         self._last_drain: tuple[int, int] | None = None
-        self._file = self._open()
+        self._size: int | None = None  # None: the file is not ours yet, or has a gap.
+        self._begun = False
 
     def record(self, event: Event, before: State) -> None:
-        """Write one event, unless it says nothing new. `before` is the state it meets."""
+        """Write one event, unless it says nothing new. `before` is the state it meets.
+
+        Raises OSError. What is recorded after that begins with the state, because a log with
+        a gap could not be replayed.
+        """
         if self._says_nothing(event, before):
             return
-        if self._file.tell() > SIZE_LIMIT:
-            self._rotate(before)
-        self._file.write(encode_event(event) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def _open(self) -> TextIO:
-        if os.path.exists(self.path):
-            os.replace(self.path, f"{self.path}.1")
-        return open(self.path, "w", encoding="utf-8")
+        try:
+            if self._size is None or self._size > SIZE_LIMIT:
+                self._rotate(before)
+            self._size = self._files.append(self.path, encode_event(event) + "\n")
+        except OSError:
+            self._size = None
+            raise
 
     def _says_nothing(self, event: Event, before: State) -> bool:
         if isinstance(event, DrainProgress):
@@ -58,6 +58,8 @@ class EventRecorder:
 
     def _rotate(self, state: State) -> None:
         """A new file starts with what is known, so that it can be replayed on its own."""
-        self._file.close()
-        self._file = self._open()
-        self._file.write(encode_event(state) + "\n")
+        if self._files.exists(self.path):
+            self._files.rename(self.path, f"{self.path}.1")
+        begun, self._begun = self._begun, True
+        if begun:
+            self._files.append(self.path, encode_event(state) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from flowguard.kernel.files import replace_file
+from flowguard.kernel.machine import Files
 
 WINDOW_SECONDS = 3600.0
 
@@ -13,23 +13,23 @@ WINDOW_SECONDS = 3600.0
 class Runs:
     """A file on tmpfs with the times (monotonic, seconds) at which such runs began, one a line."""
 
-    def __init__(self, runtime_directory: str) -> None:
+    def __init__(self, files: Files, runtime_directory: str) -> None:
+        self._files = files
         self._path = os.path.join(runtime_directory, "runs")
 
     def begin(self, now: float) -> int:
         """Note a run; how many that began within the hour before have died."""
         died = [time for time in self._noted() if 0 <= now - time < WINDOW_SECONDS]
-        replace_file(self._path, "".join(f"{time}\n" for time in [*died, now]))
+        self._files.replace(self._path, "".join(f"{time}\n" for time in [*died, now]))
         return len(died)
 
     def end(self) -> None:
         """The run ends as it was told to, and what was before is of no matter any more."""
-        os.unlink(self._path)
+        self._files.remove(self._path)
 
     def _noted(self) -> list[float]:
         try:
-            with open(self._path, encoding="ascii") as file:
-                return [float(line) for line in file]
+            return [float(line) for line in self._files.read(self._path).splitlines()]
         except FileNotFoundError:
             return []
         except ValueError:

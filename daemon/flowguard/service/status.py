@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from flowguard import __version__
@@ -13,52 +14,77 @@ from flowguard.core.model import Device
 from flowguard.core.replay import decision_to_json
 from flowguard.core.serial import to_json
 from flowguard.core.state import Phase, State, allowed
-from flowguard.kernel.clock import monotonic, wall_clock
 from flowguard.service.loop import Service
+from flowguard.service.running import Running
 
-TRACKED_FLOWS = "/proc/sys/net/netfilter/nf_conntrack_count"
+TRACKED_FLOWS = "net/netfilter/nf_conntrack_count"
+STUCK_SECONDS = 10.0
+REFUSED_REMEDY = "install kmod-nft-offload (OpenWrt), or load nft_flow_offload and nft_numgen"
 
 
-def status(service: Service) -> dict[str, Any]:
+def status(service: Service, running: Running) -> dict[str, Any]:
     state = service.state
     return {
         "level": state.level,
         "wanted": state.wanted,
-        "state": Phase.STOPPED if service.stopping else state.phase,
-        "reason": service.standby.reason or _reason(state),
+        "state": Phase.STOPPED if running.stopping else state.phase,
+        "reason": _reason(state),
         "devices": [_device(state, device) for device in state.devices],
         "missing_devices": list(service.devices.found.missing),
         "left_out": to_json(service.devices.found.left_out),
-        "flows": _flows(state),
+        "flows": _flows(service),
         "control": _control(service),
         "drain": to_json(state.drain),
+        "parked": list(state.parked),
         "failure": to_json(state.failure),
-        "decisions": decisions(state),
+        "decisions": decisions(service),
         "boot": _boot(service),
         "suspended": state.suspended,
         "held_until": state.held_until if state.time < state.held_until else None,
         "sensors": _sensors(service),
-        "problems": list(service.problems),
-        "time": monotonic(),
+        "problems": [*service.problems.lines, *_problems(service)],
+        "time": service.now(),
         "version": __version__,
     }
 
 
 def _sensors(service: Service) -> dict[str, str]:
+    health = service.supervision.health
     return {
-        **service.listeners.health,
-        **service.polling.health,
-        "observation": service.observation.health,
+        **health,
+        "engine": service.engine_table.detail or health.get("engine", "starting"),
+        "counters": service.flow_counts.counters,
         "store": service.ledger.health,
-        "ubus": service.ubus.health if service.ubus else "not wanted",
+        **service.telling.health,
+        **{name: tell() for name, tell in service.other_health.items()},
     }
+
+
+def _problems(service: Service) -> Iterator[str]:
+    """What is wrong just now, with what would mend it."""
+    state, since = service.state, service.tables.busy_since
+    yield from service.standby.competitors
+    if state.standby:
+        yield state.standby
+    if state.failure:
+        yield f"the kernel refused the flowtables: {state.failure.error}; {REFUSED_REMEDY}"
+    if since is not None and service.now() - since > STUCK_SECONDS:
+        yield (
+            f"the kernel has been at a change of the flowtables for {service.now() - since:.0f} s:"
+            " a driver may be stuck; only a reboot ends that"
+        )
+    if state.parked:
+        yield (
+            f"{', '.join(state.parked)} could not be drained; the driver forgets flows, and"
+            " only a reboot clears them"
+        )
 
 
 def _boot(service: Service) -> dict[str, Any]:
     """How this boot came about, and what the ones before left behind."""
     boots = service.state.boots
     return {
-        "id": service.boot_id,
+        "id": service.machine.clock.boot_id,
         "count": boots.count,
         "unplanned": boots.unplanned,
         "evidence": boots.evidence,
@@ -70,32 +96,42 @@ def _boot(service: Service) -> dict[str, Any]:
     }
 
 
-def decisions(state: State) -> list[dict[str, Any]]:
-    return [{**decision_to_json(d), "at": wall_clock(d.time)} for d in state.decisions]
+def decisions(service: Service) -> list[dict[str, Any]]:
+    at = service.machine.clock.wall_clock
+    return [{**decision_to_json(d), "at": at(d.time)} for d in service.state.decisions]
 
 
 def _device(state: State, device: Device) -> dict[str, Any]:
     verdict = state.verdict_on(device.name)
     held = verdict if verdict and state.holds(verdict) else None
-    level = state.level_of(device.name)
+    level = state.reached_by(device.name)
     return {
         "name": device.name,
         "driver": device.driver,
         "level": level,
+        "allowed": allowed(state, device)[0],
         "hardware_capable": device.hardware_capable,
         "held_off_until": held.held_until if held and not held.until_reboot else None,
         "held_until_reboot": held is not None and held.until_reboot,
         "strikes": state.strikes_left(verdict) if verdict else 0,
         "canary": verdict.canary if verdict and verdict.canary else None,
-        "reason": "" if level is state.wanted else allowed(state, device)[1],
+        "reason": _why_lower(state, device),
     }
 
 
-def _flows(state: State) -> dict[str, int | None]:
-    seen = state.flows
+def _why_lower(state: State, device: Device) -> str:
+    """Why it is on another level than is wanted; "" when it is on that."""
+    if state.reached_by(device.name) is state.wanted:
+        return ""
+    limit, why = allowed(state, device)
+    return "on the way there" if limit is state.wanted else why
+
+
+def _flows(service: Service) -> dict[str, int | None]:
+    seen = service.state.flows
     if not seen:
         return {"hardware": None, "software": None, "none": None, "refused": None}
-    tracked = _tracked_flows()
+    tracked = _tracked_flows(service)
     plain = None if tracked is None else max(0, tracked - seen.hardware - seen.software)
     return {
         "hardware": seen.hardware,
@@ -132,8 +168,8 @@ def _control(service: Service) -> dict[str, Any]:
         "muted_until": state.mute.until if state.time < state.mute.until else None,
         "exonerations": state.mute.exonerations,
         "share_broken": state.detector.share.broken,
-        "counters_proven": service.observation.counters_proven,
-        "stalled": len(service.observation.stalled()),
+        "counters_proven": service.arms.counters_proven,
+        "stalled": len(service.arms.stalled()),
         "trial": to_json(state.trial),
     }
 
@@ -153,10 +189,9 @@ def _canary(state: State) -> dict[str, Any] | None:
     return {"share": state.draw.canary, "passes_at": PASS, **tests}
 
 
-def _tracked_flows() -> int | None:
+def _tracked_flows(service: Service) -> int | None:
     try:
-        with open(TRACKED_FLOWS, encoding="ascii") as file:
-            return int(file.read())
+        return service.machine.sysctls.get(TRACKED_FLOWS)
     except OSError:
         return None
 
@@ -173,9 +208,7 @@ def _reason(state: State) -> str:
         return f"the kernel refused the flowtables: {state.failure.error}"
     if not state.devices:
         return "no usable device"
-    reasons = {
-        f"{d.name}: {allowed(state, d)[1]}"
-        for d in state.devices
-        if state.level_of(d.name) is not state.wanted
-    }
+    if state.standby:
+        return state.standby
+    reasons = {f"{d.name}: {why}" for d in state.devices if (why := _why_lower(state, d))}
     return "; ".join(sorted(reasons)) or "every device is on the wanted level"

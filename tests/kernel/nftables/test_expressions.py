@@ -45,7 +45,7 @@ def native(number: int) -> str:
 
 
 def shown(rule: Rule) -> list[str]:
-    message = nft.nft_rule_msg(new_rule("t", rule_expressions(rule))[0].data)
+    message = nft.nft_rule_msg(new_rule("t", rule_expressions(rule)).data)
     message.decode()
     return [show(e) for e in message.get_attr("NFTA_RULE_EXPRESSIONS")]
 

@@ -15,6 +15,7 @@ from flowguard.core.tables.description import Leave, ProtocolIs, Rule
 from flowguard.kernel.netlink.codec import messages_in
 from flowguard.kernel.nftables import messages
 from flowguard.kernel.nftables.expressions import rule_expressions
+from flowguard.kernel.nftables.names import rule_comment
 
 names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=15)
 
@@ -39,14 +40,14 @@ def test_chain_priority_is_read_back(priority: int) -> None:
 
 def test_rule_comment_is_read_back() -> None:
     expressions = rule_expressions(Rule((ProtocolIs(Protocol.TCP),), Leave()))
-    request, comment = messages.new_rule("flowguard", expressions)
-    assert messages.rule_comment(request.data) == comment
+    request = messages.new_rule("flowguard", expressions)
+    assert messages.rule_comment(request.data) == rule_comment(expressions)
     assert messages.rule_comment(messages.get_rules("flowguard").data) == ""
 
 
 def test_header_says_the_true_length() -> None:
     expressions = rule_expressions(Rule((), Leave()))
-    request, _ = messages.new_rule("flowguard", expressions)
+    request = messages.new_rule("flowguard", expressions)
     (length,) = struct.unpack_from("=I", request.data)
     assert length == len(request.data)
     assert [m.data for m in messages_in(request.data * 2)] == [request.data] * 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From a state to a plan: which requests, in which order."""
+"""From a state to a plan: which changes, in which order."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from flowguard.core.records import replace
 from flowguard.core.tables.description import Table
 from flowguard.core.tables.plan import OffloadSettings, plan
 from flowguard.kernel.nftables import ruleset
+from flowguard.kernel.nftables.changes import drivers_bound
+from flowguard.kernel.nftables.encoding import encode
 from flowguard.kernel.nftables.ruleset import TableState
 
 DEVICES = [Device("lan1", 2, forward_names=("br-lan",)), Device("wan", 3)]
@@ -33,7 +35,9 @@ FOUND = found_state()
 
 
 def words(table: Table, found: TableState) -> list[str]:
-    return [request.what for request in ruleset.update(table, found)]
+    """The requests, in words, of an update."""
+    changes = ruleset.update(table, found)
+    return [request.what for change in changes for request in encode(change)]
 
 
 def test_nothing_to_do() -> None:
@@ -41,7 +45,7 @@ def test_nothing_to_do() -> None:
 
 
 def test_create_makes_the_flowtable_before_the_rules_that_name_it() -> None:
-    made = [request.what for request in ruleset.create(hardware())]
+    made = [request.what for change in ruleset.create(hardware()) for request in encode(change)]
     assert made[0] == "table flowguard"
     assert made.index("hardware flowtable on lan1, wan") < made.index("rule in table flowguard")
     assert made.count("rule in table flowguard") == len(hardware().rules)
@@ -96,9 +100,8 @@ def test_broken_bones_cannot_be_updated(broken: TableState) -> None:
 
 def test_only_a_hardware_flowtable_binds_drivers() -> None:
     software = replace(hardware(), name="flowguard_sw", hardware=False)
-    binds = [request.binds for request in ruleset.create(hardware()) if request.binds]
-    assert binds == [("lan1", "wan")]
-    assert not any(request.binds for request in ruleset.create(software))
+    assert list(map(drivers_bound, ruleset.create(hardware()))) == [("lan1", "wan")]
+    assert list(map(drivers_bound, ruleset.create(software))) == [()]
 
 
 def test_same_rule_same_comment_other_rule_other_comment() -> None:

@@ -27,7 +27,6 @@ from flowguard.kernel.netlink.codec import (
 from flowguard.kernel.route.routes import (
     ENTRIES,
     RTA_DST,
-    RTA_MARK,
     RTA_OIF,
     RTM_NEWROUTE,
     Routes,
@@ -71,7 +70,6 @@ def route(route_type: int, *parts: bytes) -> Message:
 
 def test_this_machine_itself_is_behind_lo(routes: Routes) -> None:
     assert routes.device_of("127.0.0.1") == "lo"
-    assert routes.device_of("127.0.0.1", mark=0x8000) == "lo"
 
 
 def test_both_real_ends_make_the_pair(routes: Routes) -> None:
@@ -87,15 +85,12 @@ def test_an_end_without_a_device_makes_no_pair(routes: Routes) -> None:
     assert routes.pair_of(Flow(nowhere, here)) is None
 
 
-def test_the_request_carries_address_and_mark() -> None:
-    request = route_request("2001:db8::1", 0x8000, 7)
+def test_the_request_carries_the_address() -> None:
+    request = route_request("2001:db8::1", 7)
     found = {
         kind: request[a:b] for kind, a, b in attributes(request, HEADER.size + 12, len(request))
     }
-    assert found == {
-        RTA_DST: socket.inet_pton(socket.AF_INET6, "2001:db8::1"),
-        RTA_MARK: struct.pack("=I", 0x8000),
-    }
+    assert found == {RTA_DST: socket.inet_pton(socket.AF_INET6, "2001:db8::1")}
     assert request[HEADER.size : HEADER.size + 2] == bytes((socket.AF_INET6, 128))
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from flowguard.core.model import FlowTuple
-from flowguard.sensors.polling import POLL_SECONDS
+from flowguard.sensors.flow_counts import POLL_SECONDS
 from tests.lab.capture import Engine, entries_per_flow, hardware_flows, tracked_connections
 from tests.lab.daemon import PORTS, Daemon, all_on
 from tests.lab.hosts import LAN2

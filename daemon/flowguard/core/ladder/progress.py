@@ -19,6 +19,8 @@ from flowguard.core.state import Drain, Failure, State
 
 RETRY_FIRST = 5.0
 RETRY_LIMIT = 300.0
+# Hardware that could not be drained is tried again so much later.
+PARKED_RETRY = 601.0
 
 Step = tuple[State, list[Command]]
 
@@ -50,7 +52,15 @@ def on_converged(state: State, event: Converged) -> Step:
     elif state.drain:
         seconds = state.time - state.drain.since
         commands.append(Notify(Severity.INFO, f"hardware drained in {seconds:.1f} s"))
-    state = replace(state, converged=True, drain=None, failure=None, parked=event.parked)
+    retry_at = state.time + PARKED_RETRY if event.parked else None
+    state = replace(
+        state,
+        converged=True,
+        drain=None,
+        failure=None,
+        parked=event.parked,
+        parked_retry=retry_at,
+    )
     state, moved = _reach(state, state.levels if event.held is None else event.held)
     return state, commands + moved
 
@@ -130,5 +140,7 @@ def overdue(state: State) -> Step:
 
 
 def retry_is_due(state: State) -> bool:
+    if state.parked_retry is not None and state.time >= state.parked_retry:
+        return True
     failure = state.failure
     return failure is not None and failure.retry_at is not None and state.time >= failure.retry_at

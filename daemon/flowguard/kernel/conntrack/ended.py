@@ -11,7 +11,7 @@ from flowguard.kernel.conntrack.bpf import attach, program
 from flowguard.kernel.conntrack.entry import Entry, parse
 from flowguard.kernel.conntrack.numbers import DESTROY_GROUP, Filter
 from flowguard.kernel.netlink.codec import NETLINK_NETFILTER, MalformedMessage
-from flowguard.kernel.netlink.multicast import NetlinkReader
+from flowguard.kernel.netlink.multicast import NetlinkReader, report
 
 # asm-generic/socket.h; the router architectures agree on it.
 SO_RCVBUFFORCE = 33
@@ -29,7 +29,7 @@ class DestroyEvents:
     A connection without a mark has the mark 0. `lost` is called when the kernel dropped
     events or one could not be read: only a sweep then tells which connections are left.
     A connection made while nobody listened for any event may end without one
-    (net.netfilter.nf_conntrack_events=2).
+    (net.netfilter.nf_conntrack_events=2). `failed`: see NetlinkReader.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class DestroyEvents:
         wanted: Filter,
         ended: Callable[[list[Entry]], None],
         lost: Callable[[], None],
+        failed: Callable[[str], None] = report,
         receive_buffer: int = RECEIVE_BUFFER,
     ) -> None:
         """Listens on the running loop at once; raises OSError. `receive_buffer` in bytes."""
@@ -51,7 +52,9 @@ class DestroyEvents:
                 attach(opened, program(wanted))
 
         groups = 1 << (DESTROY_GROUP - 1)
-        self._reader = NetlinkReader(NETLINK_NETFILTER, groups, self._received, prepare, RECEIVE)
+        self._reader = NetlinkReader(
+            NETLINK_NETFILTER, groups, self._received, prepare, RECEIVE, failed
+        )
 
     def close(self) -> None:
         self._reader.close()

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from flowguard.core.records import frozen
-from flowguard.kernel.conntrack.flow import Flow, parse_tuple
+from flowguard.kernel.conntrack.flow import Flow, parse_flow
 from flowguard.kernel.conntrack.numbers import (
     CTA_COUNTERS32_BYTES,
     CTA_COUNTERS32_PACKETS,
@@ -32,6 +32,7 @@ from flowguard.kernel.conntrack.numbers import (
     CTA_TUPLE_ORIG,
     CTA_TUPLE_PROTO,
     CTA_TUPLE_REPLY,
+    CTA_ZONE,
     SUBSYSTEM,
     Filter,
 )
@@ -51,7 +52,8 @@ class Entry(NamedTuple):
     of offloaded flows. `timeout` is in seconds. It is None in dumps of offloaded flows.
     In a DESTROY a number says that the connection was killed before its time (deleted,
     flushed, its device went down) and None that it expired.
-    `key` is the original direction as the kernel encodes it, equal in dumps and events.
+    `key` is the original direction as the kernel encodes it, equal in dumps and events;
+    `zone` is that of both directions, and one of a direction's own is in its key.
     """
 
     id: int
@@ -67,12 +69,13 @@ class Entry(NamedTuple):
     timeout: int | None
     key: bytes
     reply_key: bytes
+    zone: int = 0
 
     def flow(self) -> Flow:
         """Both directions in words; raises MalformedMessage."""
         if not (self.key and self.reply_key):
             raise MalformedMessage("connection without both tuples")
-        return Flow(parse_tuple(self.key), parse_tuple(self.reply_key))
+        return parse_flow(self.key, self.reply_key, self.zone)
 
 
 class Datagram(NamedTuple):
@@ -160,6 +163,7 @@ _ATTRIBUTES: _Nest = {
     CTA_COUNTERS_ORIG: _counters("original"),
     CTA_COUNTERS_REPLY: _counters("reply"),
     CTA_ID: _Value("id", "I"),
+    CTA_ZONE: _Value("zone", "H"),
 }
 _ABSENT = Entry(0, 0, 0, 0, 0, 0, 0, 0, False, None, None, b"", b"")
 

@@ -4,22 +4,33 @@
 from __future__ import annotations
 
 import errno
+import socket
+from collections.abc import Sequence
 
+from flowguard.kernel.conntrack.chunks import in_chunks
 from flowguard.kernel.conntrack.entry import Entry, parse
-from flowguard.kernel.conntrack.flow import Flow, encode_tuple
-from flowguard.kernel.conntrack.numbers import CTA_TUPLE_ORIG, GET, error_of, open_socket, request
-from flowguard.kernel.netlink.codec import NLMSG_ERROR, RECEIVE, MalformedMessage, messages_in
+from flowguard.kernel.conntrack.flow import Flow, encode_flow
+from flowguard.kernel.conntrack.numbers import ANSWER, GET, error_of, open_socket, request
+from flowguard.kernel.netlink.codec import NLMSG_ERROR, MalformedMessage, messages_in
+
+
+async def find_all(flows: Sequence[Flow]) -> list[Entry | None]:
+    """The connections that packets of the flows' original directions belong to now.
+
+    None for those who have none. Raises OSError, MalformedMessage.
+    """
+    return await in_chunks(flows, lambda opened, some: [_find(opened, flow) for flow in some])
 
 
 def find(flow: Flow) -> Entry | None:
-    """The connection that packets of the flow's original direction belong to now.
-
-    None when there is none. Raises OSError, MalformedMessage.
-    """
-    family, original = encode_tuple(CTA_TUPLE_ORIG, flow.original)
+    """The same for one, at once."""
     with open_socket() as opened:
-        opened.send(request(GET, 0, family, original))
-        answer = opened.recv(RECEIVE)
+        return _find(opened, flow)
+
+
+def _find(opened: socket.socket, flow: Flow) -> Entry | None:
+    opened.send(request(GET, 0, *encode_flow(flow)))
+    answer = opened.recv(ANSWER)
     if any(message.kind == NLMSG_ERROR for message in messages_in(answer)):
         error = error_of(answer, 0)
         if error.errno == errno.ENOENT:

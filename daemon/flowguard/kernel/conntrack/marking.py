@@ -8,7 +8,9 @@ import os
 import socket
 from collections.abc import Sequence
 
+from flowguard.kernel.conntrack.chunks import AT_ONCE, in_chunks
 from flowguard.kernel.conntrack.entry import Entry
+from flowguard.kernel.conntrack.flow import encode_zone
 from flowguard.kernel.conntrack.numbers import (
     CTA_IP_V6_SRC,
     CTA_MARK,
@@ -29,28 +31,38 @@ from flowguard.kernel.netlink.codec import (
     messages_in,
 )
 
-# What is sent in one go; the kernel works through it before `send` returns.
-AT_ONCE = 50
 
-
-def clear_mark(entries: Sequence[Entry], bits: int) -> None:
+async def clear_marks(entries: Sequence[Entry], bits: int) -> None:
     """Clear these bits of the connections' marks, leaving all others as they are.
 
     Connections that are gone do not matter. Raises OSError with the kernel's last refusal,
-    and MalformedMessage for an entry without a tuple; those after it are not tried.
+    when all were tried, and MalformedMessage for an entry without a tuple.
     Without NLM_F_CREATE this makes no connection (ctnetlink_new_conntrack in
     net/netfilter/nf_conntrack_netlink.c).
     """
-    mark = attribute(CTA_MARK, NUMBER.pack(0)) + attribute(CTA_MARK_MASK, NUMBER.pack(bits))
+    refusals = await in_chunks(entries, lambda opened, some: _clear(opened, some, bits))
+    if refusals:
+        raise refusals[-1]
+
+
+def clear_mark(entries: Sequence[Entry], bits: int) -> None:
+    """The same at once."""
     with open_socket() as opened:
         for first in range(0, len(entries), AT_ONCE):
-            some = entries[first : first + AT_ONCE]
-            opened.send(b"".join(_request(entry.key, mark) for entry in some))
-            _raise_refusal(opened)
+            if refusals := _clear(opened, entries[first : first + AT_ONCE], bits):
+                raise refusals[-1]
 
 
-def _request(key: bytes, mark: bytes) -> bytes:
-    return request(NEW, 0, _family(key), attribute(CTA_TUPLE_ORIG | NESTED, key) + mark)
+def _clear(opened: socket.socket, entries: Sequence[Entry], bits: int) -> list[OSError]:
+    # The kernel works through all of it before `send` returns.
+    opened.send(b"".join(_request(entry, bits) for entry in entries))
+    return _refusals(opened)
+
+
+def _request(entry: Entry, bits: int) -> bytes:
+    original = attribute(CTA_TUPLE_ORIG | NESTED, entry.key) + encode_zone(entry.zone)
+    mark = attribute(CTA_MARK, NUMBER.pack(0)) + attribute(CTA_MARK_MASK, NUMBER.pack(bits))
+    return request(NEW, 0, _family(entry.key), original + mark)
 
 
 def _family(key: bytes) -> int:
@@ -63,16 +75,15 @@ def _family(key: bytes) -> int:
     return socket.AF_INET6 if CTA_IP_V6_SRC in addresses else socket.AF_INET
 
 
-def _raise_refusal(opened: socket.socket) -> None:
+def _refusals(opened: socket.socket) -> list[OSError]:
     """Only refusals are answered, because no acknowledgement was asked for."""
-    refusal = 0
+    refusals: list[OSError] = []
     while True:
         try:
             answer = opened.recv(RECEIVE, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            break
+            return refusals
         for message in messages_in(answer):
             if message.kind == NLMSG_ERROR and message.error not in (0, errno.ENOENT):
-                refusal = message.error
-    if refusal:
-        raise OSError(refusal, f"clear the mark of a connection: {os.strerror(refusal)}")
+                why = f"clear the mark of a connection: {os.strerror(message.error)}"
+                refusals.append(OSError(message.error, why))

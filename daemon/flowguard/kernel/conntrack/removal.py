@@ -4,25 +4,41 @@
 from __future__ import annotations
 
 import errno
+import socket
+from collections.abc import Sequence
 
-from flowguard.kernel.conntrack.flow import Flow, encode_tuple
-from flowguard.kernel.conntrack.numbers import (
-    CTA_TUPLE_ORIG,
-    DELETE,
-    error_of,
-    open_socket,
-    request,
-)
-from flowguard.kernel.netlink.codec import NLM_F_ACK, RECEIVE
+from flowguard.kernel.conntrack.chunks import in_chunks
+from flowguard.kernel.conntrack.flow import Flow, encode_flow
+from flowguard.kernel.conntrack.numbers import ANSWER, DELETE, error_of, open_socket, request
+from flowguard.kernel.netlink.codec import NLM_F_ACK
+
+
+async def delete_all(flows: Sequence[Flow]) -> None:
+    """Forget these, as far as they still are; raises the last refusal when all were tried."""
+    refusals = await in_chunks(flows, _delete_some)
+    if refusals:
+        raise refusals[-1]
 
 
 def delete(flow: Flow) -> bool:
     """Forget one connection; False when it was gone already. Raises OSError."""
-    family, original = encode_tuple(CTA_TUPLE_ORIG, flow.original)
     with open_socket() as opened:
-        opened.send(request(DELETE, NLM_F_ACK, family, original))
-        answer = opened.recv(RECEIVE)
-    error = error_of(answer, 0)
+        return _delete(opened, flow)
+
+
+def _delete_some(opened: socket.socket, flows: Sequence[Flow]) -> list[OSError]:
+    refusals = []
+    for flow in flows:
+        try:
+            _delete(opened, flow)
+        except OSError as error:
+            refusals.append(error)
+    return refusals
+
+
+def _delete(opened: socket.socket, flow: Flow) -> bool:
+    opened.send(request(DELETE, NLM_F_ACK, *encode_flow(flow)))
+    error = error_of(opened.recv(ANSWER), 0)
     if error.errno in (0, errno.ENOENT):
         return error.errno == 0
     raise OSError(error.errno, f"delete conntrack entry {flow.original}: {error.strerror}")

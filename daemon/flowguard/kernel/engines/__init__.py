@@ -22,7 +22,7 @@ def is_readable(debugfs: str = DEBUGFS) -> bool:
 def sweep(
     debugfs: str = DEBUGFS, *, only_bound: bool = False
 ) -> AsyncGenerator[list[EngineEntry], None]:
-    """The entries of all engines, some 150 at a time so that the loop gets its turns.
+    """The entries of all engines, some 40 at a time so that the loop gets its turns.
 
     Raises OSError when the driver does not let itself be read after all.
     """

@@ -35,7 +35,8 @@ LINE = re.compile(
 BOUND = "BND"
 UDP = 1 << 30  # MTK_FOE_IB1_UDP
 ENTRIES, BIND = "entries", "bind"
-CHUNK = 1 << 15  # bytes
+# Bytes at a time, some 40 entries; reading one that NAT rewrites takes 20 us on a PC.
+CHUNK = 1 << 13
 
 
 @frozen
@@ -79,10 +80,14 @@ async def sweep(debugfs: str, name: str) -> AsyncGenerator[list[EngineEntry], No
     """The entries in chunks, the loop having its turn in between; raises OSError."""
     loop = asyncio.get_running_loop()
     for path in paths(debugfs, name):
-        with _open(path) as file:
+        file = _open(path)
+        try:
             # The driver prints its whole table inside the first read.
             while lines := await loop.run_in_executor(None, file.readlines, CHUNK):
                 yield list(parse(lines))
+        finally:
+            # It waits for a read that is under way.
+            loop.run_in_executor(None, file.close)
 
 
 def parse(lines: Iterable[str]) -> Iterator[EngineEntry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 from collections.abc import Callable
 
@@ -12,12 +13,20 @@ from collections.abc import Callable
 BURST = 64
 RECEIVE = 1 << 17
 
+log = logging.getLogger(__name__)
+
+
+def report(why: str) -> None:
+    """For those who do nothing about the end of a reader."""
+    log.error("netlink tells nothing any more: %s", why)
+
 
 class NetlinkReader:
     """Hands on the datagrams of multicast groups, up to BURST at a time.
 
     `received` gets them, and whether the kernel dropped others (ENOBUFS). `prepare` is
-    called with the socket before the first datagram can come.
+    called with the socket before the first datagram can come. Any other error ends the
+    reading: `failed` hears of it once.
     """
 
     def __init__(
@@ -27,12 +36,14 @@ class NetlinkReader:
         received: Callable[[list[bytes], bool], None],
         prepare: Callable[[socket.socket], None] = lambda opened: None,
         size: int = RECEIVE,
+        failed: Callable[[str], None] = report,
     ) -> None:
         """Listens on the running loop at once; raises OSError.
 
         `groups` is the bind mask of netlink(7), `size` the largest datagram in bytes.
         """
         self._received = received
+        self._failed = failed
         self._size = size
         self._loop = asyncio.get_running_loop()
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
@@ -51,7 +62,7 @@ class NetlinkReader:
 
     def _read(self) -> None:
         datagrams: list[bytes] = []
-        lost = False
+        lost, why = False, ""
         for _ in range(BURST):
             try:
                 datagrams.append(self._socket.recv(self._size))
@@ -59,15 +70,22 @@ class NetlinkReader:
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
-                    raise
+                    why = error.strerror or str(error)
+                    break
                 lost = True
-        self._received(datagrams, lost)
+        if why:
+            # It would be readable for ever.
+            self._loop.remove_reader(self._socket)
+        if datagrams or lost:
+            self._received(datagrams, lost)
+        if why:
+            self._failed(why)
 
 
 class NetlinkTrigger:
     """Calls `notify` once, `delay` seconds after the first datagram of a burst that matters.
 
-    A lost datagram might have mattered, so it does.
+    A lost datagram might have mattered, so it does. `failed`: see NetlinkReader.
     """
 
     def __init__(
@@ -77,13 +95,14 @@ class NetlinkTrigger:
         matters: Callable[[bytes], bool],
         notify: Callable[[], None],
         delay: float,
+        failed: Callable[[str], None] = report,
     ) -> None:
         """Listens on the running loop at once; `groups` is the bind mask of netlink(7)."""
         self._matters = matters
         self._notify = notify
         self._delay = delay
         self._timer: asyncio.TimerHandle | None = None
-        self._reader = NetlinkReader(protocol, groups, self._received)
+        self._reader = NetlinkReader(protocol, groups, self._received, failed=failed)
 
     def close(self) -> None:
         self._reader.close()

@@ -7,6 +7,9 @@ for (`str`).
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 from flowguard.core.records import frozen
 from flowguard.core.tables.description import Rule, Table
 
@@ -132,3 +135,31 @@ def drivers_bound(change: Change) -> tuple[str, ...]:
         case TryFlowtable(hardware=True):
             return (change.device,)
     return ()
+
+
+@frozen
+class Refusal:
+    """What the kernel refused, and why; no change: the transaction as a whole.
+
+    `part` says in words which part of the change it was, where that is known.
+    """
+
+    change: Change | None
+    errno: int
+    part: str = ""
+
+    def __str__(self) -> str:
+        what = self.part or (str(self.change) if self.change else "nf_tables transaction")
+        return f"{what}: {os.strerror(self.errno)}"
+
+
+class NftablesError(Exception):
+    """The kernel refused the transaction and kept everything as it was."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        super().__init__("; ".join(map(str, refusals)))
+        self.refusals = tuple(refusals)
+
+    @property
+    def errno(self) -> int:
+        return self.refusals[0].errno

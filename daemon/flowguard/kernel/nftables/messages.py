@@ -6,13 +6,13 @@ Attributes: include/uapi/linux/netfilter/nf_tables.h.
 
 from __future__ import annotations
 
-import binascii
+import os
 import struct
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from flowguard.core.records import replace
+from flowguard.core.records import frozen, replace
 from flowguard.kernel.netlink.codec import (
     HEADER,
     NESTED,
@@ -23,12 +23,14 @@ from flowguard.kernel.netlink.codec import (
     attributes,
     extended,
 )
+from flowguard.kernel.nftables import names
 from flowguard.kernel.nftables.names import CHAIN, DEVICE_SET, FLOWTABLE, IFNAME_SIZE, padded_name
 from flowguard.kernel.nftables.narrow_pyroute2 import pyroute2_messages
-from flowguard.kernel.nftables.transactions import FAMILY_INET, SUBSYSTEM, Request
 
 _nft = pyroute2_messages("netlink.nfnetlink.nftsocket")
 
+SUBSYSTEM = 10
+FAMILY_INET = 1
 HOOK_FORWARD = 2
 ACCEPT = 1
 TYPE_IFNAME = 41
@@ -39,6 +41,14 @@ KEY_BYTE_ORDER = [("NFTNL_UDATA_SET_KEYBYTEORDER", struct.pack("=I", 1))]
 
 HARDWARE_FLAG = "NFT_FLOWTABLE_HW_OFFLOAD"
 COUNTER_FLAG = "NFT_FLOWTABLE_COUNTER"
+
+
+@frozen
+class Request:
+    """One encoded message; `what` says in words what it asks for."""
+
+    what: str
+    data: bytes
 
 
 def new_table(table: str) -> Request:
@@ -91,14 +101,14 @@ def new_set(table: str) -> Request:
     return _request(_nft.nft_set_msg, _nft.NFT_MSG_NEWSET, NLM_F_CREATE, what, fields)
 
 
-def add_elements(table: str, names: Sequence[str]) -> Request:
-    what = f"devices {', '.join(names)} in the set of table {table}"
-    return _elements(table, _nft.NFT_MSG_NEWSETELEM, NLM_F_CREATE, what, names)
+def add_elements(table: str, devices: Sequence[str]) -> Request:
+    what = f"devices {', '.join(devices)} in the set of table {table}"
+    return _elements(table, _nft.NFT_MSG_NEWSETELEM, NLM_F_CREATE, what, devices)
 
 
-def delete_elements(table: str, names: Sequence[str]) -> Request:
-    what = f"remove devices {', '.join(names)} from the set of table {table}"
-    return _elements(table, _nft.NFT_MSG_DELSETELEM, 0, what, names)
+def delete_elements(table: str, devices: Sequence[str]) -> Request:
+    what = f"remove devices {', '.join(devices)} from the set of table {table}"
+    return _elements(table, _nft.NFT_MSG_DELSETELEM, 0, what, devices)
 
 
 @cache
@@ -107,13 +117,13 @@ def get_elements(table: str) -> Request:
     return _elements(table, _nft.NFT_MSG_GETSETELEM, 0, what, [])
 
 
-def _elements(table: str, kind: int, flags: int, what: str, names: Sequence[str]) -> Request:
+def _elements(table: str, kind: int, flags: int, what: str, devices: Sequence[str]) -> Request:
     fields: list[tuple[str, Any]] = [
         ("NFTA_SET_ELEM_LIST_TABLE", table),
         ("NFTA_SET_ELEM_LIST_SET", DEVICE_SET),
     ]
-    if names:
-        keys = [{"attrs": [("NFTA_DATA_VALUE", padded_name(name))]} for name in names]
+    if devices:
+        keys = [{"attrs": [("NFTA_DATA_VALUE", padded_name(device))]} for device in devices]
         elements = [{"attrs": [("NFTA_SET_ELEM_KEY", key)]} for key in keys]
         fields.append(("NFTA_SET_ELEM_LIST_ELEMENTS", elements))
     return _request(_nft.nft_set_elem_list_msg, kind, flags, what, fields)
@@ -127,8 +137,7 @@ def new_flowtable(table: str, priority: int, hardware: bool, devices: Sequence[s
         ("NFTA_FLOWTABLE_FLAGS", frozenset(flags)),
     ]
     what = f"{'hardware' if hardware else 'software'} flowtable on {', '.join(devices)}"
-    request = _flowtable(_nft.NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, what, fields)
-    return replace(request, binds=tuple(devices)) if hardware else request
+    return _flowtable(_nft.NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, what, fields)
 
 
 def delete_flowtable_devices(table: str, priority: int, devices: Sequence[str]) -> Request:
@@ -152,10 +161,12 @@ def get_all_flowtables() -> Request:
 
 
 def _flowtable_devices(table: str, devices: Sequence[str], priority: int) -> list[tuple[str, Any]]:
+    # As bytes, because pyroute2 encodes only what is proper UTF-8.
+    hooked = [("NFTA_DEVICE_NAME", os.fsencode(device)) for device in devices]
     hook = [
         ("NFTA_FLOWTABLE_HOOK_NUM", 0),
         ("NFTA_FLOWTABLE_HOOK_PRIORITY", priority),
-        ("NFTA_FLOWTABLE_HOOK_DEVS", {"attrs": [("NFTA_DEVICE_NAME", d) for d in devices]}),
+        ("NFTA_FLOWTABLE_HOOK_DEVS", {"attrs": hooked}),
     ]
     return [
         ("NFTA_FLOWTABLE_TABLE", table),
@@ -168,15 +179,14 @@ def _flowtable(kind: int, flags: int, what: str, fields: list[tuple[str, Any]]) 
     return _request(_nft.nft_flowtable_msg, kind, flags, what, fields)
 
 
-def new_rule(table: str, expressions: bytes) -> tuple[Request, str]:
-    """Append a rule; also returns its comment, which changes whenever its meaning does."""
+def new_rule(table: str, expressions: bytes) -> Request:
+    """Append a rule, with its comment."""
     flags = NLM_F_CREATE | NLM_F_APPEND
     request = _rules(table, _nft.NFT_MSG_NEWRULE, flags, f"rule in table {table}")
-    comment = f"flowguard {binascii.crc32(expressions):08x}"
-    text = comment.encode() + b"\0"
+    text = names.rule_comment(expressions).encode() + b"\0"
     data = extended(request.data, NFTA_RULE_EXPRESSIONS | NESTED, expressions)
     data = extended(data, NFTA_RULE_USERDATA, bytes((COMMENT, len(text))) + text)
-    return replace(request, data=data), comment
+    return replace(request, data=data)
 
 
 def delete_rules(table: str) -> Request:
@@ -208,13 +218,15 @@ def is_hardware(data: bytes) -> bool:
 
 
 def flowtable_table(data: bytes) -> str:
-    return str(_decoded(_nft.nft_flowtable_msg, data).get_attr("NFTA_FLOWTABLE_TABLE"))
+    return os.fsdecode(_decoded(_nft.nft_flowtable_msg, data).get_attr("NFTA_FLOWTABLE_TABLE"))
 
 
 def flowtable_devices(data: bytes) -> tuple[str, ...]:
     hook = _decoded(_nft.nft_flowtable_msg, data).get_attr("NFTA_FLOWTABLE_HOOK")
     devices = hook.get_attr("NFTA_FLOWTABLE_HOOK_DEVS") if hook else None
-    return tuple(sorted(devices.get_attrs("NFTA_DEVICE_NAME"))) if devices else ()
+    # What is no UTF-8 comes as bytes.
+    found = devices.get_attrs("NFTA_DEVICE_NAME") if devices else ()
+    return tuple(sorted(map(os.fsdecode, found)))
 
 
 def set_names(data: bytes) -> list[str]:
@@ -222,7 +234,7 @@ def set_names(data: bytes) -> list[str]:
     message = _decoded(_nft.nft_set_elem_list_msg, data)
     elements = message.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or []
     keys = [e.get_attr("NFTA_SET_ELEM_KEY").get_attr("NFTA_DATA_VALUE") for e in elements]
-    return [bytes(key).rstrip(b"\0").decode() for key in keys]
+    return [os.fsdecode(bytes(key).rstrip(b"\0")) for key in keys]
 
 
 def rule_comment(data: bytes) -> str:

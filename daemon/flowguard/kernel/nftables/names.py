@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import binascii
+import os
+
 CHAIN = "forward"
 FLOWTABLE = "flows"
 DEVICE_SET = "devices"
@@ -11,4 +14,9 @@ IFNAME_SIZE = 16
 
 def padded_name(device: str) -> bytes:
     """An interface name as the kernel's registers hold it (IFNAMSIZ)."""
-    return device.encode().ljust(IFNAME_SIZE, b"\0")
+    return os.fsencode(device).ljust(IFNAME_SIZE, b"\0")
+
+
+def rule_comment(expressions: bytes) -> str:
+    """What tells a rule of ours from any other: it changes whenever its meaning does."""
+    return f"flowguard {binascii.crc32(expressions):08x}"

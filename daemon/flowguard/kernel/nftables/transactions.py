@@ -8,15 +8,14 @@ pyroute2's transaction helpers hide errors, so only its message classes are used
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+import time
+from collections.abc import Iterator, Sequence
+from itertools import count
 
-from flowguard.core.records import frozen
 from flowguard.kernel.netlink.codec import (
     HEADER,
     NETLINK_NETFILTER,
@@ -31,10 +30,12 @@ from flowguard.kernel.netlink.codec import (
     Message,
     messages_in,
 )
+from flowguard.kernel.nftables.changes import Change, NftablesError, Refusal
+from flowguard.kernel.nftables.encoding import encode
+from flowguard.kernel.nftables.messages import SUBSYSTEM, Request
+from flowguard.kernel.threads import in_thread
 
-SUBSYSTEM = 10
-FAMILY_INET = 1
-
+__all__ = ["Nftables", "NftablesError", "Refusal"]
 
 BATCH_BEGIN = 0x10
 BATCH_END = 0x11
@@ -45,50 +46,27 @@ NETLINK_CAP_ACK = 10
 SO_SNDBUFFORCE = 31 if os.uname().machine.startswith("mips") else 32
 
 DUMP_ATTEMPTS = 10
+PAUSE = 0.01
+"""Seconds, longer each time: whoever changes the ruleset again and again takes a while."""
 
 
-@frozen
-class Request:
-    """One encoded nf_tables message.
-
-    `what` says in words what it asks for; `binds` are the devices whose drivers it binds.
-    """
-
-    what: str
-    data: bytes
-    binds: tuple[str, ...] = ()
-
-
-@frozen
-class Refusal:
-    request: Request | None
-    errno: int
-
-    def __str__(self) -> str:
-        what = self.request.what if self.request else "nf_tables transaction"
-        return f"{what}: {os.strerror(self.errno)}"
-
-
-class NftablesError(Exception):
-    """The kernel refused the transaction and kept everything as it was."""
-
-    def __init__(self, refusals: Sequence[Refusal]) -> None:
-        super().__init__("; ".join(map(str, refusals)))
-        self.refusals = tuple(refusals)
-
-    @property
-    def errno(self) -> int:
-        return self.refusals[0].errno
+Sent = dict[int, tuple[Change | None, str]]
+"""By sequence number: which change a request belongs to, and which part of it that is."""
 
 
 class Nftables:
-    """Transactions and dumps; open it once, share it, close it at the end."""
+    """Transactions and dumps; open it once, share it, close it at the end.
+
+    Dumps may be asked for in any thread.
+    """
 
     def __init__(self) -> None:
+        """Raises OSError when there is no nf_tables."""
         self._writer = _open_socket()
         self._reader = _open_socket()
-        self._sequence = 0
-        self._lock = asyncio.Lock()
+        self._sequences = count(1)
+        self._writing = asyncio.Lock()
+        self._reading = threading.Lock()
 
     @property
     def port(self) -> int:
@@ -99,22 +77,23 @@ class Nftables:
         self._writer.close()
         self._reader.close()
 
-    async def commit(self, requests: Sequence[Request]) -> None:
-        """Apply all requests or none; raises NftablesError when the kernel refused.
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Make all changes or none; raises NftablesError when the kernel refused.
 
         The kernel works inside send(2), up to a third of a second on a loaded router and
         for ever behind a stuck driver, so it happens in a thread and the loop stays live.
         Cancelling stops the waiting only; the next commit waits for this one.
         """
-        await self._transact(requests, end=True)
+        await self._transact(changes, end=True)
 
-    async def dry_run(self, requests: Sequence[Request]) -> None:
+    async def dry_run(self, changes: Sequence[Change]) -> None:
         """Let the kernel prepare and undo it all, as `nft --check` does."""
-        await self._transact(requests, end=False)
+        await self._transact(changes, end=False)
 
     def get(self, request: Request) -> Message | None:
         """One object, or None when there is no such thing; raises OSError otherwise."""
-        (reply,) = self._ask(request, 0)
+        with self._reading:
+            (reply,) = self._ask(request, 0)
         if reply.kind != NLMSG_ERROR:
             return reply
         if reply.error in (0, errno.ENOENT):
@@ -122,15 +101,14 @@ class Nftables:
         raise OSError(reply.error, f"{request.what}: {os.strerror(reply.error)}")
 
     def dump(self, request: Request) -> list[Message]:
-        """All objects, as one consistent view; raises OSError."""
-        for _ in range(DUMP_ATTEMPTS):
-            replies = list(self._ask(request, NLM_F_DUMP))
+        """All objects, as one consistent view; raises OSError, EINTR when there was none."""
+        for attempt in range(DUMP_ATTEMPTS):
+            with self._reading:
+                replies = list(self._ask(request, NLM_F_DUMP))
             if not any(reply.flags & NLM_F_DUMP_INTR for reply in replies):
-                break
-        for reply in replies:
-            if reply.kind == NLMSG_ERROR and reply.error not in (0, errno.ENOENT):
-                raise OSError(reply.error, f"{request.what}: {os.strerror(reply.error)}")
-        return [reply for reply in replies if reply.kind not in (NLMSG_ERROR, NLMSG_DONE)]
+                return _objects(request, replies)
+            time.sleep(PAUSE * attempt)
+        raise OSError(errno.EINTR, f"{request.what}: it changes faster than it can be read")
 
     def _ask(self, request: Request, flags: int) -> Iterator[Message]:
         sequence = self._next_sequence()
@@ -144,42 +122,51 @@ class Nftables:
                 if not flags & NLM_F_DUMP or reply.kind in (NLMSG_DONE, NLMSG_ERROR):
                     return
 
-    async def _transact(self, requests: Sequence[Request], end: bool) -> None:
-        await self._lock.acquire()
-        batch, sent = self._batch(requests, end)
-        acknowledged, refusals = await _in_thread(
-            lambda: _exchange(self._writer, batch, sent), self._lock.release
-        )
+    async def _transact(self, changes: Sequence[Change], end: bool) -> None:
+        if not changes:
+            return
+
+        def work() -> tuple[bool, list[Refusal]]:
+            batch, sent = self._batch(changes, end)
+            return _exchange(self._writer, batch, sent)
+
+        await self._writing.acquire()
+        acknowledged, refusals = await in_thread(work, "nf_tables", self._writing.release)
         if refusals:
             raise NftablesError(refusals)
         # The last request's own acknowledgement says the kernel read the batch to its end.
-        if requests and not acknowledged:
+        if not acknowledged:
             raise NftablesError([Refusal(None, errno.EPROTO)])
 
-    def _batch(
-        self, requests: Sequence[Request], end: bool
-    ) -> tuple[bytes, dict[int, Request | None]]:
-        sent: dict[int, Request | None] = {}
+    def _batch(self, changes: Sequence[Change], end: bool) -> tuple[bytes, Sent]:
+        sent: Sent = {}
         parts = [self._frame(BATCH_BEGIN, sent)]
-        for index, request in enumerate(requests):
+        requests = [(change, request) for change in changes for request in encode(change)]
+        for index, (change, request) in enumerate(requests):
             sequence = self._next_sequence()
-            sent[sequence] = request
+            sent[sequence] = (change, request.what)
             last = index == len(requests) - 1
             parts.append(_stamped(request.data, sequence, NLM_F_ACK if last else 0))
         if end:
             parts.append(self._frame(BATCH_END, sent))
         return b"".join(parts), sent
 
-    def _frame(self, kind: int, sent: dict[int, Request | None]) -> bytes:
+    def _frame(self, kind: int, sent: Sent) -> bytes:
         sequence = self._next_sequence()
-        sent[sequence] = None
+        sent[sequence] = (None, "")
         body = NFGEN.pack(0, 0, SUBSYSTEM)
         length = HEADER.size + len(body)
         return HEADER.pack(length, kind, NLM_F_REQUEST, sequence, 0) + body
 
     def _next_sequence(self) -> int:
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        return self._sequence
+        return next(self._sequences) & 0xFFFFFFFF
+
+
+def _objects(request: Request, replies: Sequence[Message]) -> list[Message]:
+    for reply in replies:
+        if reply.kind == NLMSG_ERROR and reply.error not in (0, errno.ENOENT):
+            raise OSError(reply.error, f"{request.what}: {os.strerror(reply.error)}")
+    return [reply for reply in replies if reply.kind not in (NLMSG_ERROR, NLMSG_DONE)]
 
 
 def _open_socket() -> socket.socket:
@@ -196,13 +183,11 @@ def _stamped(data: bytes, sequence: int, flags: int) -> bytes:
     return header + data[HEADER.size :]
 
 
-def _exchange(
-    writer: socket.socket, batch: bytes, sent: dict[int, Request | None]
-) -> tuple[bool, list[Refusal]]:
+def _exchange(writer: socket.socket, batch: bytes, sent: Sent) -> tuple[bool, list[Refusal]]:
     """Send one batch; whether its last request was acknowledged, and what was refused."""
     if len(batch) > writer.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2:
         writer.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * len(batch))
-    last = max((sequence for sequence, request in sent.items() if request), default=0)
+    last = max((sequence for sequence, (change, _) in sent.items() if change), default=0)
     acknowledged = False
     refusals: list[Refusal] = []
     # All answers are queued when send returns: the kernel works inside the call.
@@ -221,32 +206,5 @@ def _exchange(
                 continue
             acknowledged |= answer.sequence == last
             if answer.error:
-                refusals.append(Refusal(sent[answer.sequence], answer.error))
-
-
-async def _in_thread(
-    call: Callable[[], tuple[bool, list[Refusal]]], finished: Callable[[], None]
-) -> tuple[bool, list[Refusal]]:
-    """The result of a call that the kernel may hold up; `finished` runs on the loop after it.
-
-    The thread is a daemon one: a driver stuck in the kernel must not keep us from ending.
-    """
-    loop = asyncio.get_running_loop()
-    result: asyncio.Future[tuple[bool, list[Refusal]]] = loop.create_future()
-
-    def release(done: asyncio.Future[tuple[bool, list[Refusal]]]) -> None:
-        finished()
-        done.exception()  # Seen, also when whoever asked was cancelled meanwhile.
-
-    result.add_done_callback(release)
-
-    def work() -> None:
-        try:
-            settle: Callable[[], None] = partial(result.set_result, call())
-        except Exception as error:
-            settle = partial(result.set_exception, error)
-        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-            loop.call_soon_threadsafe(settle)
-
-    threading.Thread(target=work, name="nf_tables", daemon=True).start()
-    return await asyncio.shield(result)
+                change, part = sent[answer.sequence]
+                refusals.append(Refusal(change, answer.error, part))

@@ -16,8 +16,8 @@ from flowguard.kernel.netlink.codec import (
     attributes,
     messages_in,
 )
-from flowguard.kernel.netlink.multicast import NetlinkTrigger
-from flowguard.kernel.nftables.transactions import SUBSYSTEM
+from flowguard.kernel.netlink.multicast import NetlinkTrigger, report
+from flowguard.kernel.nftables.messages import SUBSYSTEM
 
 NFTABLES_GROUP = 1 << 6  # NFNLGRP_NFTABLES is group 7
 DELAY = 0.05
@@ -37,14 +37,20 @@ class TableWatch:
     another program's flowtables may be others than before.
     """
 
-    def __init__(self, own_port: int, suspect: Callable[[], None]) -> None:
-        """Listens on the running loop at once; `own_port` is `Nftables.port`."""
+    def __init__(
+        self,
+        own_port: int,
+        suspect: Callable[[], None],
+        failed: Callable[[str], None] = report,
+    ) -> None:
+        """Listens on the running loop at once; raises OSError. `own_port` is `Nftables.port`."""
         self._trigger = NetlinkTrigger(
             NETLINK_NETFILTER,
             NFTABLES_GROUP,
             lambda buffer: concerns_us(buffer, own_port),
             suspect,
             DELAY,
+            failed,
         )
 
     def close(self) -> None:

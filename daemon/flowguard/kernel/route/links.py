@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from flowguard.core.model import Device
 from flowguard.core.records import frozen
 from flowguard.core.tables.topology import Kind, Link
-from flowguard.kernel.netlink.multicast import NetlinkTrigger
+from flowguard.kernel.netlink.multicast import NetlinkTrigger, report
 
 NETLINK_ROUTE = 0
 RTMGRP_LINK = 1
@@ -32,6 +32,8 @@ KINDS = {
     "dsa": Kind.PORT,
 }
 """By DEVTYPE of uevent."""
+NAMES = "surrogateescape"
+"""A device's name may be any bytes; so the system calls give and take them as well."""
 NO_CARRIERS: Mapping[str, str] = {}
 
 
@@ -77,10 +79,10 @@ def _tree(sys: str, proc: str, carriers: Mapping[str, str]) -> _Tree:
 class LinkWatch:
     """Calls `changed` (debounced) after any device or address appeared, vanished or changed."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        """Listens on the running loop at once."""
+    def __init__(self, changed: Callable[[], None], failed: Callable[[str], None] = report) -> None:
+        """Listens on the running loop at once; raises OSError."""
         groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
-        self._trigger = NetlinkTrigger(NETLINK_ROUTE, groups, bool, changed, DELAY)
+        self._trigger = NetlinkTrigger(NETLINK_ROUTE, groups, bool, changed, DELAY, failed)
 
     def close(self) -> None:
         self._trigger.close()
@@ -200,7 +202,7 @@ class _Tree:
 
     def _pppoe_devices(self) -> set[str]:
         try:
-            with open(self._pppoe_sessions) as file:
+            with open(self._pppoe_sessions, encoding="utf-8", errors=NAMES) as file:
                 return {line.split()[-1] for line in file.readlines()[1:] if line.strip()}
         except OSError:
             return set()
@@ -213,7 +215,7 @@ class _Tree:
 
     def _read(self, name: str, file: str) -> str:
         try:
-            with open(self._at(name, file)) as opened:
+            with open(self._at(name, file), encoding="utf-8", errors=NAMES) as opened:
                 return opened.read().strip()
         except OSError:
             return ""

@@ -30,7 +30,7 @@ from flowguard.kernel.netlink.codec import (
 
 NETLINK_ROUTE = 0
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
-RTA_DST, RTA_OIF, RTA_MARK = 1, 4, 16
+RTA_DST, RTA_OIF = 1, 4
 # Families, prefix lengths, tos, table, protocol, scope, type; flags.
 ROUTE = struct.Struct("=8BI")
 TYPE_FIELD = 7
@@ -46,42 +46,75 @@ NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}
 log = logging.getLogger(__name__)
 
 
-class Routes:
-    """Answers are kept for a minute, or until `forget`; close it at the end."""
+class RouteQuestions:
+    """Asks the kernel for routes; close it at the end."""
 
-    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self) -> None:
         """Raises OSError when there is no rtnetlink."""
-        self._now = now
-        self._known: dict[tuple[str, int], tuple[float, str | None]] = {}
         self._sequence = 0
-        self._reported = False
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
 
     def close(self) -> None:
         self._socket.close()
 
+    def device_of(self, address: str) -> str | None:
+        """The device towards an IPv4 or IPv6 address; None when there is no route.
+
+        Raises OSError and MalformedMessage.
+        """
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        self._socket.send(route_request(address, self._sequence))
+        while True:
+            # The kernel works inside send: the answer is there, or never comes.
+            for reply in messages_in(self._socket.recv(RECEIVE, socket.MSG_DONTWAIT)):
+                if reply.sequence == self._sequence:
+                    return _device(reply)
+
+
+class Routes:
+    """Answers are kept for a minute, or until `forget`; close it at the end."""
+
+    def __init__(
+        self,
+        now: Callable[[], float] = monotonic,
+        ask: Callable[[str], str | None] | None = None,
+    ) -> None:
+        """`ask` is `Network.device_of`; without it the kernel is asked, OSError if it cannot be."""
+        self._now = now
+        self._known: dict[str, tuple[float, str | None]] = {}
+        self._reported = False
+        self._questions = None
+        if ask is None:
+            self._questions = RouteQuestions()
+            ask = self._questions.device_of
+        self._ask = ask
+
+    def close(self) -> None:
+        if self._questions:
+            self._questions.close()
+
     def forget(self) -> None:
         """Routes or devices changed."""
         self._known.clear()
 
-    def device_of(self, address: str, mark: int = 0) -> str | None:
-        """The device towards an IPv4 or IPv6 address, for packets with this mark (0: none).
+    def device_of(self, address: str) -> str | None:
+        """The device towards an IPv4 or IPv6 address.
 
         None when there is no route, or when it cannot be found out (logged once).
         """
         now = self._now()
-        expiry, device = self._known.get((address, mark), (now, None))
+        expiry, device = self._known.get(address, (now, None))
         if expiry > now:
             return device
         try:
-            device = self._ask(address, mark)
+            device = self._ask(address)
         except (OSError, MalformedMessage) as error:
             device = None
             self._report(address, error)
-        self._known.pop((address, mark), None)
+        self._known.pop(address, None)
         if len(self._known) >= ENTRIES:
             del self._known[next(iter(self._known))]
-        self._known[address, mark] = now + SECONDS, device
+        self._known[address] = now + SECONDS, device
         return device
 
     def pair_of(self, flow: Flow) -> tuple[str, str] | None:
@@ -91,28 +124,17 @@ class Routes:
             return None
         return (one, other) if one <= other else (other, one)
 
-    def _ask(self, address: str, mark: int) -> str | None:
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        self._socket.send(route_request(address, mark, self._sequence))
-        while True:
-            # The kernel works inside send: the answer is there, or never comes.
-            for reply in messages_in(self._socket.recv(RECEIVE, socket.MSG_DONTWAIT)):
-                if reply.sequence == self._sequence:
-                    return _device(reply)
-
     def _report(self, address: str, error: Exception) -> None:
         if not self._reported:
             self._reported = True
             log.warning("the route to %s cannot be looked up: %s", address, error)
 
 
-def route_request(address: str, mark: int, sequence: int) -> bytes:
+def route_request(address: str, sequence: int) -> bytes:
     """RTM_GETROUTE; raises OSError for what is no address."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     packed = socket.inet_pton(family, address)
     body = ROUTE.pack(family, 8 * len(packed), 0, 0, 0, 0, 0, 0, 0) + attribute(RTA_DST, packed)
-    if mark:
-        body += attribute(RTA_MARK, NUMBER.pack(mark))
     length = HEADER.size + len(body)
     return HEADER.pack(length, RTM_GETROUTE, NLM_F_REQUEST, sequence, 0) + body
 

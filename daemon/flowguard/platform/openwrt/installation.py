@@ -10,27 +10,22 @@ from __future__ import annotations
 
 import os
 
-from flowguard.kernel.files import replace_file
+from flowguard.kernel.machine import Files
 
 NAME = "installation"
 
 
-def installation(directory: str, boot_id: str) -> str:
+async def installation(files: Files, directory: str, boot_id: str) -> str:
     """Its identity: the first boot in which flowguard ran; "" when nothing can be kept."""
     path = os.path.join(directory, NAME)
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip()
+        return files.read(path).strip()
     except FileNotFoundError:
-        return boot_id if _written(path, boot_id) else ""
+        pass
     except (OSError, ValueError):
         return ""  # The state beside it will be as unreadable, and that is told.
-
-
-def _written(path: str, boot_id: str) -> bool:
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        replace_file(path, boot_id + "\n", durable=True)
+        await files.keep(path, boot_id + "\n")
     except OSError:
-        return False  # Nor can the state be saved, and that is told.
-    return True
+        return ""  # Nor can the state be saved, and that is told.
+    return boot_id

@@ -11,6 +11,8 @@ from typing import Any
 
 from flowguard.core.records import frozen
 from flowguard.ubus.connection import Connection
+from flowguard.ubus.errors import UbusError
+from flowguard.ubus.wire import Status
 
 LOOPBACK = "lo"
 
@@ -23,16 +25,31 @@ class Interfaces:
     carriers: Mapping[str, str]
 
 
-async def interfaces(path: str) -> Interfaces:
-    """Ask netifd, over the ubusd behind this socket.
+async def interfaces(path: str) -> Interfaces | None:
+    """Ask netifd, over the ubusd behind this socket; None when ubusd knows no netifd.
 
-    Raises OSError when there is no ubusd, UbusError when there is no netifd or no answer.
+    Raises OSError when nobody answers.
     """
-    connection = await Connection.connect(path)
     try:
-        return read_dump(await connection.call("network.interface", "dump"))
-    finally:
-        connection.close()
+        connection = await Connection.connect(path)
+        try:
+            return read_dump(await connection.call("network.interface", "dump"))
+        finally:
+            connection.close()
+    except UbusError as error:
+        if error.status is Status.NOT_FOUND:
+            return None
+        raise OSError(f"netifd: {error}") from error
+
+
+async def present_interfaces(path: str) -> Interfaces | None:
+    """The same, but None when ubusd knows no netifd; raises OSError when nobody answers."""
+    try:
+        return await interfaces(path)
+    except UbusError as error:
+        if error.status is Status.NOT_FOUND:
+            return None
+        raise OSError(f"netifd: {error}") from error
 
 
 def read_dump(answer: Mapping[str, Any]) -> Interfaces:

@@ -74,10 +74,8 @@ class UbusObject:
         """Call another program's object; raises UbusError."""
         return await self._bus.call(path, method, arguments)
 
-    def decided(self, decision: Decision) -> None:
-        """Event `flowguard.level`, when the decision moves the device."""
-        if decision.before is decision.after:
-            return
+    def moved(self, decision: Decision) -> None:
+        """Event `flowguard.level`."""
         self._send(
             "flowguard.level",
             {

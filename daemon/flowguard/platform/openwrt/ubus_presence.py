@@ -24,6 +24,9 @@ class UbusPresence:
     look a minute.
     """
 
+    name = "ubus"
+    patience: float | None = None
+
     def __init__(
         self,
         sockets: Sequence[str],
@@ -53,12 +56,13 @@ class UbusPresence:
             self._found(self._object)
         return self._object
 
-    async def run(self) -> None:
+    async def run(self, alive: Callable[[], None]) -> None:
         """Wait for ubus and serve there, until cancelled."""
         delay = self._first_delay
         while not (published := self.look()):
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_DELAY)
+        alive()
         await published.run()
 
     async def ask(self, path: str, method: str, arguments: dict[str, Any]) -> dict[str, Any]:

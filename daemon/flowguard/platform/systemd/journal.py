@@ -16,7 +16,7 @@ LINES = 2000
 LINES_OF_THIS_BOOT = 20000
 
 
-class NoJournal(Exception):
+class NoJournal(OSError):
     """There is no previous boot's log to be had; the text says why."""
 
 
@@ -33,7 +33,7 @@ def previous_boot(
     systemd: str = SYSTEMD,
     open_reader: Callable[[], Any] | None = None,
 ) -> PreviousBoot:
-    """The kernel messages of the boot before `boot_id`; raises NoJournal or OSError.
+    """The kernel messages of the boot before `boot_id`; raises NoJournal, or another OSError.
 
     `open_reader` returns a systemd.journal.Reader, by default the system's.
     """

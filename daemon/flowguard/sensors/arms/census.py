@@ -9,7 +9,6 @@ earlier, any outage would look like a fault of the other.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +26,7 @@ from flowguard.core.events import FlowsJudged
 from flowguard.core.model import Family, Protocol
 from flowguard.core.records import frozen
 from flowguard.kernel.conntrack import HW_OFFLOAD, Entry, Flow
-from flowguard.sensors.arms.followed import BUSY_CHECKPOINT, ESTABLISHED, Cell, Observed, Pair
+from flowguard.sensors.arms.followed import BUSY_CHECKPOINT, ESTABLISHED, Cell, FollowedFlow, Pair
 
 CHECKPOINTS = tuple(sorted({*ANSWERED_CHECKPOINTS, *ENDED_CHECKPOINTS, BUSY_CHECKPOINT}))
 # More flows are never followed; those beyond are left out of both arms alike.
@@ -57,11 +56,12 @@ class Stalled:
     since: float
 
 
-class Observer:
+class Census:
     """Feed it every look at the observed flows, in parts; it answers with who came of age.
 
     `pair_of` names the two devices that a flow passes. `counters_proven`: hardware was seen
     to count both directions of some flow. Until then its silence means nothing.
+    `ends_are_visible`: connection tracking sees how flows end (`ends_are_visible_in`).
     """
 
     def __init__(
@@ -69,18 +69,16 @@ class Observer:
         control_mark: int,
         pair_of: PairOf,
         *,
-        ends_are_visible: bool | None = None,
+        ends_are_visible: bool,
     ) -> None:
         self.counters_proven = False
         self._control_mark = control_mark
         self._pair_of = pair_of
-        if ends_are_visible is None:
-            ends_are_visible = ends_are_visible_in(os.uname().release)
         self._ends_are_visible = ends_are_visible
         self._epoch = 0
         self._control_share = 0.0
         self._in_hardware = False
-        self._known: dict[int, Observed | None] = {}
+        self._known: dict[int, FollowedFlow | None] = {}
         self._followed = 0
         self._seen: set[int] = set()  # in the look that is under way
         self._newcomers_count = False
@@ -181,11 +179,11 @@ class Observer:
         flow = self._known.get(number)
         return flow.born if flow else None
 
-    def _newborn(self, entry: Entry, time: float) -> Observed:
+    def _newborn(self, entry: Entry, time: float) -> FollowedFlow:
         flow = entry.flow()
         family = Family.IPV6 if ":" in flow.original.source else Family.IPV4
         cell = Cell(family, PROTOCOLS[entry.protocol], self._pair_of(flow), self._epoch)
-        return Observed(entry, cell, bool(entry.mark & self._control_mark), time)
+        return FollowedFlow(entry, cell, bool(entry.mark & self._control_mark), time)
 
     def _release(self, entry: Entry) -> None:
         if entry.status & SEEN_REPLY and len(self._released) < RELEASED_MOST:
@@ -239,7 +237,7 @@ class Observer:
         )
 
     def _outcomes_at(
-        self, age: int, flow: Observed, time: float
+        self, age: int, flow: FollowedFlow, time: float
     ) -> Iterator[tuple[OutcomeKind, bool]]:
         if age == BUSY_CHECKPOINT:
             flow.was_busy = flow.is_busy(time)

@@ -41,7 +41,7 @@ class Cell:
     epoch: int
 
 
-class Observed:
+class FollowedFlow:
     """One flow as it was at the last look. Mutable: it is the hot path of every look."""
 
     __slots__ = (

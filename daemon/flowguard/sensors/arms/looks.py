@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import heapq
 import logging
 from collections.abc import Callable
@@ -13,21 +14,16 @@ from flowguard.core.events import Converge, Event, FlowsJudged
 from flowguard.core.model import Level
 from flowguard.core.records import frozen
 from flowguard.core.tables.plan import OffloadSettings
-from flowguard.kernel import conntrack
-from flowguard.kernel.clock import monotonic
-from flowguard.kernel.conntrack import (
-    HW_OFFLOAD,
-    OFFLOAD,
-    DestroyEvents,
-    DumpInterrupted,
-    Entry,
-    Filter,
-)
+from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, DumpInterrupted, Entry, Filter, Flow
+from flowguard.kernel.machine import Machine, Watch
 from flowguard.kernel.netlink.codec import MalformedMessage
-from flowguard.kernel.route.routes import Routes
-from flowguard.sensors.arms.census import Observer, Stalled
+from flowguard.sensors.arms.census import Census, Stalled, ends_are_visible_in
+from flowguard.sensors.arms.ways import Ways
 
 LOOK_SECONDS = 5.0
+# One look that fails is normal where the table changes faster than it can be read.
+FAILURES = 3
+TOO_FAST = "the connection table changes faster than it can be read"
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +35,7 @@ class FlowSeen:
     `arm` is "control", or "treated" while the flow is observed; then `born` is known, too.
     """
 
-    flow: conntrack.Flow
+    flow: Flow
     level: Level
     arm: str | None
     born: float | None
@@ -47,77 +43,120 @@ class FlowSeen:
     bytes: tuple[int, int]
 
 
-class Observation:
-    """The observer with its dumps and events; `health` is for the status."""
+class ArmsSensor:
+    """The census with its dumps and events."""
 
-    def __init__(self, feed: Callable[[Event], None], settings: OffloadSettings) -> None:
-        self.health = "ok"
+    name = "observation"
+    patience: float | None = 60.0
+
+    def __init__(
+        self, machine: Machine, feed: Callable[[Event], None], settings: OffloadSettings
+    ) -> None:
+        self._machine = machine
+        self._connections = machine.connections
+        self._now = machine.clock.now
         self._feed = feed
-        self._routes = Routes()
-        self._levels: tuple[tuple[str, Level], ...] = ()
-        self._ended: DestroyEvents | None = None
+        self._ways = Ways(machine.network, self._now)
+        self._listening: Watch | None = None
+        self._failure: asyncio.Future[Exception] | None = None
         self._drawing = False
         self._observed = 0
-        self.configure(settings)
+        self._take(settings)
+
+    def _take(self, settings: OffloadSettings) -> None:
+        self._settings = settings
+        self._wanted = Filter(mark=settings.observe_mark, mark_mask=settings.observe_mark)
+        self._census = Census(
+            settings.control_mark,
+            self._ways.pair_of,
+            ends_are_visible=ends_are_visible_in(self._machine.release),
+        )
+        self._levels: tuple[tuple[str, Level], ...] = ()
 
     def configure(self, settings: OffloadSettings) -> None:
         """Other marks or shares: whatever was observed is forgotten."""
-        self._settings = settings
-        self._wanted = Filter(mark=settings.observe_mark, mark_mask=settings.observe_mark)
-        self._observer = Observer(settings.control_mark, self._routes.pair_of)
-        self._levels = ()
-
-    def listen(self) -> DestroyEvents:
-        """Hear of connections that end between two looks; raises OSError."""
-        return DestroyEvents(
-            self._wanted,
-            lambda entries: self._observer.destroyed(entries),
-            lambda: None,  # The next look finds them gone; only their last state is missed.
-        )
+        self._take(settings)
+        if not self._listening:
+            return
+        try:
+            self._listen()
+        except OSError as error:
+            self._fail(error)
 
     def begin(self, reached: Converge) -> None:
         """The kernel draws new flows as this command asked."""
         share = reached.draw.control_in(self._settings.control_share)
         levels = [level for _, level in reached.levels]
         self._drawing = share > 1 and any(level is not Level.NONE for level in levels)
-        self._observer.begin(
+        self._census.begin(
             reached.epoch,
             share,
             in_hardware=Level.HARDWARE in levels,
             anew=reached.levels != self._levels,
         )
         self._levels = reached.levels
-        self._routes.forget()
+        self._ways.forget()
 
-    async def run(self) -> None:
-        """Look every LOOK_SECONDS, for ever."""
-        while True:
-            if self._drawing:
+    async def run(self, alive: Callable[[], None]) -> None:
+        """Look every LOOK_SECONDS; raises what the listener or several looks failed with."""
+        self._failure = asyncio.get_running_loop().create_future()
+        failures = 0
+        try:
+            self._listen()
+            while not self._failure.done():
                 try:
-                    await self._look()
+                    if self._drawing:
+                        await self._look()
                 except Exception as error:
                     # One odd connection must not end the watch over all others.
-                    log.exception("a look at the observed flows failed")
-                    self.health = f"internal error: {error}"
-            await asyncio.sleep(LOOK_SECONDS)
+                    failures += 1
+                    if failures == FAILURES:
+                        raise
+                    _complain(error)
+                else:
+                    failures = 0
+                    alive()
+                await asyncio.wait([self._failure], timeout=LOOK_SECONDS)
+            raise self._failure.result()
+        finally:
+            if self._listening:
+                self._listening.close()
+                self._listening = None
+
+    def _listen(self) -> None:
+        """Hear of connections that end between two looks, and no longer by another filter."""
+        former = self._listening
+        self._listening = self._connections.listen(
+            self._wanted,
+            lambda entries: self._census.destroyed(entries),
+            lambda: None,  # The next look finds them gone; only their last state is missed.
+            lambda why: self._fail(OSError(why)),
+        )
+        if former:
+            former.close()
+
+    def _fail(self, error: Exception) -> None:
+        if self._failure and not self._failure.done():
+            self._failure.set_result(error)
 
     async def _look(self) -> None:
-        observer, wanted = self._observer, self._wanted
+        census, wanted = self._census, self._wanted
         try:
-            async with aclosing(conntrack.sweep(wanted)) as batches:
+            async with aclosing(self._connections.sweep(wanted)) as batches:
                 async for batch in batches:
-                    observer.look(monotonic(), batch)
-        except DumpInterrupted:
+                    census.look(self._now(), batch)
+        except BaseException as error:
             # Half a look would show flows as gone that are not; the next one will do.
-            observer.abandon()
+            census.abandon()
+            if isinstance(error, DumpInterrupted):
+                raise OSError(errno.EAGAIN, TOO_FAST) from None
+            raise
+        if census is not self._census:
             return
-        except (OSError, MalformedMessage) as error:
-            observer.abandon()
-            self._report(f"the observed flows cannot be read: {error}")
-            return
-        self._report(_let_go(observer.released(), wanted.mark))
-        if observer is self._observer:
-            self._tell(observer.judge(monotonic()))
+        self._tell(census.judge(self._now()))
+        # Without the mark nobody follows them: long-lived ones would be read at every look.
+        if released := census.released():
+            await self._connections.clear_mark(released, wanted.mark)
 
     def _tell(self, judged: FlowsJudged) -> None:
         news = judged.outcomes or judged.births or judged.observed or self._observed
@@ -125,28 +164,23 @@ class Observation:
         if news:
             self._feed(judged)
 
-    def _report(self, health: str) -> None:
-        if health not in ("ok", self.health):
-            log.warning("%s", health)
-        self.health = health
-
     @property
     def counters_proven(self) -> bool:
         """Whether hardware was seen to count; until then only the ends of flows are judged."""
-        return self._observer.counters_proven
+        return self._census.counters_proven
 
     def stalled(self) -> tuple[Stalled, ...]:
-        return tuple(self._observer.stalled())
+        return tuple(self._census.stalled())
 
     async def flows(self, limit: int) -> tuple[FlowSeen, ...]:
         """Up to `limit` connections, stalled ones first and then the largest; raises OSError."""
         best: list[tuple[tuple[bool, int], int, Entry]] = []
         number = 0
-        async with aclosing(conntrack.sweep(Filter())) as batches:
+        async with aclosing(self._connections.sweep(Filter())) as batches:
             async for batch in batches:
                 for entry in batch:
                     number += 1
-                    stalled = self._observer.stalled_since(entry.id) is not None
+                    stalled = self._census.stalled_since(entry.id) is not None
                     rank = (stalled, entry.original_bytes + entry.reply_bytes)
                     item = (rank, number, entry)
                     if len(best) < limit:
@@ -166,20 +200,12 @@ class Observation:
             entry.flow(),
             level,
             arm,
-            self._observer.born(entry.id),
-            self._observer.stalled_since(entry.id),
+            self._census.born(entry.id),
+            self._census.stalled_since(entry.id),
             (entry.original_bytes, entry.reply_bytes),
         )
 
-    def close(self) -> None:
-        self._routes.close()
 
-
-def _let_go(entries: list[Entry], observe_mark: int) -> str:
-    """Without the mark nobody follows them: long-lived ones would be read at every look."""
-    try:
-        if entries:
-            conntrack.clear_mark(entries, observe_mark)
-    except (OSError, MalformedMessage) as error:
-        return f"flows that are judged cannot be let go: {error}"
-    return "ok"
+def _complain(error: Exception) -> None:
+    unforeseen = not isinstance(error, OSError | MalformedMessage)
+    log.warning("a look at the observed flows failed: %s", error, exc_info=unforeseen)

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One life of the service: how it starts, reads its configuration again, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+from flowguard.actuators.approach import ConvergeError
+from flowguard.actuators.hook import Hook
+from flowguard.core.events import Configured, Event, StandbyChanged
+from flowguard.core.model import FlowTuple, Level
+from flowguard.core.requests import EndAbandoned, EndAsked, PlannedEnd
+from flowguard.sensors.devices import LinksSensor
+from flowguard.sensors.firewall import FirewallSensor, TablesSensor
+from flowguard.service.greeting import greet
+from flowguard.service.loop import Service
+
+PROGRESS_SECONDS = 10.0
+# What is left of a start when the end is asked for; a stuck driver must not keep us.
+START_SECONDS = 30.0
+# A drain is parked after `drain_limit`; what takes this much longer will never end.
+END_MARGIN = 30.0
+FLASH_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class End(StrEnum):
+    """What an end leaves behind."""
+
+    DRAIN = "drain"
+    """The software level: without its guard no connection stays in hardware."""
+    RELEASE = "release"
+    """Nothing at all."""
+    KEEP = "keep"
+    """Everything as it is, for the next one that starts at once."""
+    REBOOT = "reboot"
+    """Everything as it is, because the machine goes down now."""
+
+
+class Door(Protocol):
+    """Where requests come in."""
+
+    async def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Running:
+    """The doors are opened first, so that whoever comes is answered, and closed last."""
+
+    def __init__(
+        self, service: Service, doors: Sequence[Door] = (), opening: Sequence[Event] = ()
+    ) -> None:
+        self.hook = Hook(service.machine.files, service.machine.programs)
+        self._service = service
+        self._doors = doors
+        self._opening = opening
+        self._firewall = FirewallSensor(
+            service.standby, service.newest_plan.intact, service.feed, service.now
+        )
+        self._starting: asyncio.Task[None] | None = None
+        self._started = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ending = asyncio.Lock()
+
+    @property
+    def stopping(self) -> bool:
+        return self._ending.locked() or self._ended.is_set()
+
+    async def run(self) -> None:
+        """Serve until an end is asked for."""
+        for door in self._doors:
+            await door.start()
+        self._starting = asyncio.create_task(self._start())
+        self._starting.add_done_callback(self._start_ended)
+        await self._ended.wait()
+        for door in self._doors:
+            door.close()
+        self._starting.cancel()
+        await asyncio.wait([self._starting])
+        await self._service.close()
+        if not self._starting.cancelled():
+            self._starting.result()  # Raises what it failed with.
+
+    async def started(self) -> None:
+        """Wait until requests can be served."""
+        await self._started.wait()
+
+    async def _start(self) -> None:
+        service = self._service
+        service.converger.recover()
+        events = await service.ledger.begin(service.configuration, service.evidence.load())
+        for event in (*events, *self._opening):
+            service.feed(event)
+        if service.ledger.health != "ok":
+            service.problems.found("memory", [service.ledger.health])
+        if service.configuration.clear_crash_dumps:
+            await service.ledger.kept()
+            service.ledger.clear_dumps()
+        if await service.standby.look(tables_lost=False):
+            service.feed(StandbyChanged(service.now(), service.standby.reason))
+        await service.rescan()
+        self._start_sensors()
+        await service.standby.look_for_competitors()
+        self._started.set()
+        greet(service)
+
+    def _start_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception():
+            self._ended.set()  # Without a start there is nothing to wait for.
+
+    def _start_sensors(self) -> None:
+        service = self._service
+        service.telling.add("hook", self.hook)
+        for sensor in (
+            service.kernel_log,
+            service.flow_counts,
+            service.arms,
+            service.engine_table,
+            LinksSensor(service.machine.network, service.look_for_devices),
+            TablesSensor(service.tables, self._firewall.touched),
+            self._firewall,
+            self.hook,
+            Progress(service.save_progress),
+        ):
+            service.supervision.start(sensor)
+
+    async def look_again(self) -> None:
+        """At the devices, and for other programs' flow offloading."""
+        await self._service.rescan()
+        await self._service.standby.look_for_competitors()
+
+    # --- configuration ------------------------------------------------------------------
+
+    async def reload(self) -> None:
+        """Read the configuration again; only what changed is converged.
+
+        A file that cannot be read changes nothing: half an edit must not cost the speed.
+        """
+        service = self._service
+        loaded = await service.surroundings.load()
+        service.problems.found("configuration", map(str, loaded.problems))
+        new, former = loaded.configuration, service.configuration
+        if loaded.readable and (new.rules or former.rules):
+            service.fault_rules = await service.surroundings.load_rules(new.rules)
+            service.problems.found("rules", service.fault_rules.left_out)
+            service.kernel_log.use(service.fault_rules)
+        await service.standby.look_for_competitors()
+        if not loaded.readable:
+            log.error("the configuration stays as it was")
+            return
+        service.configuration = new
+        logging.getLogger().setLevel(new.log_level.upper())
+        service.converger.flow_timeout = new.flow_timeout
+        service.converger.drain_limit = new.drain_limit
+        # What somebody asked for at run time holds until the configuration wants another level.
+        same = (new.enabled, new.level) == (former.enabled, former.level)
+        wanted = service.state.wanted if same else new.wanted
+        if new.offload_settings != former.offload_settings:
+            service.arms.configure(new.offload_settings)
+        service.feed(Configured(service.now(), wanted, new.policy_settings))
+        if new.clear_crash_dumps:
+            service.ledger.clear_dumps()
+        service.devices.forget()
+        await service.rescan()
+        if new.offload_settings != former.offload_settings:
+            service.converge_again()
+
+    # --- the end ------------------------------------------------------------------------
+
+    async def end(self, how: End) -> tuple[FlowTuple, ...]:
+        """End as planned; returns the flows that would not leave hardware.
+
+        Raises ConvergeError when the kernel refuses to let go: then nothing ends.
+        """
+        async with self._ending:
+            if self._ended.is_set():
+                return ()
+            left = await self._leave(how)
+            if how is not End.KEEP:
+                # Somebody wants it so: what happens to the router now is not unplanned.
+                self._service.feed(PlannedEnd(self._service.now()))
+            await _within(FLASH_SECONDS, self._service.ledger.kept())
+            self._ended.set()
+            return left
+
+    def end_now(self) -> None:
+        """Without waiting for what an end waits for."""
+        self._ended.set()
+
+    async def end_anyway(self, how: End) -> None:
+        """The same for whoever does not wait for an answer."""
+        try:
+            left = await self.end(how)
+        except ConvergeError as error:
+            log.error("hardware could not be left: %s", error)
+            left = ()
+        for flow in left:
+            log.error("still in hardware: %s", flow)
+        self._ended.set()
+
+    async def _leave(self, how: End) -> tuple[FlowTuple, ...]:
+        if self._starting and how in (End.DRAIN, End.RELEASE):
+            # What it begins with must not come after what it is to end with.
+            await asyncio.wait([self._starting], timeout=START_SECONDS)
+        if how is End.DRAIN:
+            await self._leave_hardware()
+        if how is End.RELEASE:
+            return await self._release()
+        return ()
+
+    async def _leave_hardware(self) -> None:
+        service = self._service
+        service.feed(EndAsked(service.now(), Level.SOFTWARE))
+        limit = service.configuration.drain_limit + END_MARGIN
+        await _within(limit, service.newest_plan.settled())
+        state = service.state
+        if state.failure and state.level is Level.HARDWARE:
+            service.feed(EndAbandoned(service.now()))
+            raise ConvergeError(state.failure.error)
+
+    async def _release(self) -> tuple[FlowTuple, ...]:
+        service = self._service
+        service.feed(EndAsked(service.now(), Level.NONE))
+        try:
+            return await service.newest_plan.release()
+        except ConvergeError:
+            service.feed(EndAbandoned(service.now()))
+            raise
+
+
+class Progress:
+    """Saves from time to time what the next daemon goes on from."""
+
+    name = "progress"
+    patience: float | None = 60.0
+
+    def __init__(self, save: Callable[[], None]) -> None:
+        self._save = save
+
+    async def run(self, alive: Callable[[], None]) -> None:
+        while True:
+            self._save()
+            alive()
+            await asyncio.sleep(PROGRESS_SECONDS)
+
+
+async def _within(seconds: float, work: Awaitable[None]) -> None:
+    """Wait for it, but not for longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        log.error("gave up waiting after %g s", seconds)
