@@ -9,12 +9,8 @@ import pytest
 
 from flowguard import rules
 from flowguard.core.faults import FaultRules
-<<<<<<< HEAD
-from flowguard.kernel import linux
-=======
 from flowguard.kernel.clock import monotonic
 from flowguard.kernel.files import LinuxFiles
->>>>>>> main
 from flowguard.kernel.machine import Machine
 from flowguard.paths import Paths
 from flowguard.platform import log
@@ -55,12 +51,7 @@ def test_stops_in_the_first_seconds_are_no_deaths_and_leave_no_hardware(
 ) -> None:
     for _ in range(life.DEATHS_LIMIT):
         live(tmp_path, monkeypatch, SystemExit(0))
-<<<<<<< HEAD
-    machine = linux.machine()
-    assert Runs(machine.files, str(tmp_path)).begin(machine.clock.now()) == 0
-=======
     assert Runs(LinuxFiles(), str(tmp_path)).begin(monotonic()) == 0
->>>>>>> main
     assert left == [str(tmp_path)] * life.DEATHS_LIMIT
 
 

@@ -32,10 +32,6 @@ def live(paths: Paths, loaded: Loaded) -> None:
     runs = Runs(machine.files, paths.runtime_directory)
     deaths = runs.begin(machine.clock.now())
     try:
-<<<<<<< HEAD
-        if deaths >= DEATHS_LIMIT:
-            from flowguard.service import retreat
-=======
         _serve(machine, paths, loaded, log_health, deaths if deaths >= DEATHS_LIMIT else 0)
     except SystemExit:
         _stop_early(machine, paths, loaded)
@@ -47,25 +43,11 @@ def live(paths: Paths, loaded: Loaded) -> None:
 def _serve(machine: Machine, paths: Paths, loaded: Loaded, log_health: str, deaths: int) -> None:
     if deaths:
         from flowguard.service import retreat
->>>>>>> main
 
         retreat.to_software(machine, loaded.configuration, paths.runtime_directory)
     fault_rules = rules.load_usable(loaded.configuration.rules)
     from flowguard.service import wiring
 
-<<<<<<< HEAD
-        died = deaths if deaths >= DEATHS_LIMIT else 0
-        asyncio.run(wiring.serve(machine, paths, loaded, fault_rules, log_health, died))
-    except SystemExit:
-        # It was told to end before it could listen: no death either, and nothing that one
-        # before had in hardware is left without a guard.
-        from flowguard.service import retreat
-
-        retreat.to_software(machine, loaded.configuration, paths.runtime_directory)
-        runs.end()
-        raise
-    runs.end()
-=======
     asyncio.run(wiring.serve(machine, paths, loaded, fault_rules, log_health, deaths))
 
 
@@ -74,7 +56,6 @@ def _stop_early(machine: Machine, paths: Paths, loaded: Loaded) -> None:
     from flowguard.service import retreat
 
     retreat.to_software(machine, loaded.configuration, paths.runtime_directory)
->>>>>>> main
 
 
 def stay_off(paths: Paths, loaded: Loaded) -> None:
