@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from flowguard.checks.finding import Grade
@@ -55,9 +57,9 @@ def test_this_machine_is_told_what_is_known_of_its_kernel() -> None:
     parts = Parts("6.12.93")
     parts.network.add(Link("wan", Kind.PORT))
     parts.network.devices["wan"] = Device("wan", 2, driver="mtk_soc_eth")
-    assert [f.code for f in check_version(parts.machine)] == ["kernel"]
+    assert [f.code for f in asyncio.run(check_version(parts.machine))] == ["kernel"]
     parts.files.texts["/sys/module/pppol2tp"] = ""
-    (finding,) = check_version(parts.machine)
+    (finding,) = asyncio.run(check_version(parts.machine))
     assert (finding.code, finding.grade) == ("kernel-mtk-l2tp", Grade.WARNING)
     assert finding.sentence.startswith("Linux 6.12.93: ") and finding.remedy
 
@@ -68,9 +70,9 @@ def test_a_kernel_that_was_repaired_without_a_new_version_is_known_by_its_day() 
     parts.network.devices["wan"] = Device("wan", 2, driver="mtk_soc_eth")
     built = "Linux version 6.18.30 (builder@host) (gcc 13.3.0) #0 SMP Tue Jun  2 12:00:00 2026\n"
     parts.files.texts["/proc/version"] = built
-    assert [f.code for f in check_version(parts.machine)] == ["kernel-extend-timeout"]
+    assert [f.code for f in asyncio.run(check_version(parts.machine))] == ["kernel-extend-timeout"]
     parts.files.texts["/proc/version"] = built.replace("Jun  2", "Jun  3")
-    assert [f.code for f in check_version(parts.machine)] == ["kernel"]
+    assert [f.code for f in asyncio.run(check_version(parts.machine))] == ["kernel"]
 
 
 def test_every_entry_says_what_to_do_and_where_that_is_from() -> None:

@@ -63,7 +63,7 @@ async def findings(
         check_configuration(loaded, path or effective.file_of(loading.PACKAGE)),
         check_rules(configured.rules, left_out),
         check_sysctls(machine.sysctls),
-        check_version(machine),
+        await check_version(machine),
         check_modules(machine),
         check_fast_paths(machine.files),
         check_evidence(machine),
