@@ -18,9 +18,8 @@ from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE, Pl
 from flowguard.kernel.machine import Machine, Tables
 from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.kernel.nftables import ruleset
-from flowguard.kernel.nftables.changes import Change, drivers_bound
+from flowguard.kernel.nftables.changes import Change, NftablesError, drivers_bound
 from flowguard.kernel.nftables.ruleset import TablesState, TableState
-from flowguard.kernel.nftables.transactions import NftablesError
 from flowguard.sensors.capability import refusal_of
 
 ATTEMPTS = 4
