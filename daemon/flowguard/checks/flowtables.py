@@ -31,7 +31,7 @@ async def check_tables(
 ) -> AsyncIterator[Finding]:
     """Devices one by one, then the very tables that the service would make."""
     routes = await routed(machine.network, interfaces) or Routed()
-    found = find(machine.network, configured.device, routes)
+    found = await find(machine.network, configured.device, routes)
     for name in found.missing:
         remedy = "correct list device, or wait until it appears"
         yield Finding(Grade.WARNING, "device", f"device {name} does not exist", remedy)

@@ -84,15 +84,15 @@ class ThisKernel:
     modules: frozenset[str]
 
 
-def check_version(machine: Machine) -> Iterator[Finding]:
+async def check_version(machine: Machine) -> list[Finding]:
     """This machine's kernel."""
-    kernel = this_kernel(machine)
+    kernel = await this_kernel(machine)
     found = [bad for bad in BAD_KERNELS if concerns(bad, kernel)]
-    for bad in found:
-        sentence = f"Linux {kernel.release}: {bad.sentence}"
-        yield Finding(Grade.WARNING, bad.code, sentence, bad.remedy)
     if not found:
-        yield Finding(Grade.FINE, "kernel", f"nothing bad is known of Linux {kernel.release}")
+        sentence = f"nothing bad is known of Linux {kernel.release}"
+        return [Finding(Grade.FINE, "kernel", sentence)]
+    told = f"Linux {kernel.release}"
+    return [Finding(Grade.WARNING, b.code, f"{told}: {b.sentence}", b.remedy) for b in found]
 
 
 def check_modules(machine: Machine) -> Iterator[Finding]:
@@ -149,10 +149,11 @@ def version(text: str) -> Version:
     return tuple(int(number) for number in match[0].split(".")) if match else ()
 
 
-def this_kernel(machine: Machine) -> ThisKernel:
+async def this_kernel(machine: Machine) -> ThisKernel:
     """The running kernel, and the drivers and modules in use."""
     network, files = machine.network, machine.files
-    devices = network.scan([link.name for link in network.links({})], {}).devices
+    names = [link.name for link in await network.links({})]
+    devices = (await network.scan(names, {})).devices
     named = frozenset(module for bad in BAD_KERNELS for module in bad.modules)
     return ThisKernel(
         machine.release,
