@@ -17,9 +17,8 @@ from flowguard.core.records import frozen, replace
 from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
 from flowguard.kernel.machine import Machine, Tables
 from flowguard.kernel.nftables import ruleset
-from flowguard.kernel.nftables.changes import Change, drivers_bound
+from flowguard.kernel.nftables.changes import Change, NftablesError, drivers_bound
 from flowguard.kernel.nftables.ruleset import TablesState, TableState
-from flowguard.kernel.nftables.transactions import NftablesError
 from flowguard.sensors.capability import refusal_of
 
 ATTEMPTS = 4

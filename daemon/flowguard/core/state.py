@@ -101,10 +101,10 @@ class Blind:
     def is_long(self, time: float, grace: float) -> bool:
         """Whether it was blind for so long, and has not seen for as long since."""
         end = time if self.back is None else self.back
-        return end - self.since >= grace and not self.is_over(time, grace)
+        return end >= self.since + grace and not self.is_over(time, grace)
 
     def is_over(self, time: float, grace: float) -> bool:
-        return self.back is not None and time - self.back >= grace
+        return self.back is not None and time >= self.back + grace
 
 
 @frozen
