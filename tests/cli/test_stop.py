@@ -19,7 +19,8 @@ from flowguard.cli.stop import release
 from flowguard.kernel.machine import Machine
 from flowguard.platform import lock
 from flowguard.service import retreat
-from flowguard.service.control import Unreachable
+from flowguard.service.control import LONG_CALL_SECONDS, Unreachable
+from tests.packaging.ending import longest_end
 
 
 @contextmanager
@@ -101,6 +102,10 @@ def test_what_the_daemon_refuses_is_told(
         assert main(["stop", "--release", "--socket", str(path)]) == 1
     assert capsys.readouterr().err == "flowguard: stop: the kernel refuses\n"
     assert not released
+
+
+def test_a_drain_is_waited_for() -> None:
+    assert longest_end() < LONG_CALL_SECONDS
 
 
 def test_only_one_end_can_be_asked_for() -> None:

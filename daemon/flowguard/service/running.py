@@ -67,6 +67,8 @@ class Running:
         self._started = asyncio.Event()
         self._ended = asyncio.Event()
         self._ending = asyncio.Lock()
+        self._release_asked = False
+        self._left: tuple[FlowTuple, ...] = ()
 
     @property
     def stopping(self) -> bool:
@@ -178,18 +180,23 @@ class Running:
     async def end(self, how: End) -> tuple[FlowTuple, ...]:
         """End as planned; returns the flows that would not leave hardware.
 
+        Of two who ask, the first decides; but a release leaves nothing, whoever was first.
+
         Raises ConvergeError when the kernel refuses to let go: then nothing ends.
         """
+        self._release_asked |= how is End.RELEASE
         async with self._ending:
             if self._ended.is_set():
-                return ()
-            left = await self._leave(how)
+                return self._left
+            self._left = await self._leave(how)
             if how is not End.KEEP:
                 # Somebody wants it so: what happens to the router now is not unplanned.
                 self._service.feed(PlannedEnd(self._service.now()))
             await _within(FLASH_SECONDS, self._service.ledger.kept())
+            if self._release_asked and how is not End.RELEASE:
+                self._left = await self._leave(End.RELEASE)
             self._ended.set()
-            return left
+            return self._left
 
     def end_now(self) -> None:
         """Without waiting for what an end waits for."""
@@ -232,6 +239,7 @@ class Running:
         try:
             return await service.newest_plan.release()
         except ConvergeError:
+            self._release_asked = False
             service.feed(EndAbandoned(service.now()))
             raise
 

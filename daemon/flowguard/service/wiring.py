@@ -83,7 +83,7 @@ class _Netifd:
             return None
         from flowguard.platform.openwrt import netifd
 
-        return await netifd.present_interfaces(self.socket)
+        return await netifd.interfaces(self.socket)
 
 
 def _surroundings(machine: Machine, paths: Paths, netifd: _Netifd) -> Surroundings:
