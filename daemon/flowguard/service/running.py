@@ -189,9 +189,6 @@ class Running:
             if self._ended.is_set():
                 return self._left
             self._left = await self._leave(how)
-            if how is not End.KEEP:
-                # Somebody wants it so: what happens to the router now is not unplanned.
-                self._service.feed(PlannedEnd(self._service.now()))
             await _within(FLASH_SECONDS, self._service.ledger.kept())
             if self._release_asked and how is not End.RELEASE:
                 self._left = await self._leave(End.RELEASE)
@@ -217,6 +214,14 @@ class Running:
         if self._starting and how in (End.DRAIN, End.RELEASE):
             # What it begins with must not come after what it is to end with.
             await asyncio.wait([self._starting], timeout=START_SECONDS)
+        service = self._service
+        if how in (End.DRAIN, End.RELEASE):
+            leave = Level.SOFTWARE if how is End.DRAIN else Level.NONE
+            service.feed(EndAsked(service.now(), leave))
+        if how is not End.KEEP:
+            # Somebody wants it so: what happens to the router now is not unplanned. And that
+            # may be soon: who flashes a new system sends SIGTERM, and waits for no drain.
+            service.feed(PlannedEnd(service.now()))
         if how is End.DRAIN:
             await self._leave_hardware()
         if how is End.RELEASE:
@@ -225,7 +230,6 @@ class Running:
 
     async def _leave_hardware(self) -> None:
         service = self._service
-        service.feed(EndAsked(service.now(), Level.SOFTWARE))
         limit = service.configuration.drain_limit + END_MARGIN
         await _within(limit, service.newest_plan.settled())
         state = service.state
@@ -235,7 +239,6 @@ class Running:
 
     async def _release(self) -> tuple[FlowTuple, ...]:
         service = self._service
-        service.feed(EndAsked(service.now(), Level.NONE))
         try:
             return await service.newest_plan.release()
         except ConvergeError:
