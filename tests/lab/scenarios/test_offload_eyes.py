@@ -6,12 +6,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from flowguard.kernel.nftables.probe import probe
 
 from flowguard.actuators.approach import ConvergeError
 from flowguard.core.model import Level
 from flowguard.kernel import conntrack
 from flowguard.kernel.nftables import ruleset as tables
-from flowguard.kernel.nftables.probe import probe
 from flowguard.kernel.nftables.watch import TableWatch
 from flowguard.kernel.route.links import LinkWatch, scan
 from flowguard.sensors.flow_counts import FlowCounter

@@ -33,9 +33,9 @@ def on_drain_progress(state: State, event: DrainProgress) -> Step:
         engine_entries=event.engine_entries,
         tuples=event.tuples,
     )
-    # A drain begins when the rule is gone: what leaves takes no new flow any more.
+    # A drain begins when the rules are gone: hardware takes no new flow any more, on any device.
     held = tuple(
-        (name, min(level, state.level_of(name), key=lambda x: x.rank))
+        (name, min(level, state.level_of(name), Level.SOFTWARE, key=lambda x: x.rank))
         for name, level in state.reached
     )
     return _reach(replace(state, drain=drain), held)
