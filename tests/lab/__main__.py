@@ -71,7 +71,11 @@ class Lab:
                 )
                 for number, core in enumerate(cores)
             ]
-            self._judge(pytest.main(self._pytest(marks)[1:], [Pool(machines, command)]))
+            result = pytest.main(self._pytest(marks)[1:], [Pool(machines, command)])
+        self._judge(result)
+        # pytest keeps to itself that somebody wants to end all of this.
+        if result in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
+            sys.exit(result)
 
     def on_qemu(self, version: str, *parts: str) -> None:
         """The scenarios with these marks, in one boot for each."""
