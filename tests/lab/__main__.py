@@ -34,6 +34,7 @@ from tests.lab.vm import Machine
 SCENARIOS = Path(__file__).with_name("scenarios")
 REBOOTS = Path(__file__).with_name("reboots")
 LIMIT_SECONDS = 80 * 60
+UML_LIMIT_SECONDS = 40 * 60
 # Each takes 1 GiB, and more of them gain little.
 MOST_ROUTERS = 4
 NO_TESTS_COLLECTED = 5
@@ -65,7 +66,7 @@ class Lab:
                 UserModeLinux(
                     kernel,
                     core,
-                    limit=LIMIT_SECONDS,
+                    limit=UML_LIMIT_SECONDS,
                     shared=(Path(claims),),
                     console=CACHE / f"uml{number}.console",
                 )

@@ -15,7 +15,13 @@ from typing import Any, cast
 import pytest
 
 from tests.lab.kernel import LabError
-from tests.lab.machine import MachineStoppedError, MachineTimeoutError, ended, hand_on
+from tests.lab.machine import (
+    MachineDiedError,
+    MachineStoppedError,
+    MachineTimeoutError,
+    ended,
+    hand_on,
+)
 from tests.lab.uml.build import CONFIG
 from tests.lab.uml.machine import UserModeLinux
 from tests.lab.uml.pool import Pool
@@ -73,14 +79,7 @@ def outcomes(tmp_path: Path, *routers: list[list[object]]) -> tuple[int, list[tu
                 seen.append((report.nodeid, f"{report.outcome} {report.longrepr or ''}".strip()))
 
     # Each test_it.py is a module of its own.
-    options = [
-        "-q",
-        "--import-mode=importlib",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:hypothesispytest",
-    ]
+    options = ["-q", "--import-mode=importlib", "-pno:cacheprovider", "-pno:hypothesispytest"]
     arguments = [*options, "-c", str(tmp_path / "pytest.ini"), str(tmp_path)]
     return pytest.main(arguments, [pool, Listener()]), sorted(seen)
 
@@ -99,13 +98,23 @@ def test_all_is_well_when_all_passed(tmp_path: Path) -> None:
 
 
 def test_who_kills_its_router_has_failed_and_the_others_go_on(tmp_path: Path) -> None:
+    console = tmp_path / "console"
+    console.touch()
     boots: list[list[object]] = [
-        [*reports(IDS[0]), {"started": IDS[1]}, LabError("a panic")],
+        [*reports(IDS[0]), {"started": IDS[1]}, MachineDiedError("of it", console)],
         list(reports(IDS[2])),
     ]
     status, seen = outcomes(tmp_path, boots)
     assert status == pytest.ExitCode.TESTS_FAILED
-    assert seen == [(IDS[0], "passed"), (IDS[1], "failed a panic"), (IDS[2], "passed")]
+    assert [nodeid for nodeid, what in seen if what == "passed"] == [IDS[0], IDS[2]]
+    assert "died of it" in seen[1][1]
+
+
+def test_who_hangs_is_not_tried_again(tmp_path: Path) -> None:
+    boot: list[object] = [{"started": IDS[0]}, MachineTimeoutError("still running")]
+    status, seen = outcomes(tmp_path, [boot])
+    assert status == pytest.ExitCode.TESTS_FAILED
+    assert [what.endswith("still running") for _, what in seen] == [True, True, True]
 
 
 def test_what_no_router_ran_has_failed(tmp_path: Path) -> None:
