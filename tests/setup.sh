@@ -27,6 +27,16 @@ pppd:ppp
 pppoe-server:pppoe
 systemctl:systemd
 "
+# To build User Mode Linux, and to start it.
+uml_packages="
+flex:flex
+bison:bison
+m4:m4
+bc:bc
+xz:xz-utils
+/usr/include/stdio.h:libc6-dev
+taskset:util-linux
+"
 
 present() {
     case $1 in

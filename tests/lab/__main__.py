@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs the lab scenarios: fetch the kernel, build the engine, boot, run pytest inside.
+"""Runs the lab scenarios: get the kernels, build the engine, boot, run pytest inside.
 
-Scenarios that leave a damaged kernel behind (marked `breaks_kernel`) get boots of their
-own; all others share one. Those below `reboots` run here and switch the router on and off.
+Most of them run on User Mode Linux, on each processor a router of its own. Those that need
+what it has not (marked `needs_qemu`) follow on QEMU with a stock kernel, and with --kernel
+all do. Scenarios that leave a damaged kernel behind (marked `breaks_kernel`) get boots of
+their own; those below `reboots` run here and switch the router, a QEMU, on and off.
 """
 
 from __future__ import annotations
@@ -12,67 +14,128 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
 
 from tests.lab.engine.build import build_engine
 from tests.lab.guest_python import guest_python
-from tests.lab.kernel import DEFAULT_KERNEL, SUITES, LabError, ensure_kernel
+from tests.lab.kernel import CACHE, DEFAULT_KERNEL, SUITES, LabError, ensure_kernel
+from tests.lab.machine import unwind_on_sigterm
+from tests.lab.uml.build import ensure_uml, is_possible
+from tests.lab.uml.machine import UserModeLinux, processors
+from tests.lab.uml.pool import Pool
 from tests.lab.vm import Machine
 
 SCENARIOS = Path(__file__).with_name("scenarios")
 REBOOTS = Path(__file__).with_name("reboots")
 LIMIT_SECONDS = 80 * 60
+# Each takes 1 GiB, and more of them gain little.
+MOST_ROUTERS = 4
 NO_TESTS_COLLECTED = 5
-MARKS = ("not breaks_kernel", "breaks_kernel")
-QUICK = " and not slow"
+# What the guest keeps nothing of: both write to the repository.
+PLUGINS = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+
+
+class Lab:
+    """The parts of a run, one after the other; the worst of their results counts."""
+
+    def __init__(self, arguments: list[str], slow: bool) -> None:
+        self._arguments = [*PLUGINS, *(arguments or ["-v"])]
+        self._slow = slow
+        self._times: list[str] = []
+        self.status = 0
+
+    def on_uml(self) -> None:
+        """What does not need QEMU, shared by as many routers as there are processors."""
+        marks = "not needs_qemu and not breaks_kernel"
+        if not self._chosen(marks):
+            return
+        kernel = ensure_uml()
+        environment = {"LAB_ENGINE": str(build_engine(kernel))}
+        cores = processors()[:MOST_ROUTERS]
+        with self._part(f"{len(cores)} x UML {kernel.release}"), TemporaryDirectory() as claims:
+            python = guest_python(**environment, LAB_CLAIMS=claims)
+            command = [*python, "-m", *self._pytest(marks), "-p", "tests.lab.uml.worker"]
+            machines = [
+                UserModeLinux(
+                    kernel,
+                    core,
+                    limit=LIMIT_SECONDS,
+                    shared=(Path(claims),),
+                    console=CACHE / f"uml{number}.console",
+                )
+                for number, core in enumerate(cores)
+            ]
+            self._judge(pytest.main(self._pytest(marks)[1:], [Pool(machines, command)]))
+
+    def on_qemu(self, version: str, *parts: str) -> None:
+        """The scenarios with these marks, in one boot for each."""
+        for marks in filter(self._chosen, parts):
+            kernel = ensure_kernel(version)
+            python = guest_python(LAB_ENGINE=str(build_engine(kernel)))
+            with self._part(f"QEMU {kernel.release} ({marks})"):
+                machine = Machine(kernel, limit=LIMIT_SECONDS)
+                self._judge(machine.run([*python, "-m", *self._pytest(marks)]))
+
+    def reboots(self, version: str) -> None:
+        environment = {**os.environ, "LAB_REBOOTS": "1", "LAB_KERNEL": version}
+        command = [sys.executable, "-m", "pytest", *self._arguments, str(REBOOTS)]
+        with self._part(f"QEMU {version} (reboots)"):
+            self._judge(subprocess.run(command, env=environment).returncode)
+
+    def tell(self) -> None:
+        for line in self._times:
+            print(f"lab router {line}", flush=True)
+
+    def _pytest(self, marks: str) -> list[str]:
+        chosen = marks if self._slow else f"{marks} and not slow"
+        return ["pytest", "-m", chosen, *self._arguments, str(SCENARIOS)]
+
+    def _chosen(self, marks: str) -> bool:
+        """Whether there is any such scenario: boots are dear."""
+        command = [sys.executable, "-m", *self._pytest(marks), "--collect-only", "-q"]
+        found = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return found.returncode != NO_TESTS_COLLECTED
+
+    @contextmanager
+    def _part(self, what: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._times.append(f"{what}: {time.monotonic() - started:.0f} s")
+
+    def _judge(self, result: int) -> None:
+        self.status = self.status or (0 if result == NO_TESTS_COLLECTED else int(result))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.lab", description="Run the lab scenarios.")
-    parser.add_argument("--kernel", default=DEFAULT_KERNEL, choices=SUITES)
+    parser.add_argument("--kernel", choices=SUITES, help="all on QEMU, with this kernel")
     parser.add_argument("--slow", action="store_true", help="the slow scenarios as well")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest")
     options = parser.parse_args()
+    os.environ["LAB_ROUTER"] = "1"  # So that the scenarios can be collected here.
+    unwind_on_sigterm()
+    lab = Lab(options.pytest, options.slow)
+    version = options.kernel or DEFAULT_KERNEL
     try:
-        kernel = ensure_kernel(options.kernel)
-        engine = build_engine(kernel)
-        machine = Machine(kernel, limit=LIMIT_SECONDS)
-        status = 0
-        for marks in MARKS:
-            started = time.monotonic()
-            chosen = marks if options.slow else marks + QUICK
-            result = machine.run(_pytest(engine, chosen, options.pytest))
-            _tell(f"{kernel.release} ({marks})", started)
-            status = status or _verdict(result)
-        started = time.monotonic()
-        result = _run_reboots(options.kernel, options.pytest)
-        _tell(f"{kernel.release} (reboots)", started)
-        return status or _verdict(result)
+        if options.kernel or not is_possible():
+            lab.on_qemu(version, "not breaks_kernel", "breaks_kernel")
+        else:
+            lab.on_uml()
+            lab.on_qemu(version, "needs_qemu and not breaks_kernel", "breaks_kernel")
+        lab.reboots(version)
     except LabError as error:
         print(error, file=sys.stderr)
         return 2
-
-
-def _pytest(engine: Path, marks: str, arguments: list[str]) -> list[str]:
-    python = guest_python(LAB_ENGINE=str(engine))
-    # The plugins off write to the repository, which the guest does not keep.
-    plugins = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
-    pytest = ["-m", "pytest", *plugins, "-m", marks]
-    return [*python, *pytest, *(arguments or ["-v"]), str(SCENARIOS)]
-
-
-def _run_reboots(kernel: str, arguments: list[str]) -> int:
-    environment = {**os.environ, "LAB_REBOOTS": "1", "LAB_KERNEL": kernel}
-    pytest = [sys.executable, "-m", "pytest", *(arguments or ["-v"]), str(REBOOTS)]
-    return subprocess.run(pytest, env=environment).returncode
-
-
-def _verdict(result: int) -> int:
-    return 0 if result == NO_TESTS_COLLECTED else result
-
-
-def _tell(what: str, started: float) -> None:
-    print(f"lab router {what}: {time.monotonic() - started:.0f} s", flush=True)
+    finally:
+        lab.tell()
+    return lab.status
 
 
 if __name__ == "__main__":

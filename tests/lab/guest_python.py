@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 
-from tests.lab.vm import REPOSITORY
+from tests.lab.machine import REPOSITORY
 
 SOURCES = ("daemon", "tests", "bench")
 

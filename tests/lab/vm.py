@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab router's machine: boots a lab kernel over the host's files, copy-on-write.
+"""The lab router on QEMU: boots a stock kernel over the host's files, copy-on-write.
 
 `python -m tests.lab.vm [--kernel V] -- COMMAND` runs one command as root in the guest,
 shows its output live and ends with its exit status; `--shell` gives a root shell.
@@ -13,20 +13,19 @@ import os
 import platform
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from tests.lab.apt import progress
 from tests.lab.kernel import (
     CACHE,
     DEFAULT_KERNEL,
@@ -35,8 +34,17 @@ from tests.lab.kernel import (
     ensure_kernel,
     require_tools,
 )
+from tests.lab.machine import (
+    REPOSITORY,
+    MachineDiedError,
+    Output,
+    check_limit,
+    ended,
+    exchange,
+    to_stdout,
+    unwind_on_sigterm,
+)
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 # What the guest reads most, mounted once more with a cache that asks the host only once.
 CACHED = (REPOSITORY, Path(sysconfig.get_path("stdlib")).resolve())
 GUEST = Path(__file__).with_name("guest.sh")
@@ -60,20 +68,6 @@ TOOLS = {
 _EMULATION = ["--qemu-opts=-cpu max,-cx16,-la57"] if platform.machine() == "x86_64" else []
 
 _BOOT_ATTEMPTS = 3
-
-Output = Callable[[bytes], object]
-
-
-class MachineDiedError(LabError):
-    """The guest ended without an exit status: a panic, or somebody killed QEMU."""
-
-    def __init__(self, when: str, console: Path) -> None:
-        tail = "\n".join(console.read_text(errors="replace").splitlines()[-30:])
-        super().__init__(f"the lab router died {when}; the end of its console ({console}):\n{tail}")
-
-
-class MachineTimeoutError(LabError):
-    """The guest was ended because it ran longer than its limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +93,30 @@ class Machine:
         `output` gets the command's stdout and stderr as they come (default: our stdout).
         Raises MachineDiedError or MachineTimeoutError when there is no exit status.
         """
-        if threading.current_thread() is threading.main_thread():
-            # Unwind on SIGTERM too, so that QEMU never outlives us.
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        unwind_on_sigterm()
         for _ in range(_BOOT_ATTEMPTS):
-            with _exchange(shlex.join(command)) as exchange:
-                self._boot_and_wait(exchange, output or _to_stdout)
-                if (exchange / "status").exists():
-                    return int((exchange / "status").read_text())
-                if (exchange / "started").exists():
+            with _exchange(shlex.join(command)) as folder:
+                self._boot_and_wait(folder, output or to_stdout)
+                if (folder / "status").exists():
+                    return int((folder / "status").read_text())
+                if (folder / "started").exists():
                     raise MachineDiedError("before its command ended", self.console)
             # Emulated processors have their moments; nothing of ours ran yet.
-            _progress("the lab router did not come up, once more")
+            progress("the lab router did not come up, once more")
         raise MachineDiedError("while booting, every time", self.console)
 
-    def _boot_and_wait(self, exchange: Path, output: Output) -> None:
-        with _Listener(exchange) as port:
-            guest = shlex.join(["sh", str(GUEST), str(exchange)])
-            arguments = [*self._boot(exchange), "--verbose", "--exec", guest]
+    def _boot_and_wait(self, folder: Path, output: Output) -> None:
+        with _Listener(folder) as port:
+            guest = shlex.join(["sh", str(GUEST), str(folder)])
+            arguments = [*self._boot(folder), "--verbose", "--exec", guest]
             arguments += [f"--qemu-opts={option}" for option in port.qemu_options]
-            _progress(f"booting lab router {self.kernel.release}, about {_boot_time()} s")
+            progress(f"booting lab router {self.kernel.release}, about {_boot_time()} s")
             self.console.parent.mkdir(parents=True, exist_ok=True)
             with self.console.open("wb") as console, _started(arguments) as process:
                 assert process.stdout
                 copier = threading.Thread(target=_copy, args=(process.stdout, console))
                 copier.start()
-                with _ended(process):
+                with ended(process):
                     port.copy(output, process, self.limit)
                 copier.join()
 
@@ -136,22 +128,22 @@ class Machine:
         # A serial console has no size of its own, and long lines would overwrite themselves.
         lines = [f"stty rows {size.lines} columns {size.columns}"]
         lines += [shlex.join(command)]
-        with _exchange("\n".join(lines)) as exchange:
-            start = exchange / "shell"
-            start.write_text(f"#!/bin/sh\nexec sh {GUEST} {exchange} shell\n")
+        with _exchange("\n".join(lines)) as folder:
+            start = folder / "shell"
+            start.write_text(f"#!/bin/sh\nexec sh {GUEST} {folder} shell\n")
             start.chmod(0o755)
-            _progress(f"booting lab router {self.kernel.release}, about {_boot_time()} s")
-            boot = [*self._boot(exchange), "--shell", str(start), "--disable-monitor"]
+            progress(f"booting lab router {self.kernel.release}, about {_boot_time()} s")
+            boot = [*self._boot(folder), "--shell", str(start), "--disable-monitor"]
             return subprocess.run(boot, env=_environment()).returncode
 
-    def _boot(self, exchange: Path) -> list[str]:
+    def _boot(self, folder: Path) -> list[str]:
         require_tools(TOOLS)
         arguments = [_vng(), "--run", str(self.kernel.image), "--user", "root"]
         arguments += ["--memory", self.memory, "--cpus", str(self.cpus), "--cwd", str(REPOSITORY)]
         # virtiofsd is not everywhere, and waiting for it in vain costs seconds.
         arguments += ["--force-9p"]
         arguments += [] if _kvm() else ["--disable-kvm", *_EMULATION]
-        for directory in (exchange, *self.shared):
+        for directory in (folder, *self.shared):
             arguments.append(f"--rwdir={directory}")
         for number, directory in enumerate(CACHED):
             options = f"id=cached{number},path={directory},security_model=none,readonly=on"
@@ -167,12 +159,12 @@ class Machine:
 class _Listener:
     """The host's end of the virtio port that the guest's output comes through."""
 
-    def __init__(self, exchange: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(str(exchange / "output"))
+        self._socket.bind(str(folder / "output"))
         self._socket.listen(1)
         self.qemu_options = (
-            f"-chardev socket,id=lab,path={exchange / 'output'}",
+            f"-chardev socket,id=lab,path={folder / 'output'}",
             "-device virtio-serial-pci,id=labserial",
             "-device virtserialport,bus=labserial.0,name=flowguard.lab,chardev=lab",
         )
@@ -191,7 +183,7 @@ class _Listener:
             try:
                 connection, _ = self._socket.accept()
             except TimeoutError:
-                _check(deadline, limit)
+                check_limit(deadline, limit)
                 continue
             with connection:
                 self._copy_connection(connection, output, deadline, limit)
@@ -205,29 +197,20 @@ class _Listener:
             try:
                 data = connection.recv(65536)
             except TimeoutError:
-                _check(deadline, limit)
+                check_limit(deadline, limit)
                 continue
             if not data:
                 return
             output(data)
-            _check(deadline, limit)
-
-
-def _check(deadline: float, limit: float) -> None:
-    if time.monotonic() > deadline:
-        raise MachineTimeoutError(f"the lab router was ended: still running after {limit:.0f} s")
+            check_limit(deadline, limit)
 
 
 @contextmanager
 def _exchange(command: str) -> Iterator[Path]:
-    """A directory that guest and host both write to, with the command in it."""
-    # Unix socket paths are limited to 107 bytes, so this cannot live deep in the repository.
-    with tempfile.TemporaryDirectory(prefix="flowguard-lab-") as name:
-        exchange = Path(name)
-        (exchange / "command").write_text(f"( {command}\n)\n")
+    with exchange(command) as folder:
         tags = (f"cached{n} {directory}\n" for n, directory in enumerate(CACHED))
-        (exchange / "cached").write_text("".join(tags))
-        yield exchange
+        (folder / "cached").write_text("".join(tags))
+        yield folder
 
 
 def _started(arguments: list[str]) -> subprocess.Popen[bytes]:
@@ -242,27 +225,9 @@ def _started(arguments: list[str]) -> subprocess.Popen[bytes]:
     )
 
 
-@contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Leave no QEMU behind, whatever happens inside."""
-    try:
-        yield
-        # QEMU closes its sockets just before it exits.
-        process.wait(timeout=30)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
 def _copy(source: IO[bytes], target: IO[bytes]) -> None:
     while data := os.read(source.fileno(), 65536):
         target.write(data)
-
-
-def _to_stdout(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
 
 
 def _vng() -> str:
@@ -286,10 +251,6 @@ def _kvm() -> bool:
 
 def _boot_time() -> int:
     return 5 if _kvm() else 15
-
-
-def _progress(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> int:

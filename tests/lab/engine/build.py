@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 
 from tests.lab.kernel import (
-    CACHE,
     DEFAULT_KERNEL,
     LabError,
     LabKernel,
@@ -34,7 +33,7 @@ def build_engine(kernel: LabKernel) -> Path:
     digest = hashlib.sha256(kernel.release.encode())
     for source in sources:
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    module = CACHE / kernel.version / f"engine-{digest.hexdigest()[:12]}" / "labengine.ko"
+    module = kernel.cache / f"engine-{digest.hexdigest()[:12]}" / "labengine.ko"
     if not module.exists():
         require_tools(TOOLS)
         print(f"building the packet engine for {kernel.release}", file=sys.stderr, flush=True)
@@ -60,6 +59,7 @@ def _make(kernel: LabKernel, sources: list[Path], directory: Path) -> Path:
         "CONFIG_DEBUG_INFO_BTF_MODULES=",
         # Short names in the kernel's warnings instead of this machine's paths.
         f"KCFLAGS=-Wall -Werror -fmacro-prefix-map={directory}/=",
+        *([f"ARCH={kernel.architecture}"] if kernel.architecture else []),
         "modules",
     )
     _run("strip", "--strip-debug", str(module))

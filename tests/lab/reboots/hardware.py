@@ -22,8 +22,9 @@ from flowguard.core.records import replace
 from tests.lab.engine.build import build_engine
 from tests.lab.guest_python import guest_python
 from tests.lab.kernel import LabError, ensure_kernel, require_tools
+from tests.lab.machine import MachineDiedError
 from tests.lab.reboots.exchange import Asker
-from tests.lab.vm import Machine, MachineDiedError
+from tests.lab.vm import Machine
 from tests.lab.wait import wait_for
 
 MEMORY = "1G"

@@ -33,6 +33,11 @@ FLOWTABLE_SYSCTLS = {
 }
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    marker = "needs_qemu(reason): what User Mode Linux has not, so it runs on a stock kernel"
+    config.addinivalue_line("markers", marker)
+
+
 @pytest.fixture(scope="session")
 def router() -> Iterator[Router]:
     module = os.environ.get("LAB_ENGINE")

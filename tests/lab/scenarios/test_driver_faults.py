@@ -108,6 +108,7 @@ def test_after_the_hold_off_it_steps_up_again(
     assert not batch.stop().lost
 
 
+@pytest.mark.needs_qemu(reason="sysrq, with traces of every task and processor")
 def test_benign_unrelated_and_forged_messages_lead_to_nothing(
     daemon: Daemon, engine: Engine, traffic: Traffic, busy: Batch
 ) -> None:
@@ -131,6 +132,7 @@ def test_benign_unrelated_and_forged_messages_lead_to_nothing(
     assert not busy.stop().lost
 
 
+@pytest.mark.needs_qemu(reason="an oops, which User Mode Linux does not survive")
 @pytest.mark.breaks_kernel
 def test_an_oops_on_the_offload_workqueue_steps_everything_down_until_the_next_boot(
     daemon: Daemon, engine: Engine, traffic: Traffic, busy: Batch
