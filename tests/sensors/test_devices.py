@@ -11,7 +11,7 @@ import pytest
 
 from flowguard.core.events import DevicesChanged, Event
 from flowguard.sensors.devices import Devices, Found, Routed, find
-from tests.sensors.machine import Machine
+from tests.kernel.route.sysfs import Machine
 
 ROUTED = Routed(("br-lan", "eth1", "pppoe-wan"), {"pppoe-wan": "eth1"})
 

@@ -4,43 +4,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from pathlib import Path
+import errno
+from collections.abc import Callable
 
 import pytest
 
-from flowguard.core.events import EngineSeen
-from flowguard.core.model import FlowTuple
+from flowguard.core.events import EngineSeen, Event
+from flowguard.core.model import Device, FlowTuple, Level
+from flowguard.core.tables.plan import OffloadSettings, plan
 from flowguard.kernel import conntrack
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, DumpInterrupted, Entry, Filter
-from flowguard.kernel.conntrack.entry import matching
 from flowguard.kernel.conntrack.flow import encode_tuple
+from flowguard.kernel.engines import EngineEntry
 from flowguard.sensors import engine_table
-from flowguard.sensors.engine_table import EngineWatch
+from flowguard.sensors.engine_table import EngineTableSensor, EngineWatch
+from flowguard.sensors.flow_counts import NOTHING, POLL_SECONDS
+from tests import virtual_time
+from tests.sensors.machine import Parts
+from tests.virtual_time import now
 
 IN_HARDWARE = OFFLOAD | HW_OFFLOAD
 CLIENT, SERVER, ROUTER = "192.168.1.20", "203.0.113.9", "198.51.100.7"
 EPOCH = 1
 BOTH = (True, True)
 TCP, UDP = 6, 17
+TABLES = plan([Device("lan1", 1)], {"lan1": Level.HARDWARE}, OffloadSettings())
 
 
 class Router:
     """A router's connection table and engine, and a watch over both."""
 
-    def __init__(self, debugfs: Path) -> None:
+    def __init__(self) -> None:
+        self.parts = Parts()
         self.connections: dict[int, Entry] = {}
-        self.interrupted = False
-        self.sweeps: list[Filter] = []
-        self.debugfs = debugfs
+        self.engines = self.parts.engines
+        self.plan = TABLES
+        self.seen: list[Event] = []
+        self.alive: list[float] = []
         self._bound: dict[int, tuple[bool, bool]] = {}
-        self.watch = EngineWatch(str(debugfs))
+        self.watch = EngineWatch(self.parts.connections, self.engines)
+        self.sensor = EngineTableSensor(
+            self.parts.machine, self.seen.append, lambda: self.plan, lambda: EPOCH
+        )
 
-    async def sweep(self, wanted: Filter) -> AsyncGenerator[list[Entry], None]:
-        self.sweeps.append(wanted)
-        if self.interrupted:
-            raise DumpInterrupted
-        yield matching(list(self.connections.values()), wanted)
+    @property
+    def sweeps(self) -> list[Filter]:
+        return self.parts.connections.sweeps
 
     def connect(self, *ports: int, status: int = IN_HARDWARE, protocol: int = TCP) -> None:
         for port in ports:
@@ -60,19 +69,18 @@ class Router:
 
     def bind(self, *ports: int, directions: tuple[bool, bool] = BOTH) -> None:
         self._bound.update(dict.fromkeys(ports, directions))
-        lines = [
-            f"{port:05x} BND IPv4 5T orig={ends(one)} new={ends(one)} etype=0800 ib1=0 ib2=0\n"
+        self.engines.entries = [
+            EngineEntry(one, None, True, None)
             for port, bound in self._bound.items()
             for one, is_bound in zip(directions_of(port), bound, strict=True)
             if is_bound
         ]
-        (self.debugfs / "ppe0").mkdir(exist_ok=True)
-        (self.debugfs / "ppe0" / "bind").write_text("".join(lines))
 
     def unbind(self, *ports: int) -> None:
         self.bind(*ports, directions=(False, False))
 
     def look(self, time: float, epoch: int = EPOCH) -> EngineSeen | None:
+        self.parts.connections.entries = list(self.connections.values())
         return asyncio.run(self.watch.look(time, epoch))
 
     def counts(self, time: float, epoch: int = EPOCH) -> tuple[int, int]:
@@ -81,16 +89,31 @@ class Router:
         assert seen and seen.time == time
         return seen.orphan_count, seen.half_bound_count
 
+    def run(self, *turns: Callable[[], None]) -> None:
+        """Let the sensor look, with the next turn taken before each look but the first."""
+
+        async def main() -> None:
+            task = asyncio.create_task(self.sensor.run(lambda: self.alive.append(now())))
+            for turn in turns:
+                await asyncio.wait([task], timeout=POLL_SECONDS / 2)
+                turn()
+                self.parts.connections.entries = list(self.connections.values())
+                await asyncio.wait([task], timeout=POLL_SECONDS / 2)
+            await asyncio.wait([task], timeout=1)
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+
+        self.parts.connections.entries = list(self.connections.values())
+        virtual_time.run(main())
+
 
 def directions_of(port: int) -> tuple[FlowTuple, FlowTuple]:
     return (
         FlowTuple("tcp", CLIENT, SERVER, port, 443),
         FlowTuple("tcp", SERVER, ROUTER, 443, port),
     )
-
-
-def ends(flow: FlowTuple) -> str:
-    return f"{flow.source}:{flow.source_port}->{flow.destination}:{flow.destination_port}"
 
 
 def connection(port: int, status: int, protocol: int) -> Entry:
@@ -105,10 +128,8 @@ def connection(port: int, status: int, protocol: int) -> Entry:
 
 
 @pytest.fixture
-def router(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Router:
-    made = Router(tmp_path)
-    monkeypatch.setattr(conntrack, "sweep", made.sweep)
-    return made
+def router() -> Router:
+    return Router()
 
 
 # --- whether there is anything to see ------------------------------------------------------
@@ -127,19 +148,15 @@ def test_without_an_engine_nothing_is_read_and_it_is_looked_for_rarely(router: R
 def test_with_nothing_in_hardware_the_engine_is_not_read(router: Router) -> None:
     router.connect(1, status=OFFLOAD)
     router.bind(1)
-    path = router.debugfs / "ppe0" / "bind"
-    path.unlink()
-    path.mkdir()
     assert router.counts(0) == (0, 0)
+    assert router.engines.sweeps == 0
 
 
 def test_an_engine_that_refuses_to_be_read_is_an_error(router: Router) -> None:
     router.connect(1)
     router.bind(1)
-    path = router.debugfs / "ppe0" / "bind"
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(OSError, match="directory"):
+    router.engines.failure = OSError(errno.EIO, "Input/output error")
+    with pytest.raises(OSError, match="Input/output"):
         router.look(0)
 
 
@@ -254,9 +271,10 @@ def test_a_dump_that_was_interrupted_proves_nothing(router: Router) -> None:
     router.connect(1)
     router.bind(1)
     router.look(0)
-    router.interrupted = True
-    assert router.look(10) is None and router.look(50) is None
-    router.interrupted = False
+    router.parts.connections.interrupt(2)
+    for time in (10, 50):
+        with pytest.raises(DumpInterrupted):
+            router.look(time)
     assert [router.counts(time)[0] for time in (60, 100)] == [0, 0]
 
 
@@ -358,3 +376,64 @@ def test_a_pause_starts_the_minute_anew(router: Router) -> None:
         counts.append(router.counts(time)[1])
         router.carry(1, 50, 0)
     assert counts == [0, 0, 0, 0, 0, 0, 1, 1]
+
+
+# --- the sensor --------------------------------------------------------------------------------
+
+
+def idle() -> None:
+    pass
+
+
+def test_orphans_are_fed_and_a_sound_table_is_not(router: Router) -> None:
+    router.connect(1)
+    router.bind(1)
+    router.run(idle, lambda: router.forget(1), idle, idle, idle)
+    (event,) = router.seen
+    assert isinstance(event, EngineSeen)
+    assert (event.time, event.orphan_count) == (50, 1)
+    assert router.alive == [0, 10, 20, 30, 40, 50]
+
+
+def test_half_bound_flows_are_fed(router: Router) -> None:
+    router.connect(1, *WHOLE)
+    router.bind(1, directions=ORIGINAL_ONLY)
+    router.bind(*WHOLE)
+    router.run(*[lambda: router.carry(1, 50, 0)] * 6)
+    assert [event.half_bound_count for event in router.seen if isinstance(event, EngineSeen)] == [1]
+
+
+def test_without_an_engine_it_is_well_and_says_that_there_is_none(router: Router) -> None:
+    router.connect(1)
+    router.run(idle, idle)
+    assert router.alive == [0, 10, 20]
+    assert router.sensor.detail == "not available: no engine to look into"
+    router.bind(1)
+    router.run(*[idle] * round(engine_table.ENGINE_RECHECK / POLL_SECONDS))
+    assert router.sensor.detail == ""
+
+
+def test_without_tables_there_is_nothing_to_compare(router: Router) -> None:
+    router.connect(1)
+    router.bind(1)
+    router.plan = NOTHING
+    router.run(idle)
+    assert router.alive == [0, 10]
+    assert router.sweeps == []
+
+
+def test_an_interrupted_walk_is_no_sign_of_life_but_no_end_either(router: Router) -> None:
+    router.connect(1)
+    router.bind(1)
+    router.parts.connections.interrupt(2)
+    router.run(idle, idle)
+    assert router.alive == [20]
+
+
+def test_an_engine_that_cannot_be_read_ends_it_so_that_it_is_seen(router: Router) -> None:
+    router.connect(1)
+    router.bind(1)
+    router.engines.failure = OSError(errno.EIO, "Input/output error")
+    with pytest.raises(OSError, match="Input/output"):
+        router.run()
+    assert router.alive == []

@@ -1,47 +1,51 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which flows count as refused, over a connection table that the test writes."""
+"""Which flows are counted and which count as refused, over a connection table in memory."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
-from flowguard.core.events import FlowsSeen
+from flowguard.core.events import Event, FlowsSeen
 from flowguard.core.model import Device, FlowTuple, Level
 from flowguard.core.tables.description import Plan
 from flowguard.core.tables.plan import Exclusion, OffloadSettings, plan
-from flowguard.kernel import conntrack
-from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Filter, Flow, Look
-from flowguard.sensors.flow_counts import FlowCounter
+from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry
+from flowguard.kernel.conntrack.flow import encode_tuple
+from flowguard.kernel.netlink.codec import MalformedMessage
+from flowguard.sensors.flow_counts import (
+    ATTEMPTS,
+    COUNTING,
+    NOTHING,
+    POLL_SECONDS,
+    FlowCounter,
+    FlowCountsSensor,
+    counters_problem,
+)
+from tests import virtual_time
+from tests.sensors.machine import ConnectionTable, Parts, Switches
+from tests.virtual_time import now
 
 SETTINGS = OffloadSettings()
 IN_HARDWARE = OFFLOAD | HW_OFFLOAD
 
 
-@dataclass(slots=True)
-class Table:
-    """The kernel's table: status and mark of each flow."""
+class Table(ConnectionTable):
+    """Made of the status and mark of each flow."""
 
-    flows: dict[int, tuple[int, int]] = field(default_factory=dict)
-
-    async def look(self, wanted: Filter, limit: int) -> Look:
-        found = [
-            flow(number)
-            for number, (status, mark) in self.flows.items()
-            if status & wanted.status_mask == wanted.status
-            and mark & wanted.mark_mask == wanted.mark
-        ]
-        return Look(len(found), tuple(found[:limit]))
-
-    async def count(self, wanted: Filter) -> int:
-        return (await self.look(wanted, 0)).count
+    def hold(self, flows: dict[int, tuple[int, int]]) -> None:
+        self.entries = [entry(number, *bits) for number, bits in flows.items()]
 
 
-def flow(number: int) -> Flow:
+def entry(number: int, status: int, mark: int = 0) -> Entry:
     one = FlowTuple("tcp", "192.0.2.1", "192.0.2.2", number, 443)
-    return Flow(one, one)
+    key = encode_tuple(1, one)[1][4:]
+    return Entry(number, status, mark, 6, 0, 0, 0, 0, True, None, None, key, key)
 
 
 def devices_at(lan: Level, wan: Level, settings: OffloadSettings = SETTINGS) -> Plan:
@@ -52,38 +56,38 @@ ALL_HARDWARE = devices_at(Level.HARDWARE, Level.HARDWARE)
 
 
 @pytest.fixture
-def table(monkeypatch: pytest.MonkeyPatch) -> Table:
-    made = Table()
-    monkeypatch.setattr(conntrack, "look", made.look)
-    monkeypatch.setattr(conntrack, "count", made.count)
-    return made
+def table() -> Table:
+    return Table()
+
+
+@pytest.fixture
+def counter(table: Table) -> FlowCounter:
+    return FlowCounter(table)
 
 
 def look(counter: FlowCounter, time: float, wanted: Plan = ALL_HARDWARE) -> FlowsSeen:
     return asyncio.run(counter.look(time, wanted))
 
 
-def test_counts_per_place(table: Table) -> None:
-    table.flows = {1: (IN_HARDWARE, 0), 2: (OFFLOAD, 0), 3: (OFFLOAD, 0), 4: (0, 0)}
-    seen = look(FlowCounter(), 10.0)
+def test_counts_per_place(table: Table, counter: FlowCounter) -> None:
+    table.hold({1: (IN_HARDWARE, 0), 2: (OFFLOAD, 0), 3: (OFFLOAD, 0), 4: (0, 0)})
+    seen = look(counter, 10.0)
     assert (seen.time, seen.hardware, seen.software) == (10.0, 1, 2)
 
 
-def test_refused_is_what_stays_refused(table: Table) -> None:
-    counter = FlowCounter()
-    table.flows = {1: (OFFLOAD, 0), 2: (OFFLOAD, 0)}
+def test_refused_is_what_stays_refused(table: Table, counter: FlowCounter) -> None:
+    table.hold({1: (OFFLOAD, 0), 2: (OFFLOAD, 0)})
     assert look(counter, 10.0).refused == 0
     assert look(counter, 11.0).refused == 0
-    table.flows = {1: (OFFLOAD, 0), 2: (IN_HARDWARE, 0), 3: (OFFLOAD, 0)}
+    table.hold({1: (OFFLOAD, 0), 2: (IN_HARDWARE, 0), 3: (OFFLOAD, 0)})
     assert look(counter, 12.0).refused == 1
     assert look(counter, 13.0).refused == 1
-    table.flows = {}
+    table.hold({})
     assert look(counter, 15.0).refused == 0
 
 
-def test_control_group_is_not_refused(table: Table) -> None:
-    counter = FlowCounter()
-    table.flows = {1: (OFFLOAD, SETTINGS.control_mark), 2: (OFFLOAD, 0x1)}
+def test_control_group_is_not_refused(table: Table, counter: FlowCounter) -> None:
+    table.hold({1: (OFFLOAD, SETTINGS.control_mark), 2: (OFFLOAD, 0x1)})
     look(counter, 10.0)
     assert look(counter, 20.0).refused == 1
 
@@ -101,8 +105,157 @@ def test_control_group_is_not_refused(table: Table) -> None:
     ],
     ids=["no hardware", "one device below", "exclusion to software"],
 )
-def test_flows_that_belong_below_are_not_refused(table: Table, wanted: Plan) -> None:
-    counter = FlowCounter()
-    table.flows = {1: (OFFLOAD, 0)}
+def test_flows_that_belong_below_are_not_refused(
+    table: Table, counter: FlowCounter, wanted: Plan
+) -> None:
+    table.hold({1: (OFFLOAD, 0)})
     look(counter, 10.0, wanted)
     assert look(counter, 20.0, wanted).refused == 0
+
+
+def test_one_walk_over_the_table_is_enough(table: Table, counter: FlowCounter) -> None:
+    table.hold({1: (IN_HARDWARE, 0), 2: (OFFLOAD, 0)})
+    look(counter, 10.0)
+    assert len(table.sweeps) == 1
+
+
+def test_another_connection_on_the_same_ports_is_not_the_one_that_was_refused(
+    table: Table, counter: FlowCounter
+) -> None:
+    table.hold({1: (OFFLOAD, 0)})
+    look(counter, 10.0)
+    table.entries = [entry(1, OFFLOAD)._replace(id=77)]
+    assert look(counter, 20.0).refused == 0
+
+
+def test_a_walk_that_is_interrupted_is_begun_again(table: Table, counter: FlowCounter) -> None:
+    table.hold(dict.fromkeys(range(300), (IN_HARDWARE, 0)))
+    table.interrupt(ATTEMPTS - 1)
+    assert look(counter, 10.0).hardware == 300
+
+
+def test_a_table_that_changes_too_fast_cannot_be_counted(
+    table: Table, counter: FlowCounter
+) -> None:
+    table.interrupt(ATTEMPTS)
+    with pytest.raises(OSError, match="faster than it can be read"):
+        look(counter, 10.0)
+
+
+# --- the sensor ------------------------------------------------------------------------------
+
+
+@dataclass
+class Router:
+    """A router whose plan and setting the test changes; `run` watches it for a while."""
+
+    plan: Plan = ALL_HARDWARE
+    min_packets: int = 0
+    seen: list[FlowsSeen] = field(default_factory=list)
+    alive: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.table = Table()
+        self.parts = Parts(connections=self.table)
+        self.sensor = FlowCountsSensor(
+            self.parts.machine, self._take, lambda: self.plan, lambda: self.min_packets
+        )
+
+    def run(self, *turns: Callable[[], None]) -> None:
+        """Let it look, and after each look take the next turn."""
+
+        async def main() -> None:
+            task = asyncio.create_task(self.sensor.run(lambda: self.alive.append(now())))
+            for turn in turns:
+                await asyncio.wait([task], timeout=POLL_SECONDS / 2)
+                turn()
+                await asyncio.wait([task], timeout=POLL_SECONDS / 2)
+            await asyncio.wait([task], timeout=1)
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+
+        virtual_time.run(main())
+
+    def _take(self, event: Event) -> None:
+        assert isinstance(event, FlowsSeen)
+        self.seen.append(event)
+
+
+@pytest.fixture
+def router() -> Router:
+    return Router()
+
+
+def idle() -> None:
+    pass
+
+
+def test_it_looks_again_and_again_while_there_are_tables(router: Router) -> None:
+    router.table.hold({1: (IN_HARDWARE, 0)})
+    router.run(idle, idle)
+    assert [(seen.time, seen.hardware) for seen in router.seen] == [(0, 1), (10, 1), (20, 1)]
+    assert router.alive == [0, 10, 20]
+
+
+def test_without_tables_it_looks_until_the_flows_have_gone_and_stays_alive(router: Router) -> None:
+    router.table.hold({1: (OFFLOAD, 0)})
+    router.plan = NOTHING
+    router.run(idle, lambda: router.table.hold({}), idle, idle)
+    assert [seen.software for seen in router.seen] == [1, 1, 0]
+    assert len(router.alive) == 5
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOBUFS, "No buffer"), MalformedMessage("odd")])
+def test_what_goes_wrong_ends_it_so_that_it_is_seen(router: Router, error: Exception) -> None:
+    router.table.failures = [error]
+    with pytest.raises(type(error)):
+        router.run()
+    assert (router.seen, router.alive) == ([], [])
+
+
+def test_a_table_that_is_never_answered_is_no_sign_of_life(router: Router) -> None:
+    router.table.hangs = True
+    router.run(*[idle] * 10)
+    assert router.alive == []
+    assert router.sensor.patience is not None
+
+
+def test_missing_counters_are_shown_and_logged_once(
+    router: Router, caplog: pytest.LogCaptureFixture
+) -> None:
+    router.parts.sysctls.set(COUNTING, 0)
+    router.min_packets = 5
+
+    def mend() -> None:
+        assert "nf_conntrack_acct=1" in router.sensor.counters
+        router.parts.sysctls.set(COUNTING, 1)
+
+    router.run(idle, mend, idle)
+    assert router.sensor.counters == "ok"
+    assert len([r for r in caplog.records if r.levelno == logging.ERROR]) == 1
+
+
+class Broken(Switches):
+    def get(self, name: str) -> int | None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize(
+    ("sysctls", "min_packets", "words"),
+    [
+        (Switches({COUNTING: 1}), 5, ""),
+        (Switches({COUNTING: 0}), 0, ""),
+        (Broken(), 0, ""),
+        (Switches({COUNTING: 0}), 5, "no new flow is ever offloaded"),
+        (Switches(), 5, "does not have it"),
+        (Broken(), 5, "Input/output error"),
+    ],
+    ids=["counting", "not needed", "not asked", "off", "missing", "unreadable"],
+)
+def test_a_minimum_of_packets_needs_counters(
+    sysctls: Switches, min_packets: int, words: str
+) -> None:
+    problem = counters_problem(sysctls, min_packets)
+    assert words in problem and bool(problem) == bool(words)

@@ -121,8 +121,13 @@ class IntentLedger:
             state.suspended,
             self._installation,
         )
-        if self._writing is None or self._writing.done():
+        if self.is_kept:
             self._writing = asyncio.create_task(self._write())
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether nothing waits to be written."""
+        return self._writing is None or self._writing.done()
 
     async def kept(self) -> None:
         """Return when nothing waits to be written: it is on flash, or `feed` heard why not."""

@@ -64,7 +64,12 @@ def _priority(level: int) -> int:
 
 class _SyslogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        syslog.syslog(_priority(record.levelno), self.format(record))
+        try:
+            # Lines of the kernel may hold what C takes for the end of a text.
+            text = self.format(record).replace("\0", "\\x00")
+            syslog.syslog(_priority(record.levelno), text)
+        except Exception:
+            self.handleError(record)
 
 
 class _JournalHandler(logging.Handler):
@@ -86,7 +91,7 @@ class _JournalHandler(logging.Handler):
                 CODE_FUNC=record.funcName,
                 **getattr(record, "fields", {}),
             )
-        except OSError:
+        except Exception:
             self.handleError(record)
 
 

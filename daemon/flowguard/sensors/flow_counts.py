@@ -140,7 +140,7 @@ def counters_problem(sysctls: Sysctls, min_packets: int) -> str:
     except OSError as error:
         return f"min_packets needs {name}: {error.strerror or error}"
     if counting is None:
-        return f"min_packets needs {name}, which this kernel does not have"
+        return f"min_packets needs {name}, and this kernel does not have it"
     if counting:
         return ""
     return f"min_packets needs {name}=1: without it no new flow is ever offloaded"

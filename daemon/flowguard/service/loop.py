@@ -200,8 +200,9 @@ class Service:
         return self.state.converged or (drain is not None and drain.flows is not None)
 
     def _may_try(self, device: Device) -> bool:
-        """A trial is a use of the driver, for which the policy has to be armed."""
-        return device.name in {d.name for d in self.state.untried}
+        """A trial is a use of the driver, for which the policy has to be armed, on flash."""
+        names = {d.name for d in self.state.untried}
+        return self.ledger.is_kept and device.name in names
 
     def _on_fault(self, fault: Fault) -> None:
         self.feed(FaultSeen(self.now(), fault))
@@ -212,7 +213,6 @@ class Service:
         )
 
     async def _try(self) -> None:
-        # A trial binds the driver: that it was wanted must survive a crash.
         await self.ledger.kept()
         await self.rescan()
 

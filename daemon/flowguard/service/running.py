@@ -189,6 +189,10 @@ class Running:
             self._ended.set()
             return left
 
+    def end_now(self) -> None:
+        """Without waiting for what an end waits for."""
+        self._ended.set()
+
     async def end_anyway(self, how: End) -> None:
         """The same for whoever does not wait for an answer."""
         try:

@@ -123,8 +123,10 @@ def _listen_to_signals(service: Service, running: Running) -> None:
         asyncio.get_running_loop().add_signal_handler(number, act)
 
     def end() -> None:
-        how = End.KEEP if running.stopping else End.DRAIN
-        service.tasks.spawn(running.end_anyway(how))
+        if running.stopping:
+            running.end_now()
+        else:
+            service.tasks.spawn(running.end_anyway(End.DRAIN))
 
     on(signal.SIGTERM, end)
     on(signal.SIGINT, end)

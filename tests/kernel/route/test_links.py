@@ -10,7 +10,7 @@ import pytest
 from flowguard.core.model import Device
 from flowguard.core.tables.topology import Kind, Link
 from flowguard.kernel.route.links import links, scan
-from tests.sensors.machine import Machine
+from tests.kernel.route.sysfs import Machine
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from flowguard.core.events import FlowsJudged
 from flowguard.core.model import Family, FlowTuple, Protocol
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry
 from flowguard.kernel.conntrack.flow import encode_tuple
-from flowguard.sensors.arms.census import ASSURED, LIMIT, SEEN_REPLY, Observer, ends_are_visible_in
+from flowguard.sensors.arms.census import ASSURED, LIMIT, SEEN_REPLY, Census, ends_are_visible_in
 from flowguard.sensors.arms.followed import CLOSE, ESTABLISHED, TIME_WAIT
 
 OBSERVE, CONTROL = 0x8000, 0x2000000
@@ -60,24 +60,24 @@ def moved(before: Entry, original: int, reply: int) -> Entry:
 class Watch:
     """Looks every five seconds and keeps what was judged."""
 
-    observer: Observer = field(
-        default_factory=lambda: Observer(CONTROL, lambda f: ("lan1", "wan"), ends_are_visible=True)
+    census: Census = field(
+        default_factory=lambda: Census(CONTROL, lambda f: ("lan1", "wan"), ends_are_visible=True)
     )
     time: float = 100.0
     judged: list[FlowsJudged] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.begin(1)
-        self.observer.counters_proven = True
+        self.census.counters_proven = True
 
     def begin(self, epoch: int, anew: bool = True, in_hardware: bool = True) -> None:
-        self.observer.begin(epoch, 16, in_hardware=in_hardware, anew=anew)
+        self.census.begin(epoch, 16, in_hardware=in_hardware, anew=anew)
         self.look()
 
     def look(self, entries: Sequence[Entry] = ()) -> FlowsJudged:
         self.time += STEP
-        self.observer.look(self.time, entries)
-        self.judged.append(self.observer.judge(self.time))
+        self.census.look(self.time, entries)
+        self.judged.append(self.census.judge(self.time))
         return self.judged[-1]
 
     def counts(
@@ -117,12 +117,12 @@ def test_who_failed_is_listed_as_stalled_while_it_tries_and_judged_no_more() -> 
     for _ in range(20):
         watch.look([flow])
         flow = moved(flow, 2, 0)
-    assert watch.observer.stalled_since(1) is not None
-    assert not watch.observer.released()
+    assert watch.census.stalled_since(1) is not None
+    assert not watch.census.released()
     for _ in range(8):
         watch.look([flow])
-    assert watch.observer.stalled_since(1) is None
-    assert watch.observer.released()
+    assert watch.census.stalled_since(1) is None
+    assert watch.census.released()
     assert watch.counts() == Counts(treated_failed=1)
     assert not watch.counts(age=60).total
 
@@ -132,9 +132,9 @@ def test_who_failed_and_recovers_or_ends_is_let_go() -> None:
     for _ in range(4):
         watch.look([one, other])
         one, other = moved(one, 2, 0), moved(other, 2, 0)
-    assert len(list(watch.observer.stalled())) == 2
+    assert len(list(watch.census.stalled())) == 2
     watch.look([moved(one, 1, 1)])
-    assert not list(watch.observer.stalled())
+    assert not list(watch.census.stalled())
 
 
 def test_a_server_that_never_answers_after_the_handshake_fails() -> None:
@@ -270,7 +270,7 @@ def test_at_the_last_age_an_orderly_end_is_good() -> None:
 def test_a_reset_that_only_the_destroy_event_shows() -> None:
     watch, flow = Watch(), entry(1)
     watch.look([flow])
-    watch.observer.destroyed([flow._replace(status=ASSURED, tcp_state=ESTABLISHED, timeout=None)])
+    watch.census.destroyed([flow._replace(status=ASSURED, tcp_state=ESTABLISHED, timeout=None)])
     for _ in range(13):
         watch.look()
     assert watch.counts(OutcomeKind.ENDED, 60) == Counts(treated_failed=1)
@@ -285,7 +285,7 @@ def test_a_flow_that_is_gone_is_judged_at_the_same_age_as_others() -> None:
 
 def test_flows_of_before_the_draw_are_not_judged() -> None:
     watch = Watch()
-    watch.observer.begin(2, 16, in_hardware=True, anew=True)
+    watch.census.begin(2, 16, in_hardware=True, anew=True)
     flow = entry(1)
     for _ in range(5):
         watch.look([flow])
@@ -297,7 +297,7 @@ def test_flows_of_before_the_draw_are_not_judged() -> None:
 def test_another_share_keeps_what_is_observed_under_its_old_epoch() -> None:
     watch, flow = Watch(), entry(1)
     watch.look([flow])
-    watch.observer.begin(2, 2, in_hardware=True, anew=False)
+    watch.census.begin(2, 2, in_hardware=True, anew=False)
     for _ in range(3):
         watch.look([flow, entry(2)])
     watch.look([flow, entry(2), entry(3)])
@@ -310,7 +310,7 @@ def test_another_share_keeps_what_is_observed_under_its_old_epoch() -> None:
 def test_a_look_in_parts_is_one_look() -> None:
     watch, flows = Watch(), [entry(n) for n in range(4)]
     for _ in range(4):
-        watch.observer.look(watch.time + STEP, flows[:3])
+        watch.census.look(watch.time + STEP, flows[:3])
         watch.look(flows[3:])
         flows = [moved(flow, 2, 2) for flow in flows]
     assert watch.counts() == Counts(treated_good=4)
@@ -319,8 +319,8 @@ def test_a_look_in_parts_is_one_look() -> None:
 def test_nobody_is_taken_for_gone_in_a_look_that_was_cut_short() -> None:
     watch, flow, other = Watch(), entry(1), entry(2)
     watch.look([flow, other])
-    watch.observer.look(watch.time, [other])
-    watch.observer.abandon()
+    watch.census.look(watch.time, [other])
+    watch.census.abandon()
     for _ in range(3):
         flow = moved(flow, 3, 0)
         watch.look([flow])
@@ -329,8 +329,8 @@ def test_nobody_is_taken_for_gone_in_a_look_that_was_cut_short() -> None:
 
 def test_a_draw_that_changes_during_a_look() -> None:
     watch = Watch()
-    watch.observer.look(watch.time, [entry(1)])
-    watch.observer.begin(2, 16, in_hardware=True, anew=True)
+    watch.census.look(watch.time, [entry(1)])
+    watch.census.begin(2, 16, in_hardware=True, anew=True)
     watch.look([entry(2)])
     watch.look([entry(1), entry(2), entry(3)])
     for _ in range(4):
@@ -341,8 +341,8 @@ def test_a_draw_that_changes_during_a_look() -> None:
 def test_a_reset_after_the_flow_was_seen_in_the_same_look() -> None:
     watch, flow = Watch(), entry(1)
     watch.look([flow])
-    watch.observer.look(watch.time, [flow])
-    watch.observer.destroyed([flow._replace(status=ASSURED, tcp_state=CLOSE)])
+    watch.census.look(watch.time, [flow])
+    watch.census.destroyed([flow._replace(status=ASSURED, tcp_state=CLOSE)])
     for _ in range(13):
         watch.look()
     assert watch.counts(OutcomeKind.ENDED, 60) == Counts(treated_failed=1)
@@ -360,28 +360,28 @@ def test_births_count_both_arms() -> None:
 
 def test_hardware_that_was_never_seen_to_count_is_not_judged_by_its_silence() -> None:
     watch = Watch()
-    watch.observer.counters_proven = False
+    watch.census.counters_proven = False
     frozen = entry(1)
     for _ in range(5):
         watch.look([frozen])
         frozen = moved(frozen, 3, 0)
     assert not watch.counts().total
-    assert not watch.observer.counters_proven
+    assert not watch.census.counters_proven
 
 
 def test_a_flow_that_is_too_old_to_be_judged_proves_the_counters_as_well() -> None:
     watch, old = Watch(), entry(1)
-    watch.observer.counters_proven = False
-    watch.observer.begin(2, 16, in_hardware=True, anew=True)
+    watch.census.counters_proven = False
+    watch.census.begin(2, 16, in_hardware=True, anew=True)
     for _ in range(2):
         watch.look([old])
         old = moved(old, 3, 3)
-    assert watch.observer.counters_proven
+    assert watch.census.counters_proven
 
 
 def test_in_software_counters_need_no_proof() -> None:
     watch = Watch()
-    watch.observer.counters_proven = False
+    watch.census.counters_proven = False
     watch.begin(2, in_hardware=False)
     for _ in range(4):
         watch.look([entry(1, status=ASSURED | OFFLOAD)])
@@ -420,28 +420,28 @@ def test_of_very_many_flows_some_of_both_arms_are_followed_further() -> None:
     assert watch.counts().total == 4000
     assert 400 < observed == watch.counts(age=60).total < 700
     assert watch.counts(age=60).treated == watch.counts(age=60).control
-    assert watch.observer.released()  # Of the others, as many as may be let go at once.
+    assert watch.census.released()  # Of the others, as many as may be let go at once.
 
 
 def test_a_long_lived_flow_is_let_go_when_it_has_been_judged_and_not_before() -> None:
     watch, flow = Watch(), entry(1)
     while not watch.counts(age=240).total:
         watch.look([flow])
-        assert not watch.observer.released()
+        assert not watch.census.released()
         flow = moved(flow, 1, 1)
     for _ in range(2):  # Once more, in case that it could not be let go.
         watch.look([flow])
-        assert [released.key for released in watch.observer.released()] == [flow.key]
+        assert [released.key for released in watch.census.released()] == [flow.key]
 
 
 def test_an_unanswered_flow_is_not_let_go_because_its_arm_could_be_drawn_again() -> None:
     watch, flow = Watch(), entry(1, status=0)
-    watch.observer.begin(2, 16, in_hardware=True, anew=True)
+    watch.census.begin(2, 16, in_hardware=True, anew=True)
     for _ in range(3):
         watch.look([flow])
-        assert not watch.observer.released()
+        assert not watch.census.released()
     watch.look([flow._replace(status=SEEN_REPLY)])
-    assert watch.observer.released()
+    assert watch.census.released()
 
 
 def test_stalled_flows_are_listed_since_when() -> None:
@@ -449,10 +449,10 @@ def test_stalled_flows_are_listed_since_when() -> None:
     for _ in range(3):
         watch.look([flow])
         flow = moved(flow, 3, 0)
-    (stalled,) = watch.observer.stalled()
+    (stalled,) = watch.census.stalled()
     assert stalled.flow.original.destination == "203.0.113.1"
-    assert watch.observer.stalled_since(1) == stalled.since
-    assert watch.observer.born(1) is not None
+    assert watch.census.stalled_since(1) == stalled.since
+    assert watch.census.born(1) is not None
 
 
 @pytest.mark.parametrize(
