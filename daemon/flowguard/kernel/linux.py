@@ -146,14 +146,15 @@ class LinuxNetwork:
             return False
         return True
 
-    def scan(self, names: Sequence[str], carriers: Mapping[str, str]) -> Links:
-        return links.scan(names, carriers=carriers)
+    async def scan(self, names: Sequence[str], carriers: Mapping[str, str]) -> Links:
+        # Hundreds of small files: half a second on a router with many devices.
+        return await asyncio.to_thread(links.scan, names, carriers=carriers)
 
-    def links(self, carriers: Mapping[str, str]) -> tuple[Link, ...]:
-        return links.links(carriers=carriers)
+    async def links(self, carriers: Mapping[str, str]) -> tuple[Link, ...]:
+        return await asyncio.to_thread(links.links, carriers=carriers)
 
-    def forwarding_interfaces(self) -> tuple[str, ...]:
-        return forwarding_interfaces()
+    async def forwarding_interfaces(self) -> tuple[str, ...]:
+        return await asyncio.to_thread(forwarding_interfaces)
 
     def device_of(self, address: str) -> str | None:
         if self._routes is None:

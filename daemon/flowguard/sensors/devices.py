@@ -62,13 +62,13 @@ async def routed(
             return Routed(answer.names, answer.carriers, by_netifd=True)
         if former and former.by_netifd:
             return former
-        return Routed(network.forwarding_interfaces())
+        return Routed(await network.forwarding_interfaces())
     except OSError as error:
         log.warning("the interfaces in use cannot be found: %s", error)
         return None
 
 
-def find(
+async def find(
     network: Network, configured: Sequence[str], known: Routed, kept: Sequence[str] = ()
 ) -> Found:
     """The configured devices, or those below the interfaces that packets are routed over.
@@ -77,13 +77,14 @@ def find(
     gone for a moment must not cost a drain.
     """
     if configured:
-        seen = network.scan(configured, known.carriers)
+        seen = await network.scan(configured, known.carriers)
         return Found(seen.devices, seen.missing)
-    present = network.links(known.carriers)
+    present = await network.links(known.carriers)
     resolution = resolve(present, known.names)
     still = [name for name in kept if resolve(present, (name,)).devices == (name,)]
     names = sorted({*resolution.devices, *still})
-    return Found(network.scan(names, known.carriers).devices, (), resolution.left_out)
+    seen = await network.scan(names, known.carriers)
+    return Found(seen.devices, (), resolution.left_out)
 
 
 class Devices:
@@ -116,7 +117,8 @@ class Devices:
         """Look at all links again; only devices that were not there before are tried."""
         # One after the other, or an older list of devices could overtake a newer one.
         async with self._lock:
-            self.found = find(self._network, configured, await self._routes(), self._kept)
+            routes = await self._routes()
+            self.found = await find(self._network, configured, routes, self._kept)
             devices = await self._with_capabilities(self.found.devices)
             present = {(d.name, d.ifindex) for d in devices}
             self._capabilities = {k: v for k, v in self._capabilities.items() if k in present}

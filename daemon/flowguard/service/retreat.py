@@ -55,7 +55,7 @@ async def drain_to_software(
         return
     log.warning("hardware is left, as nothing would guard it")
     # Those that are in it, whatever the configuration would choose now.
-    devices = machine.network.scan(hardware.devices, {}).devices
+    devices = (await machine.network.scan(hardware.devices, {})).devices
     levels = {device.name: Level.SOFTWARE for device in devices}
     async with asyncio.timeout(SOFTWARE_SECONDS):
         await converger.converge(plan(devices, levels, configuration.offload_settings))

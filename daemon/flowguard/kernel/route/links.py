@@ -95,8 +95,17 @@ class _Tree:
         self._directory = directory
         self._pppoe_sessions = pppoe_sessions
         self._carriers = carriers
+        # What was read stays as it was for this one look: several devices ask for the same.
+        self._contents: dict[tuple[str, str], str] = {}
+        self._entries: dict[str, list[str]] = {}
+        self._names: list[str] | None = None
 
     def names(self) -> list[str]:
+        if self._names is None:
+            self._names = self._list_names()
+        return self._names
+
+    def _list_names(self) -> list[str]:
         try:
             return sorted(n for n in os.listdir(self._directory) if os.path.isdir(self._at(n)))
         except FileNotFoundError:
@@ -184,10 +193,13 @@ class _Tree:
         return found
 
     def _neighbours(self, name: str, prefix: str) -> list[str]:
-        try:
-            entries = os.listdir(self._at(name))
-        except OSError:
-            return []
+        entries = self._entries.get(name)
+        if entries is None:
+            try:
+                entries = os.listdir(self._at(name))
+            except OSError:
+                entries = []
+            self._entries[name] = entries
         return sorted(e.removeprefix(prefix) for e in entries if e.startswith(prefix))
 
     def _pppoe_below(self, name: str) -> list[str]:
