@@ -3,8 +3,9 @@
 
 Most of them run on User Mode Linux, on each processor a router of its own. Those that need
 what it has not (marked `needs_qemu`) follow on QEMU with a stock kernel, and with --kernel
-all do. Scenarios that leave a damaged kernel behind (marked `breaks_kernel`) get boots of
-their own; those below `reboots` run here and switch the router, a QEMU, on and off.
+all do, except for the slow ones. Scenarios that leave a damaged kernel behind (marked
+`breaks_kernel`) get boots of their own; those below `reboots` run here and switch the
+router, a QEMU, on and off.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from tests.lab.vm import Machine
 SCENARIOS = Path(__file__).with_name("scenarios")
 REBOOTS = Path(__file__).with_name("reboots")
 LIMIT_SECONDS = 80 * 60
+UML_LIMIT_SECONDS = 40 * 60
 # Each takes 1 GiB, and more of them gain little.
 MOST_ROUTERS = 4
 NO_TESTS_COLLECTED = 5
@@ -51,7 +53,7 @@ class Lab:
 
     def on_uml(self) -> None:
         """What does not need QEMU, shared by as many routers as there are processors."""
-        marks = "not needs_qemu and not breaks_kernel"
+        marks = "not needs_qemu"
         if not self._chosen(marks):
             return
         kernel = ensure_uml()
@@ -64,16 +66,22 @@ class Lab:
                 UserModeLinux(
                     kernel,
                     core,
-                    limit=LIMIT_SECONDS,
+                    limit=UML_LIMIT_SECONDS,
                     shared=(Path(claims),),
                     console=CACHE / f"uml{number}.console",
                 )
                 for number, core in enumerate(cores)
             ]
-            self._judge(pytest.main(self._pytest(marks)[1:], [Pool(machines, command)]))
+            result = pytest.main(self._pytest(marks)[1:], [Pool(machines, command)])
+        self._judge(result)
+        # pytest keeps to itself that somebody wants to end all of this.
+        if result in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
+            sys.exit(result)
 
     def on_qemu(self, version: str, *parts: str) -> None:
         """The scenarios with these marks, in one boot for each."""
+        if not self._slow:
+            parts = tuple(f"{marks} and not slow" for marks in parts)
         for marks in filter(self._chosen, parts):
             kernel = ensure_kernel(version)
             python = guest_python(LAB_ENGINE=str(build_engine(kernel)))
@@ -92,8 +100,7 @@ class Lab:
             print(f"lab router {line}", flush=True)
 
     def _pytest(self, marks: str) -> list[str]:
-        chosen = marks if self._slow else f"{marks} and not slow"
-        return ["pytest", "-m", chosen, *self._arguments, str(SCENARIOS)]
+        return ["pytest", "-m", marks, *self._arguments, str(SCENARIOS)]
 
     def _chosen(self, marks: str) -> bool:
         """Whether there is any such scenario: boots are dear."""
@@ -116,7 +123,7 @@ class Lab:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.lab", description="Run the lab scenarios.")
     parser.add_argument("--kernel", choices=SUITES, help="all on QEMU, with this kernel")
-    parser.add_argument("--slow", action="store_true", help="the slow scenarios as well")
+    parser.add_argument("--slow", action="store_true", help="the slow scenarios on QEMU too")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest")
     options = parser.parse_args()
     os.environ["LAB_ROUTER"] = "1"  # So that the scenarios can be collected here.

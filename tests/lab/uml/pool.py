@@ -15,12 +15,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.lab.kernel import LabError
+from tests.lab.machine import MachineDiedError
 from tests.lab.uml.machine import UserModeLinux
 
 Record = dict[str, Any]
@@ -29,8 +28,8 @@ Record = dict[str, Any]
 class Lane:
     """One router's part: its machine, what it says, and what it is at."""
 
-    def __init__(self, name: str, machine: UserModeLinux, command: Sequence[str]) -> None:
-        self.name = name
+    def __init__(self, machine: UserModeLinux, command: Sequence[str]) -> None:
+        self.console = machine.console
         self.running = ""
         self.since = time.monotonic()
         self._machine = machine
@@ -40,7 +39,7 @@ class Lane:
     def serve(self, records: SimpleQueue[tuple[Lane, Record]], stop: threading.Event) -> None:
         """Run scenarios until none is left, or the machine dies of one."""
         self._rest = b""
-        log = self._machine.console.with_suffix(".log")
+        log = self.console.with_suffix(".log")
 
         def record(data: bytes) -> None:
             *lines, self._rest = (self._rest + data).split(b"\n")
@@ -51,15 +50,16 @@ class Lane:
             with log.open("wb", buffering=0) as file:
                 status = self._machine.run(self._command, file.write, record, stop)
             records.put((self, {"ended": f"pytest ended with status {status}, see {log}"}))
-        except LabError as error:
-            records.put((self, {"died": str(error)}))
+        except Exception as error:  # Whatever it is: somebody waits for the end of this.
+            again = isinstance(error, MachineDiedError)
+            records.put((self, {"died": f"{type(error).__name__}: {error}", "again": again}))
 
 
 class Pool:
     """The machines, each with the command that runs pytest in it."""
 
     def __init__(self, machines: Sequence[UserModeLinux], command: Sequence[str]) -> None:
-        self._lanes = [Lane(f"uml{n}", m, command) for n, m in enumerate(machines)]
+        self._lanes = [Lane(machine, command) for machine in machines]
         self._records: SimpleQueue[tuple[Lane, Record]] = SimpleQueue()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -116,21 +116,25 @@ class Pool:
                 self._log(session, report, lane)
                 if report.when == "teardown":
                     lane.running = ""
+                    hook = session.config.hook.pytest_runtest_logfinish
+                    hook(nodeid=report.nodeid, location=report.location)
                     return report.nodeid
             case {"ended": str(words)}:
                 self._working -= 1
                 self._last_words = words
-            case {"died": str(words)}:
-                return self._bury(session, lane, words)
+            case {"died": str(words), "again": bool(again)}:
+                return self._bury(session, lane, words, again)
         return ""
 
-    def _bury(self, session: pytest.Session, lane: Lane, words: str) -> str:
+    def _bury(self, session: pytest.Session, lane: Lane, words: str, again: bool) -> str:
+        """A router is gone; another one goes on if it is a scenario that killed it."""
         self._working -= 1
         self._last_words = words
         killer, lane.running = lane.running, ""
         if killer:
             self._fail(session, killer, words, lane)
-            self._start(lane)
+            if again:
+                self._start(lane)
         return killer
 
     def _fail(
@@ -143,9 +147,8 @@ class Pool:
         self._log(session, report, lane)
 
     def _log(self, session: pytest.Session, report: pytest.TestReport, lane: Lane | None) -> None:
-        if lane:
-            # As pytest-xdist does it, whose reports the terminal writes on one line each.
-            vars(report)["node"] = SimpleNamespace(gateway=SimpleNamespace(id=lane.name))
+        if lane and report.failed:
+            report.sections.append(("lab router", f"what its kernel printed: {lane.console}"))
         session.config.hook.pytest_runtest_logreport(report=report)
 
 
