@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,40 @@ IMPURE = re.compile(
     r"|pyroute2|psutil|flowguard\.(?!core))\b",
     re.MULTILINE,
 )
+PACKAGE = REPOSITORY / "daemon/flowguard"
+# The kernel's room, and the edges that talk to what else runs on the machine.
+MAY_TOUCH_THE_SYSTEM = {"kernel", "platform", "ubus", "cli"}
+MODULES = {"socket", "subprocess", "fcntl"}
+CALLS = {
+    "open",
+    "time.monotonic",
+    *(f"os.{name}" for name in ("open", "read", "write", "stat", "access", "listdir", "scandir")),
+    *(f"os.{name}" for name in ("makedirs", "mkdir", "unlink", "remove", "rename", "replace")),
+    *(f"os.path.{name}" for name in ("exists", "lexists", "isdir", "isfile", "ismount")),
+}
+# Those that do not use the machine that they are handed yet. The list may only get shorter.
+TOUCH_THE_SYSTEM = {
+    "actuators/approach.py",
+    "actuators/damage.py",
+    "actuators/hook.py",
+    "actuators/rescue.py",
+    "actuators/state_file.py",
+    "checks/known_kernels.py",
+    "checks/neighbours.py",
+    "checks/own.py",
+    "sensors/arms/census.py",
+    "sensors/engine_table.py",
+    "sensors/log_position.py",
+    "sensors/log_reader.py",
+    "service/control.py",
+    "service/control_server.py",
+    "service/kept_evidence.py",
+    "service/recorder.py",
+    "service/runs.py",
+    "service/status.py",
+    # It reads what is installed with it.
+    "rules/__init__.py",
+}
 
 
 @pytest.mark.parametrize("command", CHECKS.values(), ids=CHECKS.keys())
@@ -48,3 +84,33 @@ def test_every_source_file_states_its_licence() -> None:
     assert files
     missing = [p for p in files if "SPDX-License-Identifier: GPL-2.0" not in p.read_text()[:80]]
     assert not missing
+
+
+def test_only_the_kernels_room_touches_the_system() -> None:
+    found = {
+        str(path.relative_to(PACKAGE)): touched
+        for path in PACKAGE.rglob("*.py")
+        if path.relative_to(PACKAGE).parts[0] not in MAY_TOUCH_THE_SYSTEM
+        if (touched := sorted(set(touching(ast.parse(path.read_text())))))
+    }
+    new = {path: touched for path, touched in found.items() if path not in TOUCH_THE_SYSTEM}
+    assert not new, "use the Machine (kernel/machine.py) instead"
+    assert not TOUCH_THE_SYSTEM - found.keys(), "take these off the list"
+
+
+def touching(tree: ast.AST) -> Iterator[str]:
+    """What of the system a module imports or calls by itself."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names):
+                yield from MODULES & {name.name for name in names}
+            case ast.ImportFrom(module=str(module), level=0):
+                yield from MODULES & {module}
+            case ast.Call(function):
+                yield from CALLS & {ast.unparse(function)}
+
+
+def test_what_touches_the_system_is_seen() -> None:
+    code = "import socket\nfrom fcntl import ioctl\nopen(1)\nos.path.exists(2)\nfile.open()"
+    found = set(touching(ast.parse(code)))
+    assert found == {"socket", "fcntl", "open", "os.path.exists"}

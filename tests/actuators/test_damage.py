@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from flowguard.actuators.damage import has_oopsed, without_unbinding
@@ -12,6 +10,7 @@ from flowguard.core.model import Device, Level
 from flowguard.core.tables.description import Plan
 from flowguard.core.tables.plan import OffloadSettings, plan
 from flowguard.kernel.nftables.ruleset import TableState, wanted_state
+from tests.sensors.machine import Switches
 
 DEVICES = (Device("lan1", 2), Device("wan", 3))
 
@@ -29,11 +28,13 @@ def in_kernel(target: Plan) -> TableState:
 BOTH = planned(lan1=Level.HARDWARE, wan=Level.HARDWARE)
 
 
-@pytest.mark.parametrize(("tainted", "oopsed"), [("0", False), ("12289", False), ("4736", True)])
-def test_only_the_die_flag_counts(tmp_path: Path, tainted: str, oopsed: bool) -> None:
-    file = tmp_path / "tainted"
-    file.write_text(tainted + "\n")
-    assert has_oopsed(str(file)) is oopsed
+@pytest.mark.parametrize(("tainted", "oopsed"), [(0, False), (12289, False), (4736, True)])
+def test_only_the_die_flag_counts(tainted: int, oopsed: bool) -> None:
+    assert has_oopsed(Switches({"kernel/tainted": tainted})) is oopsed
+
+
+def test_a_kernel_that_does_not_tell_counts_as_whole() -> None:
+    assert not has_oopsed(Switches())
 
 
 def test_stepping_down_parks_the_table_instead_of_unbinding_it() -> None:

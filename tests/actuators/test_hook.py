@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from flowguard.actuators.hook import FAULTS_WAITING_LIMIT, Hook
+from flowguard.actuators.hook import FAULTS_WAITING_LIMIT, LIMIT_SECONDS, Hook
 from flowguard.core.model import Attribution, Decision, Fault, FaultClass, Level
+from flowguard.kernel.files import LinuxFiles
+from flowguard.kernel.programs import LinuxPrograms
 from tests.ubus.test_connection import until
 
 ROOT = Path(__file__).parents[2]
 STEP = Decision(7.5, "wan", Level.HARDWARE, Level.SOFTWARE, "driver fault", "e-value 'x' 20\n")
-STAY = Decision(8.0, "wan", Level.SOFTWARE, Level.SOFTWARE, "exonerated")
 FAULT = Fault(
     "netdev-watchdog",
     FaultClass.TX_TIMEOUT,
@@ -34,9 +35,13 @@ def every_message(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
 
+def hook_of(path: str, limit: float = LIMIT_SECONDS) -> Hook:
+    return Hook(LinuxFiles(), LinuxPrograms(), path, limit)
+
+
 def running(hook: Hook, use: Callable[[], Awaitable[None]]) -> None:
     async def run() -> None:
-        task = asyncio.create_task(hook.run())
+        task = asyncio.create_task(hook.run(lambda: None))
         async with asyncio.timeout(20):
             await use()
         task.cancel()
@@ -56,7 +61,7 @@ def told(folder: Path, tell: Callable[[Hook], None], calls: int = 1) -> list[dic
     """The environments of the calls that follow from `tell`."""
     out = folder / "out"
     path = script(folder, f"env -0 >>{out}; echo >>{out}; echo done >>{folder}/done")
-    hook = Hook(path)
+    hook = hook_of(path)
     done = folder / "done"
 
     async def use() -> None:
@@ -72,7 +77,7 @@ def test_a_step_is_told_in_a_clean_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "x")
-    (environment,) = told(tmp_path, lambda hook: hook.decided(STEP))
+    (environment,) = told(tmp_path, lambda hook: hook.moved(STEP))
     for name in ("PWD", "SHLVL", "_", "OLDPWD"):  # The shell's own.
         environment.pop(name, None)
     assert environment == {
@@ -95,11 +100,10 @@ def test_a_fault_is_told_whatever_its_text_and_nothing_of_it_is_executed(tmp_pat
     assert environment["LINE"] == "a\\x00b \\udc80 $(touch /tmp/never) `x`"
 
 
-def test_a_decision_to_stay_is_not_told_and_the_order_is_kept(tmp_path: Path) -> None:
+def test_the_order_is_kept(tmp_path: Path) -> None:
     def tell(hook: Hook) -> None:
-        hook.decided(STAY)
         hook.fault_seen(FAULT)
-        hook.decided(STEP)
+        hook.moved(STEP)
 
     assert [e["ACTION"] for e in told(tmp_path, tell, calls=2)] == ["fault", "level"]
 
@@ -110,14 +114,14 @@ def test_faults_in_storms_leave_room_for_a_step_and_are_counted(
     def tell(hook: Hook) -> None:
         for _ in range(FAULTS_WAITING_LIMIT + 5):
             hook.fault_seen(FAULT)
-        hook.decided(STEP)
+        hook.moved(STEP)
 
     calls = told(tmp_path, tell, calls=FAULTS_WAITING_LIMIT + 1)
     assert [e["ACTION"] for e in calls] == ["fault"] * FAULTS_WAITING_LIMIT + ["level"]
 
 
 def test_what_was_left_out_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    hook = Hook(script(tmp_path, "true"))
+    hook = hook_of(script(tmp_path, "true"))
 
     async def use() -> None:
         for _ in range(FAULTS_WAITING_LIMIT + 5):
@@ -128,10 +132,10 @@ def test_what_was_left_out_is_reported(tmp_path: Path, caplog: pytest.LogCapture
 
 
 def test_output_and_failure_go_to_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    hook = Hook(script(tmp_path, "echo out; echo err >&2; yes | head -c 100000; exit 3"))
+    hook = hook_of(script(tmp_path, "echo out; echo err >&2; yes | head -c 100000; exit 3"))
 
     async def use() -> None:
-        hook.decided(STEP)
+        hook.moved(STEP)
         await until(lambda: "ended with status 3" in caplog.text)
 
     running(hook, use)
@@ -150,10 +154,10 @@ def test_one_that_hangs_is_killed_with_all_it_started_and_the_next_call_runs(
         sleep 1000 & echo $! >{tmp_path}/child.new; mv {tmp_path}/child.new {tmp_path}/child
         wait
         """
-    hook = Hook(script(tmp_path, text), limit=2)
+    hook = hook_of(script(tmp_path, text), limit=2)
 
     async def use() -> None:
-        hook.decided(STEP)
+        hook.moved(STEP)
         hook.fault_seen(FAULT)
         await until((tmp_path / "next").exists)
         child = int((tmp_path / "child").read_text())
@@ -165,10 +169,10 @@ def test_one_that_hangs_is_killed_with_all_it_started_and_the_next_call_runs(
 
 def test_what_a_script_leaves_in_the_background_holds_up_nothing(tmp_path: Path) -> None:
     text = f'sleep 1000 & echo $! >{tmp_path}/child; echo "$ACTION" >{tmp_path}/$ACTION'
-    hook = Hook(script(tmp_path, text), limit=15)
+    hook = hook_of(script(tmp_path, text), limit=15)
 
     async def use() -> None:
-        hook.decided(STEP)
+        hook.moved(STEP)
         hook.fault_seen(FAULT)
         await until((tmp_path / "fault").exists)
 
@@ -177,12 +181,12 @@ def test_what_a_script_leaves_in_the_background_holds_up_nothing(tmp_path: Path)
 
 
 def test_the_end_of_the_daemon_ends_the_script(tmp_path: Path) -> None:
-    hook = Hook(
+    hook = hook_of(
         script(tmp_path, f"echo $$ >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid\nsleep 1000")
     )
 
     async def use() -> None:
-        hook.decided(STEP)
+        hook.moved(STEP)
         await until((tmp_path / "pid").exists)
 
     running(hook, use)
@@ -191,10 +195,10 @@ def test_the_end_of_the_daemon_ends_the_script(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("turns", [*range(0, 40, 2), *range(40, 4000, 200)])
 def test_the_end_of_the_daemon_is_heard_at_any_moment(tmp_path: Path, turns: int) -> None:
-    hook = Hook(script(tmp_path, "true"))
+    hook = hook_of(script(tmp_path, "true"))
 
     async def use() -> None:
-        hook.decided(STEP)
+        hook.moved(STEP)
         for _ in range(turns):
             await asyncio.sleep(0)
 
@@ -202,8 +206,8 @@ def test_the_end_of_the_daemon_is_heard_at_any_moment(tmp_path: Path, turns: int
 
 
 def test_without_a_script_nothing_happens(tmp_path: Path) -> None:
-    hook = Hook(str(tmp_path / "none"))
-    hook.decided(STEP)
+    hook = hook_of(str(tmp_path / "none"))
+    hook.moved(STEP)
 
     async def use() -> None:
         pass
@@ -218,7 +222,7 @@ def test_the_script_that_is_installed_does_nothing_and_names_what_it_is_told(
     shipped = ROOT / "config" / "flowguard.user"
     lines = shipped.read_text().splitlines()
     assert all(line.startswith("#") or not line for line in lines)
-    for tell in (lambda hook: hook.decided(STEP), lambda hook: hook.fault_seen(FAULT)):
+    for tell in (lambda hook: hook.moved(STEP), lambda hook: hook.fault_seen(FAULT)):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         (environment,) = told(folder, tell)

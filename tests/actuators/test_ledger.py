@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from pathlib import Path
 
 import pytest
 
 from flowguard import rules
 from flowguard.actuators.ledger import IntentLedger
-from flowguard.actuators.state_file import StateStore
 from flowguard.core.arms.detector import Detector, Evidence, Mute
 from flowguard.core.events import (
     BootSeen,
@@ -18,6 +19,7 @@ from flowguard.core.events import (
     Event,
     FaultSeen,
     LedgerFailed,
+    LedgerKept,
     Started,
 )
 from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
@@ -25,8 +27,14 @@ from flowguard.core.policy import decide
 from flowguard.core.records import replace
 from flowguard.core.requests import PlannedEnd
 from flowguard.core.state import State
+from flowguard.kernel import pstore
+from flowguard.kernel.files import LinuxFiles
+from flowguard.kernel.pstore import Dumps
 from flowguard.platform.configuration.loading import Configuration
-from flowguard.sensors.last_boot import Places
+from flowguard.platform.systemd.journal import NoJournal, PreviousBoot
+from flowguard.sensors import last_boot
+from flowguard.sensors.last_boot import CrashEvidence
+from tests.sensors.machine import Parts, Traces
 
 WAN = Device("wan", 2, driver="mtk_soc_eth", hardware_capable=True)
 CONFIGURED = Configuration(enabled=True, boot_delay=0)
@@ -44,39 +52,105 @@ OOPS = """\
 """
 
 
+class Pstore(Traces):
+    """The crash dumps of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folders = (str(folder),)
+
+    def dumps(self) -> tuple[Dumps, str]:
+        found = pstore.read(self._folders)
+        return found, pstore.told(found)
+
+    def clear_dumps(self) -> tuple[str, ...]:
+        return pstore.clear(self._folders)
+
+
+class Flash(LinuxFiles):
+    """`refuses` what is to be kept."""
+
+    refuses = False
+
+    async def keep(self, path: str, text: str) -> None:
+        if self.refuses:
+            raise OSError(errno.EROFS, "Read-only file system", path)
+        await super().keep(path, text)
+
+
+def no_journal() -> PreviousBoot:
+    raise NoJournal("no systemd here")
+
+
+class Life:
+    """One life of the daemon: the policy with what its ledger tells it, from `begin` on."""
+
+    def __init__(self, directory: Path, boot: str) -> None:
+        parts = Parts()
+        parts.clock.boot_id = boot
+        self.flash = Flash()
+        self.pstore = Pstore(directory / "pstore")
+        machine = replace(parts.machine, files=self.flash, last_boot=self.pstore)
+        self.ledger = IntentLedger(machine, str(directory / "state"), self._look_back, self.feed)
+        self.state = State()
+        self.told: list[Event] = []
+
+    async def _look_back(self, judged: tuple[str, ...]) -> CrashEvidence:
+        return await last_boot.look(rules.load(()), judged, self.pstore, no_journal)
+
+    async def begin(self, evidence: Evidence | None = None) -> Life:
+        for event in await self.ledger.begin(CONFIGURED, evidence):
+            self.feed(event)
+        return self
+
+    async def use_hardware(self) -> None:
+        """Put a device on hardware and have it written down."""
+        self.feed(DevicesChanged(self.state.time, (WAN,)))
+        self.feed(Converged(self.state.time))
+        await self.save()
+        assert self.ledger.health == "ok"
+
+    async def save(self) -> None:
+        self.ledger.save(Level.HARDWARE, self.state)
+        await self.ledger.kept()
+
+    def feed(self, event: Event) -> None:
+        self.told.append(event)
+        self.state, _ = decide(self.state, event)
+
+    @property
+    def seen(self) -> BootSeen:
+        (seen,) = [event for event in self.told if isinstance(event, BootSeen)]
+        return seen
+
+
 class Router:
     """A state folder that outlives boots."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.memory = directory / "state" / "state.json"
         self.dumps = directory / "pstore"
         self.dumps.mkdir()
-        self.places = Places((str(self.dumps),), "", str(directory), "/dev/null", "/nonexistent")
 
-    def start(
-        self, boot: str, evidence: Evidence | None = None
-    ) -> tuple[State, IntentLedger, list[Event]]:
-        ledger = IntentLedger(
-            StateStore(str(self.directory / "state"), boot), rules.load(()), self.places
-        )
-        events = list(ledger.begin(CONFIGURED, evidence))
-        state = State()
-        for event in events:
-            state, _ = decide(state, event)
-        return state, ledger, events
+    def start(self, boot: str, evidence: Evidence | None = None) -> Life:
+        return asyncio.run(Life(self.directory, boot).begin(evidence))
 
-    def run(self, boot: str) -> tuple[State, IntentLedger]:
-        """A life that puts a device on hardware and has it written down."""
-        state, ledger, _ = self.start(boot)
-        for event in (DevicesChanged(state.time, (WAN,)), Converged(state.time)):
-            state, _ = decide(state, event)
-        assert not ledger.save(Level.HARDWARE, state)
-        return state, ledger
+    def run(self, boot: str, *then: Event) -> Life:
+        """A life that puts a device on hardware; what comes `then` is written down as well."""
+
+        async def live() -> Life:
+            life = await Life(self.directory, boot).begin()
+            await life.use_hardware()
+            for event in then:
+                life.feed(event)
+                await life.save()
+            return life
+
+        return asyncio.run(live())
 
     def seen(self, boot: str) -> BootSeen:
-        _, _, events = self.start(boot)
-        (seen,) = [event for event in events if isinstance(event, BootSeen)]
-        return seen
+        return self.start(boot).seen
 
 
 @pytest.fixture
@@ -96,40 +170,35 @@ def test_a_boot_that_ended_with_hardware_on_was_unplanned(router: Router) -> Non
 
 
 def test_a_planned_end_is_remembered(router: Router) -> None:
-    state, ledger = router.run("one")
-    state, _ = decide(state, PlannedEnd(state.time))
-    ledger.save(Level.HARDWARE, state)
+    router.run("one", PlannedEnd(0))
     assert not router.seen("two").unplanned
 
 
 def test_a_backup_that_is_restored_does_not_tell_how_the_last_boot_ended(router: Router) -> None:
     """As sysupgrade leaves it: saved while hardware was on, and then another system is there."""
-    state, ledger = router.run("one")
-    state, _ = decide(state, FaultSeen(state.time, FAULT))
-    ledger.save(Level.HARDWARE, state)
-    backup = (router.directory / "state" / "state.json").read_text()
-    for file in (router.directory / "state").iterdir():
+    router.run("one", FaultSeen(0, FAULT))
+    backup = router.memory.read_text()
+    for file in router.memory.parent.iterdir():
         file.unlink()
-    (router.directory / "state" / "state.json").write_text(backup)
-    state, _, events = router.start("two")
-    (seen,) = [event for event in events if isinstance(event, BootSeen)]
-    assert not seen.unplanned and state.boots.early <= 1
+    router.memory.write_text(backup)
+    life = router.start("two")
+    assert not life.seen.unplanned and life.state.boots.early <= 1
     # What it says about the hardware counts.
-    assert [verdict.device for verdict in state.verdicts] == ["wan"]
+    assert [verdict.device for verdict in life.state.verdicts] == ["wan"]
 
 
 def test_a_restart_of_the_daemon_is_no_boot_and_the_intent_stands(router: Router) -> None:
     router.run("one")
-    state, _, events = router.start("one")
-    assert [type(event) for event in events] == [Started]
-    assert state.armed == (WAN,) and state.boots.count == 1
+    life = router.start("one")
+    assert [type(event) for event in life.told] == [Started]
+    assert life.state.armed == (WAN,) and life.state.boots.count == 1
 
 
 def test_the_arms_evidence_is_of_one_boot(router: Router) -> None:
     router.run("one")
     evidence = Evidence((("wan", Level.HARDWARE),), Detector(), Mute(1000, 2))
-    assert router.start("one", evidence)[0].mute.exonerations == 2
-    assert router.start("two", evidence)[0].mute.exonerations == 0
+    assert router.start("one", evidence).state.mute.exonerations == 2
+    assert router.start("two", evidence).state.mute.exonerations == 0
 
 
 def test_the_crash_dump_of_the_last_boot_is_judged_once(router: Router) -> None:
@@ -138,8 +207,7 @@ def test_the_crash_dump_of_the_last_boot_is_judged_once(router: Router) -> None:
     seen = router.seen("two")
     assert {fault.attribution for fault in seen.faults} == {"offload"}
     assert "Oops" in seen.crash or "Unable to handle" in seen.crash
-    state, _ = router.run("two")
-    verdict = state.verdict_on("wan")
+    verdict = router.run("two").state.verdict_on("wan")
     assert verdict and verdict.highest is Level.SOFTWARE
     again = router.seen("three")
     assert not again.faults and not again.crash
@@ -149,25 +217,93 @@ def test_judged_dumps_are_deleted_only_when_that_is_written_down(router: Router)
     router.run("one")
     dump = router.dumps / "dmesg-ramoops-0"
     dump.write_text("Panic#1 Part1\n" + OOPS)
-    _, ledger = router.run("two")
+    life = router.run("two")
     assert dump.exists()
-    ledger.clear_dumps()
+    life.ledger.clear_dumps()
     assert not dump.exists()
 
 
 def test_a_memory_that_cannot_be_read_is_told(router: Router) -> None:
     router.run("one")
-    (router.directory / "state" / "state.json").write_text("}")
-    _, ledger, events = router.start("two")
-    lost = events[-1]
+    router.memory.write_text("}")
+    life = router.start("two")
+    lost = life.told[-1]
     assert isinstance(lost, LedgerFailed) and lost.lost
-    assert "unreadable" in ledger.health
+    assert "unreadable" in life.ledger.health
 
 
-def test_a_medium_that_refuses_is_told_in_words(router: Router) -> None:
-    state, ledger = router.run("one")
-    folder = router.directory / "state"
-    folder.rename(router.directory / "kept")
-    folder.write_text("in the way")
-    assert "state.json" in ledger.save(Level.HARDWARE, replace(state, armed=()))
-    assert ledger.health != "ok"
+def test_a_medium_that_refuses_is_told_in_words_and_so_is_that_it_takes_again(
+    router: Router,
+) -> None:
+    async def live() -> None:
+        life = await Life(router.directory, "one").begin()
+        life.flash.refuses = True
+        await life.save()
+        failed = life.told[-1]
+        assert isinstance(failed, LedgerFailed) and not failed.lost
+        assert failed.error == life.ledger.health == f"{router.memory}: Read-only file system"
+        life.ledger.clear_dumps()
+        assert dump.exists()
+        life.flash.refuses = False
+        await life.save()
+        assert isinstance(life.told[-1], LedgerKept)
+        assert life.ledger.health == "ok"
+
+    dump = router.dumps / "dmesg-ramoops-0"
+    dump.write_text("Panic#1 Part1\n" + OOPS)
+    asyncio.run(live())
+
+
+def test_a_folder_in_the_way_is_told_in_words(router: Router) -> None:
+    router.run("one")
+    router.memory.parent.rename(router.directory / "kept")
+    router.memory.parent.write_text("in the way")
+
+    async def live() -> Life:
+        life = await Life(router.directory, "one").begin()
+        await life.save()
+        return life
+
+    life = asyncio.run(live())
+    assert isinstance(life.told[-1], LedgerFailed)
+    assert "state.json" in life.ledger.health
+
+
+class SlowFlash(Flash):
+    """Each write begins when it is allowed to; `texts` are those that came through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = asyncio.Semaphore(0)
+        self.texts: list[str] = []
+
+    async def keep(self, path: str, text: str) -> None:
+        await self.may.acquire()
+        self.texts.append(text)
+
+
+async def nothing_seen(judged: tuple[str, ...]) -> CrashEvidence:
+    return CrashEvidence()
+
+
+def test_slow_flash_gets_the_newest_and_one_at_a_time() -> None:
+    async def live() -> None:
+        flash = SlowFlash()
+        machine = replace(Parts().machine, files=flash)
+        ledger = IntentLedger(machine, "/etc/flowguard", nothing_seen, lambda event: None)
+        for count in range(5):
+            ledger.save(Level.HARDWARE, State(boots=replace(State().boots, count=count)))
+            await asyncio.sleep(0)
+        kept = asyncio.create_task(ledger.kept())
+        await asyncio.sleep(0)
+        assert not ledger.is_kept and not kept.done()
+        flash.may.release()
+        await asyncio.sleep(0)
+        assert not kept.done()
+        flash.may.release()
+        await kept
+        assert ledger.is_kept
+        first, last = flash.texts
+        assert '"count": 0' in first and '"count": 4' in last
+
+    asyncio.run(live())

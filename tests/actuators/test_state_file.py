@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from contextlib import suppress
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from flowguard.actuators.state_file import FORMAT, KEPT_ASIDE, Memory, StateStore
 from flowguard.core.model import Boots, Device, Intent, Level, Verdict
 from flowguard.core.records import replace
+from flowguard.kernel.files import LinuxFiles, replace_file
 from tests.crashing import Disk, PowerCut, stored
 
 VERDICT = Verdict("wan", Level.SOFTWARE, 2, 100.0, 1200.0, 1300.0, "why", "rule", "line")
@@ -24,7 +26,11 @@ NEW = replace(OLD, verdicts=(), intent=INTENT, boots=Boots(count=3, unknown=(2,)
 
 
 def store(directory: Path, boot: str = "this boot") -> StateStore:
-    return StateStore(str(directory), boot)
+    return StateStore(LinuxFiles(), str(directory), boot)
+
+
+def save(directory: Path, memory: Memory) -> None:
+    asyncio.run(store(directory).save(memory))
 
 
 def test_nothing_stored_is_no_problem(tmp_path: Path) -> None:
@@ -36,13 +42,13 @@ def test_nothing_stored_is_no_problem(tmp_path: Path) -> None:
 def test_a_restart_in_the_same_boot_finds_everything_as_it_was(
     tmp_path: Path, memory: Memory
 ) -> None:
-    store(tmp_path / "new").save(memory)
+    save(tmp_path / "new", memory)
     found = store(tmp_path / "new").load(200, 30)
     assert found.memory == memory and not found.problem
 
 
 def reborn(directory: Path, memory: Memory, now: float = 5) -> Memory:
-    store(directory).save(memory)
+    save(directory, memory)
     found = store(directory, "next boot").load(now, 30).memory
     assert found
     return found
@@ -105,7 +111,7 @@ def test_a_file_that_cannot_be_opened_is_reported(tmp_path: Path) -> None:
 
 
 def test_saving_leaves_no_temporary_file(tmp_path: Path) -> None:
-    store(tmp_path).save(OLD)
+    save(tmp_path, OLD)
     assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
 
 
@@ -115,7 +121,7 @@ def test_no_content_of_the_file_raises(
 ) -> None:
     """Truncated and overwritten files, as flash leaves them."""
     directory = tmp_path_factory.mktemp("state")
-    store(directory).save(NEW)
+    save(directory, NEW)
     file = directory / "state.json"
     content = file.read_bytes()
     file.write_bytes(content[:at] + noise)
@@ -126,12 +132,23 @@ def test_no_content_of_the_file_raises(
 # --- power cuts ---------------------------------------------------------------------------
 
 
+class OnDisk(LinuxFiles):
+    """Writes at once instead of beside the loop, so that a power cut ends the test's own thread."""
+
+    def __init__(self, disk: Disk) -> None:
+        super().__init__()
+        self._disk = disk
+
+    async def keep(self, path: str, text: str) -> None:
+        replace_file(path, text, durable=True, system=self._disk)
+
+
 def save_on(disk: Disk, directory: Path) -> None:
-    StateStore(str(directory), "this boot", system=disk).save(NEW)
+    asyncio.run(StateStore(OnDisk(disk), str(directory), "this boot").save(NEW))
 
 
 def written(directory: Path) -> bytes:
-    store(directory).save(OLD)
+    save(directory, OLD)
     return (directory / "state.json").read_bytes()
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from flowguard.actuators.approach import RELEASE_SECONDS
+
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "init.d" / "flowguard.service"
 SHELLS = [s for s in (["dash"], ["busybox", "ash"]) if shutil.which(s[0])] or [["sh"]]
@@ -45,12 +47,15 @@ def run(
     program: int = 0,
     runtime: str = "/nonexistent",
     capabilities: str = "/nonexistent",
+    action: str = "",
+    upgrade: bool = False,
 ) -> tuple[int, list[str]]:
     """Source the script, make a call; its exit status and what was asked of the system.
 
     In every shell there is; they must agree.
     """
-    setting = f"VALID={valid:d} RUNNING={running:d} TYPE={section} "
+    setting = f"VALID={valid:d} RUNNING={running:d} TYPE={section} action={action} "
+    setting += "PKG_UPGRADE=1 " if upgrade else ""
     setting += f"ENABLED={enabled if isinstance(enabled, str) else int(enabled)}"
     stand_in = f'flowguard() {{ say flowguard "$@"; return {program}; }}; PROG=flowguard'
     stand_in += f"\nRUNTIME={runtime}\nCAPABILITIES={capabilities}"
@@ -126,12 +131,23 @@ def test_what_the_daemon_would_not_take_for_yes_is_named_in_the_log(
     ]
 
 
+RELEASE = [
+    "procd_open_instance release",
+    "procd_set_param command flowguard stop --release",
+    "procd_set_param term_timeout 130",
+    "procd_set_param stderr 1",
+    "procd_close_instance",
+]
+
+
 @pytest.mark.parametrize(("enabled", "valid"), [(False, True), (True, False)])
-def test_what_ran_before_it_could_not_start_leaves_nothing_behind(
+def test_what_ran_before_it_could_not_start_is_released_and_nobody_waits_for_that(
     tmp_path: Path, enabled: bool, valid: bool
 ) -> None:
     status, asked = run("start_service", runtime=str(tmp_path), enabled=enabled, valid=valid)
-    assert (status, asked[-1]) == (1, "flowguard stop --release")
+    # procd runs it, once, and ends it when the next start has no such instance.
+    assert (status, asked[-5:]) == (1, RELEASE)
+    assert not any("respawn" in line or line.startswith("flowguard") for line in asked)
 
 
 def test_nothing_starts_with_an_invalid_file_and_the_log_says_why() -> None:
@@ -153,7 +169,32 @@ def test_reload_starts_what_was_switched_on() -> None:
 def test_reload_releases_what_was_switched_off_and_stays_within_call(tmp_path: Path) -> None:
     asked = run("reload_service", running=True, enabled=False, runtime=str(tmp_path))[1]
     # Not `stop`: with the service procd would forget its triggers.
-    assert asked == ["start", "flowguard stop --release"]
+    assert asked == ["start", *RELEASE]
+
+
+@pytest.mark.parametrize(
+    ("action", "upgrade", "asked"),
+    [
+        # SIGTERM does it, for which procd waits.
+        ("stop", False, []),
+        ("release", False, []),
+        ("restart", False, ["flowguard stop --keep"]),
+        # So default_prerm of OpenWrt's functions.sh stops the old package's daemon.
+        ("stop", True, ["flowguard stop --keep"]),
+        ("shutdown", False, ["flowguard stop --reboot"]),
+    ],
+)
+def test_what_becomes_of_hardware_depends_on_why_it_stops(
+    action: str, upgrade: bool, asked: list[str]
+) -> None:
+    assert run("stop_service", action=action, upgrade=upgrade, running=True)[1] == asked
+    assert run("stop_service", action=action, upgrade=upgrade)[1] == []
+
+
+def test_procd_waits_for_a_drain_before_it_kills() -> None:
+    timeouts = [line for line in run("start_service")[1] if "term_timeout" in line]
+    (seconds,) = (int(line.split()[-1]) for line in timeouts)
+    assert seconds > RELEASE_SECONDS
 
 
 def test_reload_leaves_an_invalid_file_to_the_running_daemon() -> None:

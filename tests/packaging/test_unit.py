@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import configparser
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from flowguard.actuators.approach import RELEASE_SECONDS
 
 UNIT = Path(__file__).parents[2] / "init.d" / "flowguard.service"
 ANALYZE = shutil.which("systemd-analyze")
@@ -41,14 +44,52 @@ def test_it_is_hardened(installable: Path) -> None:
     assert float(overall.split(":")[1].split()[0]) < EXPOSURE_LIMIT, done.stdout
 
 
+@pytest.mark.parametrize(
+    ("process", "state", "job", "asked"),
+    [
+        ("17", "running", "29 flowguard.service stop running", "stop"),
+        ("17", "running", "24 flowguard.service restart running", "stop --keep"),
+        ("17", "stopping", "38 flowguard.service stop running", "stop --reboot"),
+        # It ended by itself.
+        ("", "running", "", ""),
+    ],
+)
+def test_what_becomes_of_hardware_depends_on_why_it_stops(
+    tmp_path: Path, process: str, state: str, job: str, asked: str
+) -> None:
+    """With what a real systemd said in each of these cases."""
+    program, systemctl = tmp_path / "flowguard", tmp_path / "systemctl"
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    systemctl.write_text(f'#!/bin/sh\n[ $1 = list-jobs ] && echo "{job}" || echo {state}\n')
+    for file in (program, systemctl):
+        file.chmod(0o755)
+    text = UNIT.read_text().replace("/usr/bin/flowguard", str(program))
+    (script,) = re.findall(r"(?s)^ExecStop=-/bin/sh -c '(.*?)'$", text, re.MULTILINE)
+    # As systemd reads it: lines that go on are one, and $$ is a dollar.
+    script = script.replace("\\\n", " ").replace("$$", "$")
+    environment = {"PATH": f"{tmp_path}:/bin", "MAINPID": process}
+    done = subprocess.run(
+        ["sh", "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout.strip(), done.stderr) == (asked, "")
+
+
+def test_systemd_waits_for_a_drain_before_it_kills() -> None:
+    assert float(unit()["Service"]["TimeoutStopSec"]) > RELEASE_SECONDS
+
+
+def unit() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[method-assign, assignment]
+    parser.read(UNIT)
+    return parser
+
+
 def test_a_silent_daemon_is_ended_and_a_dead_one_always_started_again() -> None:
-    unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str  # type: ignore[method-assign, assignment]
-    unit.read(UNIT)
-    service = unit["Service"]
+    service = unit()["Service"]
     assert service["Type"] == "notify"
     assert service.getint("WatchdogSec") == 60
     assert service["Restart"] == "on-failure"
-    assert unit["Unit"].getint("StartLimitIntervalSec") == 0
+    assert unit()["Unit"].getint("StartLimitIntervalSec") == 0
     # The counted deaths (service/runs.py) are kept there.
     assert service["RuntimeDirectoryPreserve"] == "yes"

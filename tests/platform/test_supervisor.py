@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from flowguard.platform.openwrt.ubus_object import UbusObject
-from flowguard.platform.supervisor import Supervisor, attend, find
+from flowguard.platform.supervisor import Attendance, Supervisor, find
 from flowguard.service.api import PUBLIC
 from flowguard.ubus.connection import Connection
 from flowguard.ubus.serving import Caller, Method
+from tests import virtual_time
 from tests.ubus.broker import Ubusd
 from tests.ubus.conftest import ubusd
 
@@ -47,9 +48,22 @@ def later_socket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 async def attended(supervisor: Supervisor, until: Callable[[list[str]], Awaitable[None]]) -> None:
-    """Attend to it until `until`, which sees what was reported, comes to an end."""
+    """Attend to it until `until`, which sees what was reported, comes to an end.
+
+    As under supervision it is started anew when it fails, but at once.
+    """
     reports: list[str] = []
-    task = asyncio.create_task(attend(supervisor, reports.append))
+    attendance = Attendance(supervisor)
+
+    async def keep_running() -> None:
+        while True:
+            try:
+                await attendance.run(lambda: reports.append("ok"))
+            except OSError as error:
+                reports.append(f"not available: {error}")
+            await asyncio.sleep(0.001)
+
+    task = asyncio.create_task(keep_running())
     async with asyncio.timeout(20):
         await until(reports)
     task.cancel()
@@ -73,7 +87,7 @@ def test_systemd_hears_that_it_is_ready_and_then_signs_of_life(
     async def until(reports: list[str]) -> None:
         said = [await asyncio.to_thread(received, notify_socket) for _ in range(3)]
         assert said == ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]
-        assert reports == ["ok"]
+        assert reports[:2] == ["ok", "ok"]
 
     asyncio.run(attended(found(WATCHDOG_USEC="30000"), until))
 
@@ -91,15 +105,19 @@ def test_without_a_watchdog_it_says_ready_and_no_more(
     notify_socket: socket.socket, environment: dict[str, str]
 ) -> None:
     reports: list[str] = []
-    asyncio.run(attend(found(**environment), reports.append))
+
+    async def run() -> None:
+        await Attendance(found(**environment)).run(lambda: reports.append("ok"))
+
+    with pytest.raises(virtual_time.Deadlock):  # Nothing will ever be said any more.
+        virtual_time.run(run())
     assert (received(notify_socket), reports) == ("READY=1", ["ok"])
+    notify_socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        notify_socket.recv(100)
 
 
-def test_ready_is_said_until_it_is_heard_even_without_a_watchdog(
-    later_socket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flowguard.platform.supervisor.RETRY_SECONDS", 0.001)
-
+def test_ready_is_said_until_it_is_heard_even_without_a_watchdog(later_socket: str) -> None:
     async def until(reports: list[str]) -> None:
         while not reports:
             await asyncio.sleep(0)

@@ -146,6 +146,7 @@ class Ruleset(Watchable):
         return self.state
 
     async def foreign_flowtables(self) -> tuple[ForeignFlowtable, ...]:
+        await asyncio.sleep(0)
         if self.unreadable:
             raise self.unreadable
         return self.foreign
@@ -258,16 +259,16 @@ class Net(Watchable):
     def remove(self, name: str) -> None:
         del self.present[name], self.devices[name]
 
-    def scan(self, names: Sequence[str], carriers: Mapping[str, str]) -> Links:
+    async def scan(self, names: Sequence[str], carriers: Mapping[str, str]) -> Links:
         self.carriers.append(carriers)
         found = tuple(self.devices[name] for name in names if name in self.devices)
         return Links(found, tuple(name for name in names if name not in self.devices))
 
-    def links(self, carriers: Mapping[str, str]) -> tuple[Link, ...]:
+    async def links(self, carriers: Mapping[str, str]) -> tuple[Link, ...]:
         self.carriers.append(carriers)
         return tuple(self.present.values())
 
-    def forwarding_interfaces(self) -> tuple[str, ...]:
+    async def forwarding_interfaces(self) -> tuple[str, ...]:
         if isinstance(self.forwarding, OSError):
             raise self.forwarding
         return self.forwarding

@@ -23,6 +23,7 @@ from flowguard.sensors.flow_counts import (
     COUNTING,
     NOTHING,
     POLL_SECONDS,
+    SUSPECTS,
     FlowCounter,
     FlowCountsSensor,
     counters_problem,
@@ -84,6 +85,15 @@ def test_refused_is_what_stays_refused(table: Table, counter: FlowCounter) -> No
     assert look(counter, 13.0).refused == 1
     table.hold({})
     assert look(counter, 15.0).refused == 0
+
+
+def test_of_very_many_refused_flows_only_so_many_are_remembered(
+    table: Table, counter: FlowCounter
+) -> None:
+    table.hold(dict.fromkeys(range(2 * SUSPECTS), (OFFLOAD, 0)))
+    look(counter, 10.0)
+    seen = look(counter, 20.0)
+    assert (seen.software, seen.refused) == (2 * SUSPECTS, SUSPECTS)
 
 
 def test_control_group_is_not_refused(table: Table, counter: FlowCounter) -> None:

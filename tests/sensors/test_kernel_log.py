@@ -281,6 +281,23 @@ def test_a_full_disk_keeps_no_fault_from_being_told_and_is_told_once(
     play(story)
 
 
+def test_a_full_disk_has_no_record_read_twice_when_the_log_fails() -> None:
+    async def story(parts: Parts) -> None:
+        parts.kernel_log.write(ORDINARY)
+        daemon = Daemon(parts)
+        await daemon.start()
+        parts.files.full = True
+        parts.kernel_log.write(BUSY)
+        parts.kernel_log.break_down("it ended")
+        await daemon.end()
+        await daemon.start()
+        await daemon.stop()
+        assert daemon.rules == ["mtk-ppe-table-busy"]
+        assert daemon.sensor.counters.records == 1
+
+    play(story)
+
+
 def test_the_fault_is_told_before_its_position_is_kept() -> None:
     async def story(parts: Parts) -> None:
         kept: list[str | None] = []

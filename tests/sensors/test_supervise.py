@@ -236,6 +236,19 @@ def test_one_that_hangs_for_good_is_started_ever_more_rarely() -> None:
     assert "no sign of life" in supervision.health["eye"]
 
 
+def test_one_that_came_back_has_to_give_signs_as_often_as_before() -> None:
+    async def tires(alive: Callable[[], None]) -> None:
+        alive()
+        await asyncio.Event().wait()
+
+    told, _ = supervise(3 * PATIENCE, Eye([hangs, hangs, tires, watches]), told=Told())
+    assert [type(event) for event in told.events] == [SensorLost]
+    eye = Eye([hangs, tires, watches])
+    told, _ = supervise(4 * PATIENCE, eye)
+    lost = [event.time for event in told.events if isinstance(event, SensorLost)]
+    assert lost[1] - eye.starts[1] == PATIENCE + TURN_SECONDS
+
+
 def test_slow_work_that_takes_longer_than_the_patience_gets_it_in_the_end() -> None:
     async def slow(alive: Callable[[], None]) -> None:
         await asyncio.sleep(3 * PATIENCE)

@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from flowguard import rules
+from flowguard.kernel import linux
 from flowguard.paths import Paths
-from flowguard.platform.configuration import loading
 from flowguard.service.api import PUBLIC, Api
 from flowguard.service.control import ApiError, NotKnown
-from flowguard.service.loop import Service
+from tests.service.composed import Daemon, Platform, while_running
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 CONFIGURATION = """
@@ -56,16 +55,9 @@ def live(directory: Path, use: Callable[[Api], Awaitable[None]]) -> None:
     paths = Paths(str(file), str(directory), str(directory / "control.sock"))
 
     async def run() -> None:
-        service = Service(paths, loading.load(str(file)), rules.load(()))
-        api = Api(service)
-        life = asyncio.create_task(service.run(api.call))
-        while not (directory / "control.sock").exists() and not life.done():
-            await asyncio.sleep(0.001)
-        try:
-            await use(api)
-        finally:
-            service.stop()
-            await life
+        with linux.opened() as machine:
+            daemon = Daemon(machine, paths, Platform(file=str(file)))
+            await while_running(daemon, lambda: use(daemon.api))
 
     asyncio.run(run())
 

@@ -9,8 +9,13 @@ import pytest
 
 from flowguard.core.records import replace
 from flowguard.core.state import State
+from flowguard.kernel.files import LinuxFiles
 from flowguard.service.kept_evidence import SAVE_SECONDS, EvidenceFile
 from tests.core.arms.test_drops import BAD, judged, row, story
+
+
+def evidence_in(folder: Path) -> EvidenceFile:
+    return EvidenceFile(LinuxFiles(), str(folder))
 
 
 def suspicious() -> State:
@@ -23,12 +28,12 @@ def suspicious() -> State:
 
 def test_what_was_saved_is_read_as_it_was(tmp_path: Path) -> None:
     state = suspicious()
-    EvidenceFile(str(tmp_path)).save(state)
-    assert EvidenceFile(str(tmp_path)).load() == state.evidence
+    evidence_in(tmp_path).save(state)
+    assert evidence_in(tmp_path).load() == state.evidence
 
 
 def test_nothing_saved_is_nothing_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert EvidenceFile(str(tmp_path)).load() is None
+    assert evidence_in(tmp_path).load() is None
     assert not caplog.records
 
 
@@ -37,25 +42,27 @@ def test_an_unreadable_file_is_told_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
     (tmp_path / "evidence.json").write_text(text)
-    assert EvidenceFile(str(tmp_path)).load() is None
+    assert evidence_in(tmp_path).load() is None
     assert "begins anew" in caplog.text
 
 
 def test_it_is_written_now_and_then_and_at_the_end(tmp_path: Path) -> None:
-    file, first = EvidenceFile(str(tmp_path)), suspicious()
+    file, first = evidence_in(tmp_path), suspicious()
     file.save(first)
     told = story()
     judged(told, row(BAD, told.state.epoch))
     second = replace(told.state, time=first.time + SAVE_SECONDS - 1)
     file.save(second)
-    assert EvidenceFile(str(tmp_path)).load() == first.evidence
+    assert evidence_in(tmp_path).load() == first.evidence
     file.save(second, now=True)
-    assert EvidenceFile(str(tmp_path)).load() == second.evidence
+    assert evidence_in(tmp_path).load() == second.evidence
     third = replace(first, time=second.time + SAVE_SECONDS)
     file.save(third)
-    assert EvidenceFile(str(tmp_path)).load() == third.evidence
+    assert evidence_in(tmp_path).load() == third.evidence
 
 
 def test_a_folder_that_refuses_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    EvidenceFile(str(tmp_path / "missing")).save(suspicious())
+    folder = tmp_path / "file"
+    folder.write_text("in the way")
+    evidence_in(folder).save(suspicious())
     assert "cannot be kept" in caplog.text

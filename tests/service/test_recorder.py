@@ -18,6 +18,7 @@ from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
 from flowguard.core.policy import decide
 from flowguard.core.replay import Line, decode_event, replay
 from flowguard.core.state import State
+from flowguard.kernel.files import LinuxFiles
 from flowguard.service import recorder
 from flowguard.service.recorder import EventRecorder
 
@@ -29,12 +30,11 @@ START: list[Event] = [
 
 
 def record(directory: Path, events: list[Event]) -> list[Decided]:
-    log, state, decided = EventRecorder(str(directory)), State(), []
+    log, state, decided = EventRecorder(LinuxFiles(), str(directory)), State(), []
     for event in events:
         log.record(event, state)
         state, commands = decide(state, event)
         decided += [c for c in commands if isinstance(c, Decided)]
-    log.close()
     return decided
 
 

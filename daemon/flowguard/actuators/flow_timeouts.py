@@ -20,23 +20,27 @@ log = logging.getLogger(__name__)
 class FlowTimeouts:
     """The kernel's flow timeouts (seconds, nf_conntrack-sysctl.rst), changed for a while.
 
-    The values found before the first change are in the journal until `restore`. The
-    journal lives in the runtime directory, which a reboot empties, as it resets sysctls.
+    The values found before the first change are in the journal until `restore`, for whoever
+    comes after us. It lives in the runtime directory, which a reboot empties, as it resets
+    sysctls.
     """
 
     def __init__(self, machine: Machine, runtime_directory: str) -> None:
         self._sysctls = machine.sysctls
         self._files = machine.files
         self._journal = os.path.join(runtime_directory, "flow_timeouts.json")
+        # A journal that cannot be written once may be written later.
+        self._originals: dict[str, int] = {}
         self._complained = False
 
     def override(self, seconds: int) -> None:
         """Set both timeouts; a kernel without them is left as it is (flows take its default)."""
-        originals = self._recorded() or self._current()
+        originals = self._recorded() or self._originals or self._current()
         if not originals:
             log.warning("no %s in this kernel: draining takes its own time", NAMES[0])
             return
         self._record(originals)
+        self._originals = originals
         for name in originals:
             self._sysctls.set(f"{FOLDER}/{name}", seconds)
 
@@ -46,12 +50,13 @@ class FlowTimeouts:
         But for a timeout of 0, which nobody wants to keep: the journal of whoever set it is
         lost, or could not be written.
         """
-        recorded = self._recorded()
-        if not recorded:
-            recorded = {name: KERNELS_OWN for name, found in self._current().items() if not found}
-        for name, seconds in recorded.items():
+        originals = self._recorded() or self._originals
+        if not originals:
+            originals = {name: KERNELS_OWN for name, found in self._current().items() if not found}
+        for name, seconds in originals.items():
             self._sysctls.set(f"{FOLDER}/{name}", seconds)
         self._files.remove(self._journal)
+        self._originals = {}
 
     def current(self) -> int:
         """The longest time that an idle flow stays now, 0 when the kernel does not say."""

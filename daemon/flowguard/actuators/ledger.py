@@ -22,6 +22,7 @@ from flowguard.sensors.last_boot import CrashEvidence
 
 log = logging.getLogger(__name__)
 
+Levels = tuple[tuple[str, Level], ...]
 LookBack = Callable[[tuple[str, ...]], Awaitable[CrashEvidence]]
 """Finds out how the boot before ended, but for the traces that were judged already."""
 
@@ -51,9 +52,15 @@ class IntentLedger:
         self._writing: asyncio.Task[None] | None = None
 
     async def begin(
-        self, configuration: Configuration, evidence: Evidence | None = None
+        self,
+        configuration: Configuration,
+        evidence: Evidence | None = None,
+        held: Levels = (),
     ) -> list[Event]:
-        """The events that a start of the daemon begins with; `evidence` if it is of this boot."""
+        """The events that a start of the daemon begins with; `evidence` if it is of this boot.
+
+        `held` are the levels that the kernel was seen to hold.
+        """
         now = self._now()
         remembered = self._store.load(now, configuration.policy_settings.settle)
         folder = os.path.dirname(self._store.path)
@@ -63,7 +70,9 @@ class IntentLedger:
             self.health = remembered.problem
             log.error("%s", remembered.problem)
         same_boot = memory is not None and memory.boot_id == self._store.boot_id
-        events: list[Event] = [_started(now, configuration, memory, same_boot, evidence)]
+        started = _started(now, configuration, memory, same_boot)
+        started = replace(started, evidence=evidence if same_boot else None, held=held)
+        events: list[Event] = [started]
         if not same_boot:
             events.append(await self._boot_seen(now, memory))
         if remembered.lost:
@@ -156,7 +165,6 @@ def _started(
     configuration: Configuration,
     memory: Memory | None,
     same_boot: bool,
-    evidence: Evidence | None,
 ) -> Started:
     wanted = configuration.wanted
     if memory and memory.configured is wanted:
@@ -170,5 +178,4 @@ def _started(
         memory.intent.devices if memory and memory.intent and same_boot else (),
         memory.held_until if memory else 0,
         memory.suspended if memory else False,
-        evidence if same_boot else None,
     )

@@ -80,7 +80,7 @@ class NewestPlan:
         try:
             reached = await self._converger.converge(target)
         except ConvergeError as error:
-            held = await self._held()
+            held = await self.held()
             self._feed(ConvergeFailed(self._now(), str(error), error.device, held))
         except Exception as error:
             # Whatever went wrong, the policy must hear of it, or it would wait for ever.
@@ -90,7 +90,8 @@ class NewestPlan:
             self.reached = target
             self._feed(Converged(self._now(), reached.held, reached.parked))
 
-    async def _held(self) -> tuple[tuple[str, Level], ...] | None:
+    async def held(self) -> tuple[tuple[str, Level], ...] | None:
+        """The levels that the kernel holds now; None when it does not say."""
         try:
             return await self._converger.held()
         except OSError as error:

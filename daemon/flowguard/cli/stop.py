@@ -16,7 +16,6 @@ import time
 from flowguard.cli.common import ExitCode, add_socket, unanswered
 from flowguard.kernel.clock import monotonic
 from flowguard.service.control import (
-    CALL_SECONDS,
     LONG_CALL_SECONDS,
     ApiError,
     NoAnswer,
@@ -24,6 +23,8 @@ from flowguard.service.control import (
     request,
 )
 
+AT_ONCE_SECONDS = 10
+"""A router that goes down does not wait longer for a daemon that hangs."""
 LOOK_SECONDS = 0.2
 DRAIN, RELEASE, KEEP, REBOOT = "drain", "release", "keep", "reboot"
 
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         if options.how == RELEASE:
             left = release(options.socket)
         else:
-            seconds = LONG_CALL_SECONDS if options.how == DRAIN else CALL_SECONDS
+            seconds = LONG_CALL_SECONDS if options.how == DRAIN else AT_ONCE_SECONDS
             left = _ask(options.socket, options.how, seconds)
     except ApiError as error:
         print(f"flowguard: stop: {error}", file=sys.stderr)

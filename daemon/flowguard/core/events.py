@@ -22,7 +22,7 @@ class Started:
 
     `armed` are the devices of an intent of this same boot, and `evidence` is what the daemon
     before had found in it. `held_until` and `suspended` are what people asked for
-    (core/requests.py).
+    (core/requests.py). `held` are the levels that the daemon before has left in the kernel.
     """
 
     time: float
@@ -34,6 +34,7 @@ class Started:
     held_until: float = 0
     suspended: bool = False
     evidence: Evidence | None = None
+    held: tuple[tuple[str, Level], ...] = ()
 
 
 @frozen

@@ -161,7 +161,8 @@ class PolicySettings:
     least `canary_soak` a stage. One strike is forgiven for each `forgive_after` on full
     hardware.
 
-    Hardware is left when a sensor that guards it has been blind for `blind_grace`.
+    Hardware is left when a sensor that guards it has been blind for `blind_grace`, and used
+    again when it has seen for as long.
     """
 
     boot_delay: float = 30

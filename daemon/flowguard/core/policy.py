@@ -137,6 +137,7 @@ def _started(state: State, event: Started) -> Step:
         boots=event.boots,
         armed=event.armed,
         held_until=event.held_until,
+        reached=event.held,
         suspended=event.suspended,
     )
     if event.evidence:

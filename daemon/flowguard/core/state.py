@@ -88,11 +88,23 @@ class Ledger:
 
 @frozen
 class Blind:
-    """A sensor that sees nothing, since when, and why."""
+    """A sensor that sees nothing, since when, and why.
+
+    `back` is since when it sees again. One that is lost again soon was not really back.
+    """
 
     sensor: str
     since: float
     error: str
+    back: float | None = None
+
+    def is_long(self, time: float, grace: float) -> bool:
+        """Whether it was blind for so long, and has not seen for as long since."""
+        end = time if self.back is None else self.back
+        return end - self.since >= grace and not self.is_over(time, grace)
+
+    def is_over(self, time: float, grace: float) -> bool:
+        return self.back is not None and time - self.back >= grace
 
 
 @frozen
@@ -242,7 +254,7 @@ class State:
         if self.settings.detect_only:
             return None
         grace = self.settings.blind_grace
-        return next((b for b in self.blind if self.time >= b.since + grace), None)
+        return next((b for b in self.blind if b.is_long(self.time, grace)), None)
 
     @property
     def phase(self) -> Phase:
@@ -281,7 +293,9 @@ class State:
             yield self.failure.retry_at
         if self.trial:
             yield self.trial.since + TRIAL_LIMIT
-        yield from (blind.since + self.settings.blind_grace for blind in self.blind)
+        for blind in self.blind:
+            since = blind.since if blind.back is None else blind.back
+            yield since + self.settings.blind_grace
         soak = self.settings.canary_soak
         for verdict in self.verdicts:
             if verdict.canary and verdict.raised is not None:

@@ -112,20 +112,18 @@ class LogWatch:
         after: int | None,
         took: Callable[[list[bytes]], None],
         failed: Callable[[str], None],
-        path: str = PATH,
+        descriptor: int | None = None,
     ) -> None:
-        """Reads on the running loop; raises OSError when the log cannot be opened."""
+        """Reads on the running loop; raises OSError when the log cannot be opened.
+
+        It reads the `descriptor`, where there is one already, and closes it at the end.
+        """
         self._after = after
         self._took = took
         self._failed = failed
         self._loop = asyncio.get_running_loop()
-        self._descriptor = _open(path)
-        try:
-            os.lseek(self._descriptor, 0, os.SEEK_END if after is None else os.SEEK_SET)
-            self._loop.add_reader(self._descriptor, self._read)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
+        self._descriptor = _open_at(after) if descriptor is None else descriptor
+        self._loop.add_reader(self._descriptor, self._read)
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -175,6 +173,13 @@ _PASSED_OVER = (errno.EPIPE, errno.EINVAL)
 
 def _open(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _open_at(after: int | None) -> int:
+    """At the oldest record when there was one before, else after the newest."""
+    descriptor = _open(PATH)
+    os.lseek(descriptor, 0, os.SEEK_END if after is None else os.SEEK_SET)
+    return descriptor
 
 
 def _sequence(record: bytes) -> int | None:

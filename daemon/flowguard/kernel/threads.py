@@ -32,7 +32,7 @@ async def in_thread(call: Callable[[], T], name: str, finished: Callable[[], Non
     def work() -> None:
         try:
             settle: Callable[[], None] = partial(result.set_result, call())
-        except Exception as error:
+        except BaseException as error:
             settle = partial(result.set_exception, error)
         with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
             loop.call_soon_threadsafe(settle)

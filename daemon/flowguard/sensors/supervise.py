@@ -44,7 +44,10 @@ class Sensor(Protocol):
 
 @mutable
 class _Watched:
-    """`heard` is the last sign of life, or the start; `well_since` None while it is lost."""
+    """`heard` is the last sign of life, or the start; `well_since` None while it is lost.
+
+    `hung` times in a row it gave none.
+    """
 
     sensor: Sensor
     heard: float
@@ -52,12 +55,6 @@ class _Watched:
     hung: int = 0
     well_since: float | None = None
     told_lost: bool = False
-
-    @property
-    def patience(self) -> float | None:
-        """What hangs holds on to something. It is started anew ever more rarely."""
-        patience = self.sensor.patience
-        return patience and patience * 2**self.hung
 
 
 class Supervision:
@@ -96,14 +93,17 @@ class Supervision:
 
     async def _end_of(self, run: asyncio.Task[None], watched: _Watched) -> str:
         """Wait until it ends or gives no sign of life any more; why, in words."""
+        usual = watched.sensor.patience
+        if usual is None:
+            await asyncio.wait([run])
+            return _why(run, watched.sensor.name)
         while not run.done():
-            patience = watched.patience
-            if patience is None:
-                await asyncio.wait([run])
-                break
+            # What hangs holds on to something: it is started anew ever more rarely.
+            patience = usual * 2**watched.hung
             rest = watched.heard + patience - self._now()
             if rest > 0:
-                await asyncio.wait([run], timeout=rest)
+                # No longer than usual: a sign of life makes the patience as short as it was.
+                await asyncio.wait([run], timeout=min(rest, usual))
                 continue
             # All of us may have been stopped for so long: first it has its turn.
             await asyncio.wait([run], timeout=TURN_SECONDS)

@@ -39,13 +39,13 @@ class ChangesSensor:
         self.name = name
         self._listen = listen
         self._changed = changed
-        self._was_deaf = False
+        self._ran_before = False
 
     async def run(self, alive: Callable[[], None]) -> None:
         def listening() -> None:
             alive()
-            if self._was_deaf:
+            if self._ran_before:
                 self._changed()
-            self._was_deaf = True
+            self._ran_before = True
 
         await watch(lambda failed: self._listen(self._changed, failed), listening)

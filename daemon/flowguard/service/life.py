@@ -11,6 +11,7 @@ import asyncio
 
 from flowguard import rules
 from flowguard.kernel import linux
+from flowguard.kernel.machine import Machine
 from flowguard.paths import Paths
 from flowguard.platform import log
 from flowguard.platform.configuration.loading import Loaded
@@ -31,19 +32,30 @@ def live(paths: Paths, loaded: Loaded) -> None:
     runs = Runs(machine.files, paths.runtime_directory)
     deaths = runs.begin(machine.clock.now())
     try:
-        if deaths >= DEATHS_LIMIT:
-            from flowguard.service import retreat
-
-            retreat.to_software(machine, loaded.configuration, paths.runtime_directory)
-        fault_rules = rules.load_usable(loaded.configuration.rules)
-        from flowguard.service import wiring
-
-        died = deaths if deaths >= DEATHS_LIMIT else 0
-        asyncio.run(wiring.serve(machine, paths, loaded, fault_rules, log_health, died))
+        _serve(machine, paths, loaded, log_health, deaths if deaths >= DEATHS_LIMIT else 0)
     except SystemExit:
-        runs.end()  # It was told to end before it could listen: no death either.
+        _stop_early(machine, paths, loaded)
+        runs.end()
         raise
     runs.end()
+
+
+def _serve(machine: Machine, paths: Paths, loaded: Loaded, log_health: str, deaths: int) -> None:
+    if deaths:
+        from flowguard.service import retreat
+
+        retreat.to_software(machine, loaded.configuration, paths.runtime_directory)
+    fault_rules = rules.load_usable(loaded.configuration.rules)
+    from flowguard.service import wiring
+
+    asyncio.run(wiring.serve(machine, paths, loaded, fault_rules, log_health, deaths))
+
+
+def _stop_early(machine: Machine, paths: Paths, loaded: Loaded) -> None:
+    """Told to stop before the loop listens, it leaves what one before had in hardware."""
+    from flowguard.service import retreat
+
+    retreat.to_software(machine, loaded.configuration, paths.runtime_directory)
 
 
 def stay_off(paths: Paths, loaded: Loaded) -> None:

@@ -94,7 +94,9 @@ class Running:
     async def _start(self) -> None:
         service = self._service
         service.converger.recover()
-        events = await service.ledger.begin(service.configuration, service.evidence.load())
+        held = await service.newest_plan.held() or ()
+        evidence = service.evidence.load()
+        events = await service.ledger.begin(service.configuration, evidence, held)
         for event in (*events, *self._opening):
             service.feed(event)
         if service.ledger.health != "ok":

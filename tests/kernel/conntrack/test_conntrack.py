@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowguard.core.model import FlowTuple
+from flowguard.core.records import replace
 from flowguard.kernel.conntrack import (
     HW_OFFLOAD,
     IN_HARDWARE,
@@ -182,6 +183,8 @@ def attributes_of(entry: Entry, flow: Flow, wide: bool, padded: bool) -> list[by
     parts += [number(3, entry.status), number(12, entry.id)]
     if entry.mark:
         parts.append(number(8, entry.mark))
+    if entry.zone:
+        parts.append(attribute(18, struct.pack("!H", entry.zone)))
     if entry.timeout is not None:
         parts.append(number(7, entry.timeout))
     if entry.tcp_state is not None:
@@ -214,10 +217,12 @@ def shown(draw: st.DrawFn) -> tuple[Entry, Flow, bytes]:
         draw(st.none() | numbers),
         encoded_tuple(1, flow.original)[4:],
         encoded_tuple(2, flow.reply)[4:],
+        draw(st.integers(0, 0xFFFF)),
     )
     parts = attributes_of(entry, flow, wide, draw(st.booleans()))
     unknown = st.builds(attribute, st.integers(30, 200), st.binary(max_size=9))
     parts += draw(st.lists(unknown, max_size=3))
+    flow = replace(flow, zone=entry.zone)
     return entry, flow, as_message(b"".join(draw(st.permutations(parts))))
 
 

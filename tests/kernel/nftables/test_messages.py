@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -11,13 +12,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.model import Protocol
-from flowguard.core.tables.description import Leave, ProtocolIs, Rule
+from flowguard.core.tables.description import InterfaceIs, Leave, ProtocolIs, Rule, Side, Table
 from flowguard.kernel.netlink.codec import messages_in
 from flowguard.kernel.nftables import messages
+from flowguard.kernel.nftables.changes import (
+    AddDevices,
+    AddNames,
+    Change,
+    CreateTable,
+    RemoveDevices,
+    RemoveNames,
+    TryFlowtable,
+)
+from flowguard.kernel.nftables.encoding import encode
 from flowguard.kernel.nftables.expressions import rule_expressions
 from flowguard.kernel.nftables.names import rule_comment
 
-names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=15)
+# The kernel takes any bytes but white space, slash and colon (dev_valid_name, net/core/dev.c).
+octets = st.integers(33, 255).filter(lambda octet: octet not in b"/:\xa0")
+names = st.lists(octets, min_size=1, max_size=15).map(bytes).map(os.fsdecode)
 
 
 @given(st.lists(names, min_size=1, unique=True))
@@ -36,6 +49,24 @@ def test_flowtable_is_read_back(devices: list[str], hardware: bool) -> None:
 @given(st.integers(-400, 400))
 def test_chain_priority_is_read_back(priority: int) -> None:
     assert messages.chain_priority(messages.new_chain("flowguard", priority).data) == priority
+
+
+@given(names)
+def test_rules_and_changes_take_any_name(name: str) -> None:
+    rule = Rule((InterfaceIs(Side.SOURCE, name),), Leave())
+    table = Table("flowguard_sw", 11, False, (name,), (name,), (rule,))
+    changes: list[Change] = [
+        CreateTable(table),
+        AddDevices("flowguard_sw", 11, False, (name,)),
+        RemoveDevices("flowguard_sw", 11, (name,)),
+        AddNames("flowguard_sw", (name,)),
+        RemoveNames("flowguard_sw", (name,)),
+        TryFlowtable(name, hardware=True),
+    ]
+    for change in changes:
+        sent = b"".join(request.data for request in encode(change))
+        assert os.fsencode(name) + b"\0" in sent
+        assert name in str(change)
 
 
 def test_rule_comment_is_read_back() -> None:

@@ -4,13 +4,24 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowguard.core.model import Device, Level
 from flowguard.core.records import replace
-from flowguard.core.tables.description import Table
+from flowguard.core.tables.description import Plan, Table
 from flowguard.core.tables.plan import OffloadSettings, plan
 from flowguard.kernel.nftables import ruleset
-from flowguard.kernel.nftables.changes import drivers_bound
+from flowguard.kernel.nftables.changes import (
+    AddDevices,
+    AddNames,
+    AddRules,
+    Change,
+    DropRules,
+    RemoveDevices,
+    RemoveNames,
+    drivers_bound,
+)
 from flowguard.kernel.nftables.encoding import encode
 from flowguard.kernel.nftables.ruleset import TableState
 
@@ -108,3 +119,50 @@ def test_same_rule_same_comment_other_rule_other_comment() -> None:
     comments = FOUND.rules
     assert len(set(comments)) == len(comments)
     assert found_state() == FOUND
+
+
+def applied(state: TableState, changes: list[Change]) -> TableState:
+    """What the kernel makes of the changes of one table."""
+    has_set = bool(state.forward_names)
+    for change in changes:
+        match change:
+            case AddDevices(_, _, _, devices):
+                assert not set(devices) & set(state.devices)
+                state = replace(state, devices=tuple(sorted({*state.devices, *devices})))
+            case RemoveDevices(_, _, devices):
+                assert set(devices) <= set(state.devices)
+                state = replace(state, devices=tuple(sorted({*state.devices} - {*devices})))
+            case AddNames(_, names, makes_set):
+                assert names and has_set != makes_set
+                state = replace(state, forward_names=tuple(sorted({*state.forward_names, *names})))
+            case RemoveNames(_, names):
+                left = {*state.forward_names} - {*names}
+                state = replace(state, forward_names=tuple(sorted(left)))
+            case DropRules():
+                assert state.rules
+                state = replace(state, rules=())
+            case AddRules(_, rules):
+                comments = tuple(map(ruleset.comment_of, rules))
+                state = replace(state, rules=state.rules + comments)
+            case _:
+                raise AssertionError(change)
+    return state
+
+
+device_names = st.sampled_from(["lan1", "lan2", "wan", "br-lan", "\udcff"])
+several = st.sets(device_names).map(sorted).map(tuple)
+some = st.sets(device_names, min_size=1).map(sorted).map(tuple)
+rules = st.lists(st.sampled_from(hardware().rules), unique=True).map(tuple)
+comments = rules.map(lambda held: tuple(map(ruleset.comment_of, held))) | st.just(("other",))
+
+
+@given(
+    st.builds(Table, st.just("flowguard"), st.just(10), st.just(True), some, some, rules),
+    st.builds(TableState, st.just(10), st.just(True), several, several, comments),
+)
+def test_an_update_leads_from_any_state_to_the_wanted_one(table: Table, found: TableState) -> None:
+    wanted = ruleset.wanted_state(Plan(table, None)).hardware
+    assert wanted
+    reached = applied(found, ruleset.update(table, found))
+    assert reached == wanted
+    assert ruleset.update(table, reached) == []

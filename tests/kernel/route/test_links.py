@@ -148,3 +148,19 @@ def test_ports_of_one_piece_of_hardware_are_told_apart_whatever_their_names_are(
         "eth0.2": "eth0.2",
         "tun0": "",
     }
+
+
+def test_a_name_may_be_any_bytes(machine: Machine) -> None:
+    machine.add("wan\udcff", driver="igc", kind="vlan", above=("eth1",))
+    machine.add("ppp", type_=512)
+    (machine.proc / "net" / "pppoe").write_bytes(b"Id Address Device\n2A 02:0:0:0:0:1 wan\xff\n")
+    assert machine.link("wan\udcff") == Link("wan\udcff", Kind.VLAN, lower=("eth1",))
+    assert machine.link("ppp").lower == ("wan\udcff",)
+    assert machine.scan("eth1")["eth1"].forward_names == ("eth1", "ppp", "wan\udcff")
+
+
+def test_what_is_no_folder_is_no_device(machine: Machine) -> None:
+    (machine.sys / "class" / "net" / "bonding_masters").write_text("\n")
+    assert "bonding_masters" not in {
+        link.name for link in links(str(machine.sys), str(machine.proc))
+    }

@@ -122,12 +122,21 @@ def test_a_fault_is_in_the_journal_as_a_warning(
     wait_for(lambda: priorities() == ["4"], "the step in the journal", state=systemd.journal)
 
 
-def test_a_shutdown_is_planned_and_a_stop_leaves_hardware_armed(systemd: Systemd) -> None:
+def test_a_restart_leaves_hardware_in_use_and_a_stop_leaves_none_unguarded(
+    systemd: Systemd,
+) -> None:
     assert intent()
-    systemd.control("stop", "flowguard")
-    assert intent()
+    systemd.control("restart", "flowguard")
     assert HARDWARE in ruleset()
+    wait_for_level("hardware")
+    systemd.control("stop", "flowguard")
+    assert HARDWARE not in ruleset()
+    assert intent() is None
     systemd.control("start", "flowguard")
     wait_for_level("hardware")
+
+
+def test_a_shutdown_is_planned(systemd: Systemd) -> None:
+    assert intent()
     systemd.shut_down()
     assert intent() is None

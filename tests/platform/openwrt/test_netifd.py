@@ -12,9 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.kernel.route.addresses import forwarding_interfaces
-from flowguard.platform.openwrt.netifd import Interfaces, read_dump
-from flowguard.sensors.devices import Routed, routed
+from flowguard.platform.openwrt.netifd import Interfaces, interfaces, read_dump
 from flowguard.ubus.connection import Connection
 from flowguard.ubus.errors import UbusError
 from flowguard.ubus.serving import Method
@@ -61,16 +59,16 @@ def test_whatever_is_answered_only_names_come_out(answer: dict[str, Any]) -> Non
 Dump = Callable[[dict[str, Any], object], Awaitable[dict[str, Any]]]
 
 
-def ask(ubusd: Ubusd, dump: Dump | None = None, former: Routed | None = None) -> Routed | None:
+def ask(ubusd: Ubusd, dump: Dump | None = None) -> Interfaces | None:
     """What is found out with a netifd that answers so, or without one."""
 
-    async def run() -> Routed | None:
+    async def run() -> Interfaces | None:
         await ubusd.start()
         server = await Connection.connect(ubusd.path)
         try:
             if dump:
                 await server.add_object("network.interface", {"dump": Method(dump, {})})
-            return await routed(ubusd.path, former)
+            return await interfaces(ubusd.path)
         finally:
             server.close()
             await ubusd.stop()
@@ -82,30 +80,32 @@ def test_netifd_is_asked(ubusd: Ubusd) -> None:
     async def dump(arguments: dict[str, Any], caller: object) -> dict[str, Any]:
         return DUMP
 
-    assert ask(ubusd, dump) == Routed(EXPECTED.names, EXPECTED.carriers, by_netifd=True)
+    assert ask(ubusd, dump) == EXPECTED
 
 
-def test_without_netifd_the_kernel_is_asked(ubusd: Ubusd) -> None:
-    assert ask(ubusd) == Routed(forwarding_interfaces())
+def test_a_ubus_without_netifd_is_an_answer(ubusd: Ubusd) -> None:
+    assert ask(ubusd) is None
 
 
-def test_what_netifd_said_holds_while_it_is_away_and_what_the_kernel_said_does_not(
-    ubusd: Ubusd,
-) -> None:
-    said = Routed(("eth9",), by_netifd=True)
-    assert ask(ubusd, former=said) == said
-    assert ask(ubusd, former=Routed(("eth9",))) == Routed(forwarding_interfaces())
-
-
-def test_a_netifd_without_an_answer_is_no_answer(
-    ubusd: Ubusd, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_netifd_without_an_answer_is_no_answer(ubusd: Ubusd) -> None:
     async def dump(arguments: dict[str, Any], caller: object) -> dict[str, Any]:
         raise UbusError(Status.UNKNOWN_ERROR)
 
-    assert ask(ubusd, dump) is None
-    assert "netifd: unknown error" in caplog.text
+    with pytest.raises(OSError, match="netifd: unknown error"):
+        ask(ubusd, dump)
 
 
 def test_a_ubusd_that_is_gone_is_no_answer(tmp_path: Path) -> None:
-    assert asyncio.run(routed(str(tmp_path / "none"))) is None
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(interfaces(str(tmp_path / "none")))
+
+
+def test_what_does_not_greet_as_a_ubusd_is_no_answer(tmp_path: Path) -> None:
+    async def run() -> Interfaces | None:
+        path = str(tmp_path / "other")
+        server = await asyncio.start_unix_server(lambda reader, writer: writer.close(), path)
+        async with server:
+            return await interfaces(path)
+
+    with pytest.raises(OSError):
+        asyncio.run(run())

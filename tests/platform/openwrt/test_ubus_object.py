@@ -129,12 +129,11 @@ def test_a_table_loses_the_end_of_its_longest_list(ubusd: Ubusd) -> None:
     with_object(ubusd, use)
 
 
-def test_moves_and_faults_are_told_but_not_decisions_to_stay(ubusd: Ubusd) -> None:
+def test_moves_and_faults_are_told(ubusd: Ubusd) -> None:
     async def use(published: UbusObject, client: Connection) -> None:
         seen: list[tuple[str, dict[str, Any]]] = []
         await client.listen("flowguard.*", lambda name, data: seen.append((name, data)))
-        published.decided(Decision(1.0, "wan", Level.SOFTWARE, Level.SOFTWARE, "stays"))
-        published.decided(Decision(1.0, "wan", Level.HARDWARE, Level.SOFTWARE, "fault", "line"))
+        published.moved(Decision(1.0, "wan", Level.HARDWARE, Level.SOFTWARE, "fault", "line"))
         published.fault_seen(
             Fault("r", FaultClass.DRIVER_ERROR, Attribution.DRIVER, None, "mtk", "odd\0 \udc80")
         )
@@ -153,7 +152,7 @@ def test_it_comes_back_with_ubusd_and_says_when_it_is_gone(ubusd: Ubusd) -> None
             client.close()
             await ubusd.stop()
             await until(lambda: published.health.startswith("not available: not connected"))
-            published.decided(Decision(1.0, "wan", Level.HARDWARE, Level.NONE, "nobody hears"))
+            published.moved(Decision(1.0, "wan", Level.HARDWARE, Level.NONE, "nobody hears"))
             await ubusd.start()
             client = await Connection.connect(ubusd.path)
             await until_answered(client)

@@ -41,7 +41,7 @@ def with_presence(
 
     async def run() -> None:
         presence = UbusPresence(("/none", ubusd.path), call, {"status": {}}, found, 0.001)
-        async with running(ubusd, presence.run(), 20):
+        async with running(ubusd, presence.run(lambda: None), 20):
             await use(presence, told)
 
     asyncio.run(run())

@@ -257,21 +257,40 @@ def test_an_interrupted_look_takes_nobody_for_gone(router: Router) -> None:
     assert sum(o.counts.treated_good for o in outcomes if o.kind is OutcomeKind.ANSWERED) == 2
 
 
+def test_after_an_interrupted_look_the_next_draw_begins_with_a_clean_slate(router: Router) -> None:
+    async def story() -> None:
+        router.sensor.begin(REACHED)
+        await router.pass_looks(2)
+        router.add(1, 2)
+        await router.pass_looks(1)
+        router.table.interrupt(1)
+        await router.pass_looks(1)
+        router.sensor.begin(replace(REACHED, epoch=2))
+        await router.pass_looks(1)  # This one finds all that were there before.
+        router.add(3)
+        await router.pass_looks(4)
+
+    router.run(story)
+    births = [b for judged in router.judged for b in judged.births if b.epoch == 2]
+    assert sum(b.treated + b.control for b in births) == 1
+
+
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOBUFS, "No buffer"), MalformedMessage("odd"), ZeroDivisionError()]
 )
 def test_a_few_looks_in_a_row_that_fail_end_it(router: Router, error: Exception) -> None:
     async def story() -> None:
         router.sensor.begin(REACHED)
-        router.table.failures = [error] * (FAILURES - 1)
-        await router.pass_looks(FAILURES)
+        for _ in range(2):
+            router.table.failures = [error] * (FAILURES - 1)
+            await router.pass_looks(FAILURES)
         router.table.failures = [error] * FAILURES
         await router.pass_looks(FAILURES)
 
     with pytest.raises(type(error)):
         router.run(story)
-    # The first time it recovered.
-    assert len(router.alive) == 2
+    # The first two times it recovered.
+    assert len(router.alive) == 3
 
 
 def test_looks_that_are_always_interrupted_end_it_in_words(router: Router) -> None:

@@ -10,10 +10,24 @@ from flowguard.core.state import GUARDS, Blind, State
 
 def on_lost(state: State, event: SensorLost) -> State:
     """Any other sensor is missed, but nobody is harmed without it."""
-    if event.sensor not in GUARDS or any(b.sensor == event.sensor for b in state.blind):
+    if event.sensor not in GUARDS:
         return state
-    return replace(state, blind=(*state.blind, Blind(event.sensor, state.time, event.error)))
+    state = _without_those_over(state)
+    known = next((b for b in state.blind if b.sensor == event.sensor), None)
+    # One that sees for a moment and is lost again has been blind all the time.
+    since = known.since if known else state.time
+    others = tuple(b for b in state.blind if b is not known)
+    return replace(state, blind=(*others, Blind(event.sensor, since, event.error)))
 
 
 def on_back(state: State, event: SensorBack) -> State:
-    return replace(state, blind=tuple(b for b in state.blind if b.sensor != event.sensor))
+    blind = tuple(
+        replace(b, back=state.time) if b.sensor == event.sensor and b.back is None else b
+        for b in state.blind
+    )
+    return _without_those_over(replace(state, blind=blind))
+
+
+def _without_those_over(state: State) -> State:
+    grace = state.settings.blind_grace
+    return replace(state, blind=tuple(b for b in state.blind if not b.is_over(state.time, grace)))
