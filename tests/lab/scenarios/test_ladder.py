@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.capture import Engine, hardware_flows, tracked_connections
+from tests.lab.capture import Engine, hardware_flows, software_flows, tracked_connections
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.namespace import run
 from tests.lab.traffic import Datagrams, Downloads, KeepAlives, Uploads
 from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
+
+TIMEOUT = "net.netfilter.nf_flowtable_tcp_timeout"
 
 
 def two_hundred(traffic: Traffic) -> Batch:
@@ -148,31 +150,49 @@ def test_a_check_binds_no_driver_before_the_service_does(daemon: Daemon, engine:
 
 
 def test_release_leaves_nothing_behind(daemon: Daemon, engine: Engine, traffic: Traffic) -> None:
-    timeouts = "net.netfilter.nf_flowtable_tcp_timeout"
-    before = run("sysctl", "-n", timeouts)
+    before = run("sysctl", "-n", TIMEOUT)
     daemon.start().wait_for_levels(all_on("hardware"))
     batch = traffic.start(Downloads(count=10))
     batch.wait_until_flowing()
     wait_for(lambda: hardware_flows() > 5, "flows in hardware", state=daemon.status)
-    daemon.stop(release=True)
+    daemon.stop("release")
     assert "flowguard" not in run("nft", "list", "tables")
     assert engine.bound() == []
-    assert run("sysctl", "-n", timeouts) == before
+    assert run("sysctl", "-n", TIMEOUT) == before
     assert not batch.stop().lost
 
 
-def test_a_plain_stop_leaves_the_tables_and_a_start_adopts_them(
+def test_a_stop_that_keeps_leaves_the_tables_and_a_start_adopts_them(
     daemon: Daemon, engine: Engine, traffic: Traffic
 ) -> None:
     daemon.start().wait_for_levels(all_on("hardware"))
     batch = traffic.start(Downloads(count=10))
     batch.wait_until_flowing()
     wait_for(lambda: hardware_flows() > 5, "flows in hardware", state=daemon.status)
-    daemon.stop()
+    daemon.stop("keep")
     rules = run("nft", "-a", "list", "table", "inet", "flowguard")
     replaced = engine.counter("destroy")
     daemon.start().wait_for_levels(all_on("hardware"))
     # Handles grow with every change, so equal handles mean that nothing was touched.
     assert run("nft", "-a", "list", "table", "inet", "flowguard") == rules
     assert engine.counter("destroy") == replaced
+    assert not batch.stop().lost
+
+
+def test_a_stop_leaves_software_and_a_start_comes_back_to_hardware(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    before = run("sysctl", "-n", TIMEOUT)
+    daemon.start().wait_for_levels(all_on("hardware"))
+    batch = traffic.start(Downloads(count=10))
+    batch.wait_until_flowing()
+    wait_for(lambda: hardware_flows() > 5, "flows in hardware", state=daemon.status)
+    daemon.stop()
+    tables = run("nft", "list", "tables").splitlines()
+    assert [table for table in tables if "flowguard" in table] == ["table inet flowguard_sw"]
+    assert engine.bound() == []
+    assert run("sysctl", "-n", TIMEOUT) == before
+    wait_for(lambda: software_flows() == 10, "all flows in software")
+    daemon.start().wait_for_levels(all_on("hardware"))
+    wait_for(lambda: hardware_flows() > 5, "flows back in hardware", state=daemon.status)
     assert not batch.stop().lost

@@ -47,6 +47,7 @@ class Lane:
                 records.put((self, json.loads(line)))
 
         try:
+            log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("wb", buffering=0) as file:
                 status = self._machine.run(self._command, file.write, record, stop)
             records.put((self, {"ended": f"pytest ended with status {status}, see {log}"}))
