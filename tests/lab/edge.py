@@ -28,9 +28,7 @@ Result = TypeVar("Result")
 class Kernel:
     """The converger and what it reported; `run` carries one coroutine to its end."""
 
-    def __init__(
-        self, machine: Machine, runner: asyncio.Runner, runtime_directory: Path
-    ) -> None:
+    def __init__(self, machine: Machine, runner: asyncio.Runner, runtime_directory: Path) -> None:
         self.machine = machine
         self._runner = runner
         self.drains: list[DrainProgress] = []

@@ -86,7 +86,7 @@ def test_a_flush_is_a_stop_until_the_firewall_starts(
     assert "firewall was stopped" in status["reason"]
     assert {device["allowed"] for device in status["devices"]} == {"none"}
     assert "flowguard" not in run("nft", "list", "tables")
-    assert daemon.log.read_text().count("firewall was stopped") == 1
+    assert daemon.log.read_text().count("flowguard: the firewall was stopped") == 1
     run(str(fw4), "reload")
     daemon.wait_for_levels(PORTS)
     assert "stopped" not in daemon.status()["reason"]
@@ -109,12 +109,13 @@ def test_flowguard_stands_by_while_the_firewall_offloads(
     batch = flowing(daemon, traffic)
     load_ruleset(flowtable(devices=("lan1", "lan2", "wan"), hardware=False, name="fw4"))
     wait_for(lambda: daemon.levels() == NOTHING, "flowguard to stand by", 90, state=daemon.status)
-    assert "fw4-offload" in daemon.status()["reason"]
     wait_for(
         lambda: "flowguard" not in run("nft", "list", "tables"),
         "the tables to go",
         state=daemon.status,
     )
+    wait_for(lambda: not daemon.status()["drain"], "the end of the drain", state=daemon.status)
+    assert "fw4-offload" in daemon.status()["reason"]
     daemon.stop()
     daemon.start()
     assert daemon.levels() == NOTHING
