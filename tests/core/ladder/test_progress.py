@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Wanted and reached are two things: what is told as a level is what the kernel was seen to hold."""
+"""Wanted and reached are two things: told as a level is what the kernel was seen to hold."""
 
 from __future__ import annotations
 
