@@ -3,55 +3,83 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
 
 import pytest
 
+from flowguard.checks.finding import Grade
 from flowguard.checks.known_kernels import (
-    DATA,
+    BAD_KERNELS,
+    FAST_PATHS,
     PACKAGES,
-    Machine,
+    ThisKernel,
     build_day,
+    check_fast_paths,
     check_modules,
+    check_version,
     concerns,
-    load,
     version,
 )
+from flowguard.core.model import Device
+from flowguard.core.tables.topology import Kind, Link
+from tests.sensors.machine import Parts
 
 MEDIATEK = frozenset({"mtk_soc_eth"})
 L2TP = frozenset({"l2tp_ppp", "nf_conntrack"})
 NONE: frozenset[str] = frozenset()
 
 
-def codes(machine: Machine) -> set[str]:
-    return {bad.code for bad in load(DATA) if concerns(bad, machine)}
+def codes(kernel: ThisKernel) -> set[str]:
+    return {bad.code for bad in BAD_KERNELS if concerns(bad, kernel)}
 
 
 @pytest.mark.parametrize(
-    ("machine", "expected"),
+    ("kernel", "expected"),
     [
-        (Machine("5.10.176", "", NONE, NONE), {"kernel-timeouts"}),
-        (Machine("5.15.137", "2024-01-01", MEDIATEK, NONE), set()),
-        (Machine("6.12.93", "2026-06-01", MEDIATEK, L2TP), {"kernel-mtk-l2tp"}),
-        (Machine("6.12.94", "2026-06-01", MEDIATEK, L2TP), set()),
-        (Machine("6.12.93", "2026-06-01", frozenset({"igc"}), L2TP), set()),
-        (Machine("6.18.21", "2026-07-01", MEDIATEK, L2TP), {"kernel-mtk-l2tp"}),
-        (Machine("6.18.30", "2026-05-31", MEDIATEK, NONE), {"kernel-extend-timeout"}),
-        (Machine("6.18.30", "2026-06-03", MEDIATEK, NONE), set()),
-        (Machine("6.18.30", "", MEDIATEK, NONE), {"kernel-extend-timeout"}),
-        (Machine("7.0-rc1", "", MEDIATEK, L2TP), set()),
-        (Machine("6.12.95+deb12-amd64", "2026-07-14", NONE, NONE), set()),
+        (ThisKernel("5.10.176", "", NONE, NONE), {"kernel-timeouts"}),
+        (ThisKernel("5.15.137", "2024-01-01", MEDIATEK, NONE), set()),
+        (ThisKernel("6.12.93", "2026-06-01", MEDIATEK, L2TP), {"kernel-mtk-l2tp"}),
+        (ThisKernel("6.12.94", "2026-06-01", MEDIATEK, L2TP), set()),
+        (ThisKernel("6.12.93", "2026-06-01", frozenset({"igc"}), L2TP), set()),
+        (ThisKernel("6.18.21", "2026-07-01", MEDIATEK, L2TP), {"kernel-mtk-l2tp"}),
+        (ThisKernel("6.18.30", "2026-05-31", MEDIATEK, NONE), {"kernel-extend-timeout"}),
+        (ThisKernel("6.18.30", "2026-06-03", MEDIATEK, NONE), set()),
+        (ThisKernel("6.18.30", "", MEDIATEK, NONE), {"kernel-extend-timeout"}),
+        (ThisKernel("7.0-rc1", "", MEDIATEK, L2TP), set()),
+        (ThisKernel("6.12.95+deb12-amd64", "2026-07-14", NONE, NONE), set()),
     ],
 )
-def test_what_is_known_of_a_kernel(machine: Machine, expected: set[str]) -> None:
-    assert codes(machine) == expected
+def test_what_is_known_of_a_kernel(kernel: ThisKernel, expected: set[str]) -> None:
+    assert codes(kernel) == expected
+
+
+def test_this_machine_is_told_what_is_known_of_its_kernel() -> None:
+    parts = Parts("6.12.93")
+    parts.network.add(Link("wan", Kind.PORT))
+    parts.network.devices["wan"] = Device("wan", 2, driver="mtk_soc_eth")
+    assert [f.code for f in asyncio.run(check_version(parts.machine))] == ["kernel"]
+    parts.files.texts["/sys/module/pppol2tp"] = ""
+    (finding,) = asyncio.run(check_version(parts.machine))
+    assert (finding.code, finding.grade) == ("kernel-mtk-l2tp", Grade.WARNING)
+    assert finding.sentence.startswith("Linux 6.12.93: ") and finding.remedy
+
+
+def test_a_kernel_that_was_repaired_without_a_new_version_is_known_by_its_day() -> None:
+    parts = Parts("6.18.30")
+    parts.network.add(Link("wan", Kind.PORT))
+    parts.network.devices["wan"] = Device("wan", 2, driver="mtk_soc_eth")
+    built = "Linux version 6.18.30 (builder@host) (gcc 13.3.0) #0 SMP Tue Jun  2 12:00:00 2026\n"
+    parts.files.texts["/proc/version"] = built
+    assert [f.code for f in asyncio.run(check_version(parts.machine))] == ["kernel-extend-timeout"]
+    parts.files.texts["/proc/version"] = built.replace("Jun  2", "Jun  3")
+    assert [f.code for f in asyncio.run(check_version(parts.machine))] == ["kernel"]
 
 
 def test_every_entry_says_what_to_do_and_where_that_is_from() -> None:
-    for bad in load(DATA):
+    for bad in BAD_KERNELS:
         assert bad.code.startswith("kernel-") and bad.sentence and bad.remedy
+        assert bad.source.startswith("https://")
         assert all(first < good for first, good in bad.ranges)
-    assert Path(DATA).read_text().count("\nsource = ") == len(load(DATA))
 
 
 @pytest.mark.parametrize(
@@ -76,28 +104,40 @@ def test_the_day_a_kernel_was_built(text: str, day: str) -> None:
 
 
 @pytest.fixture
-def modules(tmp_path: Path) -> Path:
-    folder = tmp_path / "lib/modules/6.12"
-    folder.mkdir(parents=True)
-    return folder
+def parts() -> Parts:
+    """A machine with a folder for modules, in which there are none."""
+    found = Parts("6.12")
+    found.files.texts["/lib/modules/6.12"] = ""
+    return found
 
 
-def missing(modules: Path) -> set[str]:
-    findings = list(check_modules(str(modules.parents[2]), "6.12"))
+def missing(parts: Parts) -> set[str]:
+    findings = list(check_modules(parts.machine))
     assert all(PACKAGES[f.sentence.split()[2]] in f.remedy for f in findings)
     return {f.sentence.split()[2] for f in findings}
 
 
-def test_modules_may_be_files_compressed_built_in_or_loaded(modules: Path) -> None:
-    (modules / "nft_numgen.ko").touch()
-    (modules / "modules.dep").write_text(
+def test_modules_may_be_files_compressed_built_in_or_loaded(parts: Parts) -> None:
+    folder = "/lib/modules/6.12"
+    assert missing(parts) == set(PACKAGES)
+    parts.files.texts[f"{folder}/nft_numgen.ko"] = ""
+    parts.files.texts[f"{folder}/modules.dep"] = (
         "kernel/net/netfilter/nft_flow_offload.ko.xz: kernel/net/netfilter/nf_flow_table.ko.xz\n"
     )
-    assert missing(modules) == {"nf_flow_table_inet", "nf_conntrack_netlink"}
-    (modules / "modules.builtin").write_text("kernel/net/netfilter/nf-conntrack-netlink.ko\n")
-    (modules.parents[2] / "sys/module/nf_flow_table_inet").mkdir(parents=True)
-    assert missing(modules) == set()
+    assert missing(parts) == {"nf_flow_table_inet", "nf_conntrack_netlink"}
+    built_in = "kernel/net/netfilter/nf-conntrack-netlink.ko\n"
+    parts.files.texts[f"{folder}/modules.builtin"] = built_in
+    parts.files.texts["/sys/module/nf_flow_table_inet"] = ""
+    assert missing(parts) == set()
 
 
-def test_no_modules_at_all_is_a_container_and_no_finding(modules: Path) -> None:
-    assert missing(modules) == set()
+def test_no_modules_at_all_is_a_container_and_no_finding() -> None:
+    assert missing(Parts("6.12")) == set()
+
+
+@pytest.mark.parametrize("module", FAST_PATHS)
+def test_other_fast_paths(parts: Parts, module: str) -> None:
+    assert not list(check_fast_paths(parts.files))
+    parts.files.texts[f"/sys/module/{module}"] = ""
+    (finding,) = check_fast_paths(parts.files)
+    assert finding.code == "fast-path" and module in finding.sentence

@@ -10,7 +10,6 @@ import pytest
 
 from flowguard.checks.finding import Finding, Grade
 from flowguard.checks.neighbours import (
-    FAST_PATHS,
     NEIGHBOURS,
     Neighbour,
     check_firewall,
@@ -166,10 +165,3 @@ def test_a_neighbour_whose_file_cannot_be_read_may_be_active(root: Root) -> None
     root.enable("sqm")
     (finding,) = root.found()
     assert (finding.code, finding.grade) == ("sqm", Grade.WARNING)
-
-
-@pytest.mark.parametrize("module", FAST_PATHS)
-def test_other_fast_paths(root: Root, module: str) -> None:
-    (root.path / "sys/module" / module).mkdir()
-    (finding,) = root.found()
-    assert finding.code == "fast-path" and module in finding.sentence

@@ -13,6 +13,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "name": "wan",
         "driver": "mtk_soc_eth",
         "level": "software",
+        "allowed": "software",
         "hardware_capable": True,
         "held_off_until": 1600.0,
         "held_until_reboot": False,
@@ -79,6 +80,15 @@ def test_level_reason_and_the_remaining_hold_off_are_there() -> None:
     shown = text()
     assert "software (wanted hardware), held_off" in shown
     assert "held off for 583 s" in shown
+
+
+def test_what_the_kernel_holds_and_what_is_allowed_are_two_things() -> None:
+    (device,) = status()["devices"]
+    assert "though" not in text()
+    raised = text(devices=[{**device, "allowed": "hardware"}])
+    assert "software, though hardware is allowed, held off for 583 s" in raised
+    lowered = text(devices=[{**device, "level": "hardware"}])
+    assert "hardware, though only software is allowed" in lowered
 
 
 def test_a_decision_comes_with_its_evidence() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from flowguard.cli import main
 from flowguard.cli.stop import release
+from flowguard.kernel.machine import Machine
 from flowguard.platform import lock
 from flowguard.service import retreat
 from flowguard.service.control import Unreachable
@@ -37,6 +38,7 @@ def daemon(path: Path, answer: dict[str, Any] | None) -> Iterator[list[Any]]:
 
     over = threading.Event()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.settimeout(10)
         listener.bind(str(path))
         listener.listen()
         thread = threading.Thread(target=serve)
@@ -51,7 +53,7 @@ def released(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Stands in for the kernel: for each release of our own, whether the lock was held then."""
     seen: list[bool] = []
 
-    def note(directory: str) -> list[str]:
+    async def note(machine: Machine, directory: str) -> list[str]:
         try:
             os.close(lock.take(directory))
         except lock.AlreadyRunning:

@@ -128,7 +128,9 @@ def test_the_last_one_wins_also_when_nobody_waits_for_the_first(tmp_path: Path) 
         await on_flash(flash)
         first.cancel()
         second = asyncio.create_task(files.keep(path, "second"))
-        await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert [thread.name for thread in threading.enumerate()].count("keep") == 1
         for _ in range(4):
             flash.done.release()
         await second

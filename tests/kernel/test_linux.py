@@ -17,7 +17,7 @@ import pytest
 from flowguard.core.model import FlowTuple
 from flowguard.kernel import clock, engines, linux, pstore
 from flowguard.kernel.conntrack import Flow, chunks
-from flowguard.kernel.machine import Machine
+from flowguard.kernel.machine import Machine, Network
 from flowguard.kernel.nftables import transactions
 from flowguard.kernel.nftables.changes import DeleteTable
 from flowguard.kernel.pstore import Dump, Dumps
@@ -41,15 +41,18 @@ def test_the_clock(machine: Machine) -> None:
 
 
 def test_the_network(machine: Machine) -> None:
-    network = machine.network
+    asyncio.run(look_around(machine.network))
+
+
+async def look_around(network: Network) -> None:
     assert network.exists("lo") and not network.exists(STRANGE)
     assert network.device_of("127.0.0.1") == "lo"
     with pytest.raises(OSError, match="address"):
         network.device_of("no address")
     present = {path.name for path in Path("/sys/class/net").iterdir() if path.is_dir()}
-    assert {link.name for link in network.links({})} == present
-    assert network.scan([STRANGE], {}).missing == (STRANGE,)
-    assert isinstance(network.forwarding_interfaces(), tuple)
+    assert {link.name for link in await network.links({})} == present
+    assert (await network.scan([STRANGE], {})).missing == (STRANGE,)
+    assert isinstance(await network.forwarding_interfaces(), tuple)
 
 
 @pytest.mark.parametrize("name", ["flowguard-none", STRANGE])

@@ -5,14 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
+from flowguard.core.events import Event, StandbyChanged, TablesLost
 from flowguard.kernel.nftables.ruleset import ForeignFlowtable
-from flowguard.sensors.firewall import OWN_OFFLOADING, STOPPED, TABLE, Standby, TablesSensor
+from flowguard.sensors.firewall import (
+    OWN_OFFLOADING,
+    STOPPED,
+    TABLE,
+    FirewallSensor,
+    Standby,
+    TablesSensor,
+)
+from flowguard.sensors.supervise import Supervision
 from tests import virtual_time
 from tests.sensors.machine import Ruleset
+from tests.virtual_time import now
 
 FIREWALLS = ForeignFlowtable(TABLE, True, ("lan1", "wan"))
 OTHER = ForeignFlowtable("mine", False, ("lan1",))
@@ -126,6 +137,98 @@ def test_the_start_of_the_firewall_is_waited_for(router: Router) -> None:
         await waiting
 
     virtual_time.run(main())
+
+
+class Guarded(Router):
+    """A router whose firewall's sensor is supervised; `happens` lets things happen to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.intact = True
+        self.unreadable = False
+        self.events: list[Event] = []
+        self.sensor = FirewallSensor(self.standby, self._is_intact, self.events.append, now)
+
+    def happens(self, *turns: Callable[[], None]) -> None:
+        """One every ten seconds, each of them with a sign that tables were touched."""
+
+        async def main() -> None:
+            supervision = Supervision(now, lambda event: None)
+            supervision.start(self.sensor)
+            for turn in turns:
+                await asyncio.sleep(10)
+                turn()
+                self.sensor.touched()
+            await asyncio.sleep(10)
+            await supervision.close()
+
+        virtual_time.run(main())
+
+    def lose(self) -> None:
+        self.intact = False
+
+    def stop(self) -> None:
+        self.firewall.stopped, self.intact = True, False
+
+    def start(self) -> None:
+        self.firewall.stopped = False
+        self.firewall.waiting.set()
+
+    async def _is_intact(self) -> bool:
+        await asyncio.sleep(0)
+        if self.unreadable:
+            raise OSError(errno.EAGAIN, "the ruleset changes faster than it can be read")
+        return self.intact
+
+
+def test_what_touches_nothing_of_ours_is_no_event() -> None:
+    guarded = Guarded()
+    guarded.happens(lambda: None, lambda: None)
+    assert guarded.events == []
+
+
+def test_tables_that_are_lost_are_told() -> None:
+    guarded = Guarded()
+    guarded.happens(guarded.lose)
+    assert guarded.events == [TablesLost(10)]
+
+
+def test_a_stopped_firewall_is_told_and_so_is_its_start() -> None:
+    guarded = Guarded()
+    guarded.happens(guarded.stop, guarded.start)
+    stopped, started = guarded.events
+    assert stopped == StandbyChanged(10, STOPPED)
+    assert started == StandbyChanged(20, "")
+
+
+def test_the_firewalls_own_offloading_is_told_and_no_loss_on_top() -> None:
+    guarded = Guarded()
+
+    def offload() -> None:
+        guarded.tables.foreign = (FIREWALLS,)
+        guarded.lose()
+
+    guarded.happens(offload, lambda: None)
+    assert guarded.events == [StandbyChanged(10, OWN_OFFLOADING)]
+
+
+def test_a_loss_that_could_not_be_seen_at_once_is_seen_in_the_end() -> None:
+    guarded = Guarded()
+    guarded.unreadable = True
+
+    async def main() -> None:
+        supervision = Supervision(now, lambda event: None)
+        supervision.start(guarded.sensor)
+        guarded.lose()
+        guarded.sensor.touched()  # Nobody touches anything once more.
+        await asyncio.sleep(5)
+        assert guarded.events == []
+        guarded.unreadable = False
+        await asyncio.sleep(60)
+        await supervision.close()
+
+    virtual_time.run(main())
+    assert [type(event) for event in guarded.events] == [TablesLost]
 
 
 def test_what_others_touch_is_heard_until_the_watch_fails(router: Router) -> None:

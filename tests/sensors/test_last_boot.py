@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from pathlib import Path
 from textwrap import dedent
@@ -72,7 +73,7 @@ def leave(remains: Remains, name: str, content: str | bytes) -> None:
 
 
 def look(remains: Remains, judged: tuple[str, ...] = ()) -> CrashEvidence:
-    return last_boot.look(RULES, judged, remains, remains.previous_boot)
+    return asyncio.run(last_boot.look(RULES, judged, remains, remains.previous_boot))
 
 
 def attributions(found: CrashEvidence) -> list[str]:

@@ -16,10 +16,10 @@ from flowguard.core.model import FlowTuple, Level
 from flowguard.core.records import frozen, replace
 from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
 from flowguard.kernel.machine import Machine, Tables
+from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.kernel.nftables import ruleset
-from flowguard.kernel.nftables.changes import Change, drivers_bound
+from flowguard.kernel.nftables.changes import Change, NftablesError, drivers_bound
 from flowguard.kernel.nftables.ruleset import TablesState, TableState
-from flowguard.kernel.nftables.transactions import NftablesError
 from flowguard.sensors.capability import refusal_of
 
 ATTEMPTS = 4
@@ -271,7 +271,7 @@ def _reported() -> Iterator[None]:
     """Whatever the kernel will not do becomes a ConvergeError."""
     try:
         yield
-    except (NftablesError, OSError) as error:
+    except (NftablesError, MalformedMessage, OSError) as error:
         raise ConvergeError(str(error)) from error
 
 

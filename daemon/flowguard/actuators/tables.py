@@ -85,7 +85,8 @@ class NewestPlan:
         except Exception as error:
             # Whatever went wrong, the policy must hear of it, or it would wait for ever.
             log.exception("converging failed")
-            self._feed(ConvergeFailed(self._now(), f"internal error: {error}"))
+            held = await self.held()
+            self._feed(ConvergeFailed(self._now(), f"internal error: {error}", None, held))
         else:
             self.reached = target
             self._feed(Converged(self._now(), reached.held, reached.parked))

@@ -3,41 +3,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from flowguard.checks.finding import Finding, Grade
-from flowguard.checks.flowtables import check_tables
-from flowguard.checks.known_kernels import check_modules, check_version
-from flowguard.checks.neighbours import check_firewall, check_neighbours
+from flowguard.checks.flowtables import check_min_packets, check_tables
+from flowguard.checks.known_kernels import check_fast_paths, check_modules, check_version
 from flowguard.checks.own import check_configuration, check_evidence, check_rules, check_sysctls
+from flowguard.core.faults import FaultRules
 from flowguard.core.model import Device
+from flowguard.kernel.machine import Machine
 from flowguard.platform.configuration import loading
 from flowguard.platform.openwrt import effective
 
-__all__ = ["Finding", "Grade", "findings"]
+if TYPE_CHECKING:  # Where there is no ubus, it costs no memory.
+    from flowguard.platform.openwrt.netifd import Interfaces
+
+__all__ = ["Around", "Finding", "Grade", "findings"]
+
+
+class Around(Protocol):
+    """What is looked at beside the machine; the service has the same (service.surroundings).
+
+    `neighbours` tells of the firewall and of other programs.
+    """
+
+    @property
+    def load(self) -> Callable[[], Awaitable[loading.Loaded]]: ...
+    @property
+    def load_rules(self) -> Callable[[Sequence[str]], Awaitable[FaultRules]]: ...
+    @property
+    def interfaces(self) -> Callable[[], Awaitable[Interfaces | None]]: ...
+    @property
+    def neighbours(self) -> Callable[[], Awaitable[Iterable[Finding]]]: ...
 
 
 async def findings(
-    path: str | None, ubus: str | None, known: Sequence[Device] | None = None
+    machine: Machine,
+    around: Around,
+    path: str | None = None,
+    known: Sequence[Device] | None = None,
+    left_out: Sequence[str] | None = None,
 ) -> list[Finding]:
     """Everything that is looked at, for the configuration in a file, or the one that counts.
 
-    `ubus` is ubusd's socket, where there is one. What a running service knows of its devices
-    is taken as it is; with None each device is tried, which binds its driver for a moment.
+    What a running service knows is taken as it is: its devices are `known`, and `left_out` are
+    the problems of its rules. With None each device is tried, which binds its driver for a
+    moment, and the rules are compiled.
+
+    The loop has its turn after each part.
     """
-    loaded = loading.load(path)
-    found = [
-        *check_configuration(loaded, path or effective.file_of(loading.PACKAGE)),
-        *check_rules(loaded.configuration.rules),
-        *check_sysctls(),
-        *check_firewall(),
-        *check_neighbours(),
-        *check_version(),
-        *check_modules(),
-        *check_evidence(),
-    ]
+    loaded = await around.load()
+    configured = loaded.configuration
+    if left_out is None:
+        left_out = (await around.load_rules(configured.rules)).left_out if configured.rules else ()
+    found: list[Finding] = []
+    for part in (
+        check_configuration(loaded, path or effective.file_of(loading.PACKAGE)),
+        check_rules(configured.rules, left_out),
+        check_sysctls(machine.sysctls),
+        await check_version(machine),
+        check_modules(machine),
+        check_fast_paths(machine.files),
+        check_evidence(machine),
+        check_min_packets(machine.sysctls, configured.min_packets),
+    ):
+        found += part
+        await asyncio.sleep(0)
+    found += await around.neighbours()
     try:
-        found += [f async for f in check_tables(loaded.configuration, ubus, known)]
+        found += [f async for f in check_tables(machine, configured, around.interfaces, known)]
     except OSError as error:
         sentence = f"the kernel's flowtables cannot be examined: {error.strerror or error}"
         found.append(Finding(Grade.ERROR, "tables", sentence, "run as root"))

@@ -77,8 +77,10 @@ NEIGHBOURS = (
     ),
 )
 
-FAST_PATHS = ("shortcut_fe", "fast_classifier", "qca_nss_ecm", "natflow")
-"""Kernel modules that take flows away from the stack, and so from flowtables."""
+
+def look() -> list[Finding]:
+    """The firewall and all neighbours; not for the loop, as it waits for `uci`."""
+    return [*check_firewall(), *check_neighbours()]
 
 
 def check_firewall() -> Iterator[Finding]:
@@ -102,15 +104,11 @@ def check_firewall() -> Iterator[Finding]:
 def check_neighbours(root: str = "/") -> Iterator[Finding]:
     """Every program that gets in the way, and none that only is installed.
 
-    Init scripts and modules are those below `root`.
+    Init scripts are those below `root`.
     """
     for neighbour in NEIGHBOURS:
         if _is_enabled(neighbour, root):
             yield from _check_enabled(neighbour)
-    for module in FAST_PATHS:
-        if os.path.isdir(os.path.join(root, "sys", "module", module)):
-            sentence = f"kernel module {module} takes flows past the flowtables"
-            yield Finding(Grade.ERROR, "fast-path", sentence, f"unload {module}, or stop flowguard")
 
 
 def _is_enabled(neighbour: Neighbour, root: str) -> bool:

@@ -9,11 +9,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from collections.abc import Sequence
 
-from flowguard import checks
-from flowguard.checks import Finding, Grade
+from flowguard import checks, rules
+from flowguard.checks import Finding, Grade, neighbours
 from flowguard.cli.common import ExitCode, add_configuration, add_socket, find_ubus, unanswered
+from flowguard.core.faults import FaultRules
 from flowguard.core.serial import from_json, to_json
+from flowguard.kernel import linux
+from flowguard.platform.configuration import loading
+from flowguard.platform.configuration.loading import Loaded
+from flowguard.platform.openwrt import netifd
+from flowguard.platform.openwrt.netifd import Interfaces
 from flowguard.service.control import LONG_CALL_SECONDS, ApiError, NoAnswer, Unreachable, request
 
 
@@ -45,7 +52,28 @@ def _findings(options: argparse.Namespace) -> list[Finding]:
             raise
         except Unreachable:
             pass  # Nobody is in charge, so nobody is in the way.
-    return asyncio.run(checks.findings(options.config, find_ubus()))
+    with linux.opened() as machine:
+        return asyncio.run(checks.findings(machine, _Around(options.config), options.config))
+
+
+class _Around:
+    """See `checks.Around`; nobody else waits here."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+
+    async def load(self) -> Loaded:
+        return loading.load(self._path)
+
+    async def load_rules(self, files: Sequence[str]) -> FaultRules:
+        return rules.load_usable(files)
+
+    async def interfaces(self) -> Interfaces | None:
+        ubus = find_ubus()
+        return await netifd.interfaces(ubus) if ubus else None
+
+    async def neighbours(self) -> list[Finding]:
+        return neighbours.look()
 
 
 def _line(finding: Finding) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flowguard.cli.common import ExitCode, add_socket, ask
+from flowguard.core.model import Level
 
 DECISIONS_SHOWN = 5
 
@@ -107,7 +108,7 @@ def _drain(drain: dict[str, Any] | None) -> Iterator[str]:
 
 def _devices(status: dict[str, Any]) -> Iterator[str]:
     for device in status["devices"]:
-        line = f"device    {device['name']:<10} {device['driver'] or '-':<14} {device['level']}"
+        line = f"device    {device['name']:<10} {device['driver'] or '-':<14} {_level(device)}"
         if device["held_until_reboot"]:
             line += ", held until the next boot"
         if device["held_off_until"] is not None:
@@ -115,6 +116,14 @@ def _devices(status: dict[str, Any]) -> Iterator[str]:
         yield f"{line}  ({device['reason']})" if device["reason"] else line
     yield from (f"device    {name:<10} missing" for name in status["missing_devices"])
     yield from (f"left out  {left['name']:<10} {left['reason']}" for left in status["left_out"])
+
+
+def _level(device: dict[str, Any]) -> str:
+    """What the kernel was seen to hold, and what the policy allows when that is another."""
+    level, allowed = Level(device["level"]), Level(device["allowed"])
+    if level.rank < allowed.rank:
+        return f"{level}, though {allowed} is allowed"
+    return f"{level}, though only {allowed} is allowed" if level.rank > allowed.rank else level
 
 
 def _decisions(decisions: list[dict[str, Any]]) -> Iterator[str]:

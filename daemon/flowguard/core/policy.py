@@ -55,12 +55,18 @@ def decide(state: State, event: Event) -> Step:
     unfinished = isinstance(event, DevicesChanged | TablesLost) and not state.converged
     anew = unfinished or progress.retry_is_due(state)
     anew = anew or state.devices != before.devices or state.draw != before.draw
-    anew = anew or state.settings.control_share != before.settings.control_share
+    anew = anew or _draws_otherwise(before, state, event)
     state, asked = _retarget(state, anew)
     if not set(state.untried) <= set(before.untried):
         asked.append(Try())
     state, more = _intend(state, event, asked)
     return state, _saved_once(commands + more + asked)
+
+
+def _draws_otherwise(before: State, state: State, event: Event) -> bool:
+    """Whether the rules want another share; at the start there are no devices yet to have any."""
+    same = state.settings.control_share == before.settings.control_share
+    return not same and not isinstance(event, Started)
 
 
 def _intend(state: State, event: Event, asked: list[Command]) -> Step:

@@ -257,6 +257,14 @@ class State:
         return next((b for b in self.blind if b.is_long(self.time, grace)), None)
 
     @property
+    def blind_now(self) -> Blind | None:
+        """A guard that sees nothing, if only since a moment: nothing goes up without it."""
+        if self.settings.detect_only:
+            return None
+        grace = self.settings.blind_grace
+        return next((b for b in self.blind if not b.is_over(self.time, grace)), None)
+
+    @property
     def phase(self) -> Phase:
         if self.drain:
             return Phase.DRAINING
@@ -310,6 +318,10 @@ def allowed(state: State, device: Device) -> tuple[Level, str]:
     verdict = state.verdict_on(device.name)
     if verdict and state.holds(verdict):
         limits.append((verdict.highest, f"held off: {verdict.reason}"))
+    blind = state.blind_now
+    if blind and state.level_of(device.name) is not Level.HARDWARE:
+        reason = f"nothing would guard it: sensor {blind.sensor}: {blind.error}"
+        limits.append((Level.SOFTWARE, reason))
     if device.hardware_capable is None:
         limits.append((Level.SOFTWARE, "whether it can offload in hardware is not known yet"))
     return min(limits, key=lambda limit: limit[0].rank)

@@ -111,13 +111,13 @@ class LinuxConnections:
         return conntrack.sweep(wanted)
 
     async def find(self, flows: Sequence[Flow]) -> list[Entry | None]:
-        return await conntrack.find_all(flows)
+        return await conntrack.find(flows)
 
     async def delete(self, flows: Sequence[Flow]) -> None:
-        await conntrack.delete_all(flows)
+        await conntrack.delete(flows)
 
     async def clear_mark(self, entries: Sequence[Entry], bits: int) -> None:
-        await conntrack.clear_marks(entries, bits)
+        await conntrack.clear_mark(entries, bits)
 
     def listen(
         self,

@@ -9,8 +9,7 @@ from collections.abc import Collection
 
 from flowguard.core.records import frozen
 from flowguard.kernel.machine import Machine, Network, Tables
-from flowguard.kernel.nftables.changes import TryFlowtable
-from flowguard.kernel.nftables.transactions import NftablesError
+from flowguard.kernel.nftables.changes import NftablesError, TryFlowtable
 
 FEATURE = "hw-tc-offload"
 

@@ -125,7 +125,11 @@ class FirewallSensor:
             else:
                 await self._touched.wait()
             self._touched.clear()
-            await self.look()
+            try:
+                await self.look()
+            except BaseException:
+                self._touched.set()  # The next run looks first.
+                raise
 
     async def look(self) -> None:
         """Find out now; raises OSError when the tables cannot be read."""

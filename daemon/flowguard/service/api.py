@@ -90,7 +90,13 @@ class Api:
         from flowguard import checks
 
         service = self._service
-        found = await checks.findings(service.paths.configuration, None, service.state.devices)
+        found = await checks.findings(
+            service.machine,
+            service.surroundings,
+            service.paths.configuration,
+            service.state.devices,
+            service.fault_rules.left_out,
+        )
         return to_json(found)
 
     async def _flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from flowguard.kernel.machine import Files
 
 WINDOW_SECONDS = 3600.0
+
+log = logging.getLogger(__name__)
 
 
 class Runs:
@@ -20,7 +23,11 @@ class Runs:
     def begin(self, now: float) -> int:
         """Note a run; how many that began within the hour before have died."""
         died = [time for time in self._noted() if 0 <= now - time < WINDOW_SECONDS]
-        self._files.replace(self._path, "".join(f"{time}\n" for time in [*died, now]))
+        try:
+            self._files.replace(self._path, "".join(f"{time}\n" for time in [*died, now]))
+        except OSError as error:
+            # A guard that nobody counts is better than none.
+            log.warning("%s cannot be written: %s", self._path, error.strerror or error)
         return len(died)
 
     def end(self) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from flowguard.core.faults import FaultRules
@@ -12,8 +12,14 @@ from flowguard.platform.configuration.loading import Loaded
 from flowguard.platform.systemd.journal import PreviousBoot
 from flowguard.sensors.firewall import Firewall
 
-if TYPE_CHECKING:  # Where there is no ubus, it costs no memory.
+if TYPE_CHECKING:  # Seldom asked for, or, where there is no ubus, never.
+    from flowguard.checks.finding import Finding
     from flowguard.platform.openwrt.netifd import Interfaces
+
+
+async def no_neighbours() -> tuple[Finding, ...]:
+    """Where no other program is."""
+    return ()
 
 
 @frozen
@@ -22,6 +28,7 @@ class Surroundings:
 
     `interfaces` asks netifd: None where there is none, OSError when nobody answers.
     `previous_boot` gives the log of the boot before, or raises OSError with the reason.
+    `neighbours` is what `flowguard check` says of the firewall and of other programs.
     """
 
     load: Callable[[], Awaitable[Loaded]]
@@ -29,3 +36,4 @@ class Surroundings:
     interfaces: Callable[[], Awaitable[Interfaces | None]]
     firewall: Firewall
     previous_boot: Callable[[], PreviousBoot]
+    neighbours: Callable[[], Awaitable[Iterable[Finding]]] = no_neighbours

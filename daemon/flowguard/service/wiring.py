@@ -28,7 +28,8 @@ from flowguard.service.running import End, Running
 from flowguard.service.runs import WINDOW_SECONDS
 from flowguard.service.surroundings import Surroundings
 
-if TYPE_CHECKING:  # Where there is no ubus, it costs no memory.
+if TYPE_CHECKING:  # Seldom asked for, or, where there is no ubus, never.
+    from flowguard.checks.finding import Finding
     from flowguard.platform.openwrt.netifd import Interfaces
     from flowguard.platform.openwrt.ubus_object import UbusObject
 
@@ -98,7 +99,14 @@ def _surroundings(machine: Machine, paths: Paths, netifd: _Netifd) -> Surroundin
         netifd.interfaces,
         Firewall4(),
         lambda: journal.previous_boot(machine.clock.boot_id),
+        lambda: asyncio.to_thread(_look_for_neighbours),
     )
+
+
+def _look_for_neighbours() -> list[Finding]:
+    from flowguard.checks import neighbours
+
+    return neighbours.look()
 
 
 def _opening(service: Service, deaths: int) -> tuple[Event, ...]:

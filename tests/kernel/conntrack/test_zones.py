@@ -18,10 +18,9 @@ from flowguard.kernel.conntrack import (
     Entry,
     Flow,
     chunks,
-    clear_marks,
-    delete_all,
-    find_all,
-    marking,
+    clear_mark,
+    delete,
+    find,
 )
 from flowguard.kernel.conntrack.chunks import AT_ONCE
 from flowguard.kernel.conntrack.entry import parse
@@ -139,8 +138,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Place:
 
     def made(*flows: Flow) -> Kernel:
         kernel = Kernel(*flows)
-        for module in (chunks, marking):
-            monkeypatch.setattr(module, "open_socket", lambda: kernel)
+        monkeypatch.setattr(chunks, "open_socket", lambda: kernel)
         return kernel
 
     return made
@@ -151,13 +149,13 @@ TWINS = [FLOW, Flow(FLOW.original, FLOW.reply, 5), Flow(FLOW.original, FLOW.repl
 
 def test_twins_in_different_zones_are_found_apart(place: Place) -> None:
     place(*TWINS)
-    found = asyncio.run(find_all([*TWINS, Flow(FLOW.original, FLOW.reply, 7)]))
+    found = asyncio.run(find([*TWINS, Flow(FLOW.original, FLOW.reply, 7)]))
     assert [entry.flow() if entry else None for entry in found] == [*TWINS, None]
 
 
 def test_deleting_one_leaves_its_twins(place: Place) -> None:
     kernel = place(*TWINS)
-    asyncio.run(delete_all([TWINS[1]]))
+    asyncio.run(delete([TWINS[1]]))
     assert list(kernel.held.values()) == [TWINS[0], TWINS[2]]
 
 
@@ -169,7 +167,7 @@ def test_a_mark_is_cleared_in_the_zone_of_its_connection(place: Place) -> None:
         read(original(FLOW), reply(FLOW), zone(CTA_ZONE, 5)),
         read(own, reply(FLOW)),
     ]
-    asyncio.run(clear_marks(entries, 0x8000))
+    asyncio.run(clear_mark(entries, 0x8000))
     mark = attribute(8, bytes(4)) + attribute(21, struct.pack("!I", 0x8000))
     assert kernel.sent == [
         original(FLOW) + mark,
@@ -190,7 +188,7 @@ def test_many_are_worked_through_on_one_socket_and_others_have_their_turns(place
 
     async def run() -> None:
         nonlocal turns
-        finding = asyncio.create_task(find_all(MANY))
+        finding = asyncio.create_task(find(MANY))
         while not finding.done():
             turns += 1
             await asyncio.sleep(0)
@@ -205,13 +203,13 @@ def test_one_that_may_not_be_deleted_does_not_keep_the_others(place: Place) -> N
     kernel = place(*MANY)
     kernel.refuses = {encode_flow(MANY[0])[1]: errno.EPERM}
     with pytest.raises(OSError, match=os.strerror(errno.EPERM)):
-        asyncio.run(delete_all(MANY))
+        asyncio.run(delete(MANY))
     assert not kernel.held
 
 
 def test_nothing_is_asked_for_nobody(place: Place) -> None:
     kernel = place()
-    assert asyncio.run(find_all([])) == []
-    asyncio.run(delete_all([]))
-    asyncio.run(clear_marks([], 1))
+    assert asyncio.run(find([])) == []
+    asyncio.run(delete([]))
+    asyncio.run(clear_mark([], 1))
     assert kernel.opened == 0

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.model import FlowTuple
-from flowguard.kernel.engines import EngineEntry, bound_entries, bound_flows, is_readable, sweep
+from flowguard.kernel.engines import EngineEntry, is_readable, sweep
 from tests.ubus.test_connection import until
 
 TAIL = "eth=02:00:00:00:00:01->02:00:00:00:00:02 etype=0800 vlan=0,0"
@@ -44,33 +44,32 @@ def debugfs(root: Path, **engines: str) -> str:
 
 def test_forms_of_entries(tmp_path: Path) -> None:
     text = "\n".join([TCP4, UDP4, TCP6, ROUTE4, NEWER, "no entry at all", ""])
-    assert bound_flows(debugfs(tmp_path, ppe0=text)) == (
+    assert [entry.flow for entry in read(debugfs(tmp_path, ppe0=text), only_bound=True)] == [
         FLOW4,
         FlowTuple("udp", "192.168.1.20", "203.0.113.9", 50000, 443),
         FlowTuple("tcp", "2001:db8::1", "2001:db8:ff::2", 50000, 443),
         FlowTuple("tcp", "192.0.2.1", "192.0.2.2", 0, 0),
         FLOW4,
-    )
+    ]
 
 
 def test_all_engines_count(tmp_path: Path) -> None:
-    assert bound_entries(debugfs(tmp_path, ppe0=TCP4 + "\n", ppe1=TCP6 + "\n")) == 2
+    assert len(read(debugfs(tmp_path, ppe0=TCP4 + "\n", ppe1=TCP6 + "\n"))) == 2
 
 
 def test_empty_engine_is_not_a_blind_one(tmp_path: Path) -> None:
-    assert bound_entries(debugfs(tmp_path, ppe0="")) == 0
+    root = debugfs(tmp_path, ppe0="")
+    assert is_readable(root) and read(root) == []
 
 
 def test_no_engine_to_look_into(tmp_path: Path) -> None:
-    assert bound_flows(str(tmp_path)) is None
-    assert bound_entries(str(tmp_path / "absent")) is None
-    assert not is_readable(str(tmp_path))
+    assert not is_readable(str(tmp_path)) and not is_readable(str(tmp_path / "absent"))
     assert read(str(tmp_path)) == []
 
 
-def read(root: str) -> list[EngineEntry]:
+def read(root: str, only_bound: bool = False) -> list[EngineEntry]:
     async def all_chunks() -> list[EngineEntry]:
-        return [entry async for chunk in sweep(root) for entry in chunk]
+        return [entry async for chunk in sweep(root, only_bound=only_bound) for entry in chunk]
 
     return asyncio.run(all_chunks())
 
@@ -87,7 +86,7 @@ def test_an_entry_in_full(tmp_path: Path) -> None:
 
 def test_what_is_known_but_not_forwarded_is_not_bound(tmp_path: Path) -> None:
     text = TCP4.replace("BND", "UNB") + "\n" + TCP6.replace("BND", "FIN") + "\n"
-    assert bound_flows(debugfs(tmp_path, ppe0=text)) == ()
+    assert not any(entry.bound for entry in read(debugfs(tmp_path, ppe0=text)))
 
 
 def test_a_full_engine_is_read_in_many_turns(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def send(*datagrams: bytes) -> None:
 def listening(story: Callable[[Heard], Awaitable[None]]) -> None:
     async def run() -> None:
         heard = Heard()
-        with closing(NetlinkReader(USERSOCK, GROUP, heard.received, failed=heard.failures.append)):
+        with closing(NetlinkReader(USERSOCK, GROUP, heard.received, heard.failures.append)):
             await story(heard)
 
     asyncio.run(run())
@@ -114,7 +114,7 @@ def test_a_trigger_fires_once_for_a_burst_of_what_matters() -> None:
         def notify() -> None:
             fired.append(loop.time())
 
-        with closing(NetlinkTrigger(USERSOCK, GROUP, b"yes".__eq__, notify, 0.02)):
+        with closing(NetlinkTrigger(USERSOCK, GROUP, b"yes".__eq__, notify, pytest.fail, 0.02)):
             started = loop.time()
             send(b"no", b"yes", b"yes")
             await until(lambda: bool(fired))

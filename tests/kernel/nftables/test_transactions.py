@@ -86,7 +86,7 @@ class Kernel:
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         if self.slow:
-            assert self.slow.wait(20), "the loop stands still"
+            assert self.slow.wait(5), "the loop stands still"
         if not self._answers:
             raise BlockingIOError
         return self._answers.popleft()

@@ -39,7 +39,9 @@ class Machine:
         (directory / "ifindex").write_text(f"{self._index}\n")
         (directory / "type").write_text(f"{type_}\n")
         (directory / "flags").write_text("0x1003\n" if up else "0x1002\n")
-        (directory / "uevent").write_text(f"DEVTYPE={kind}\nINTERFACE={name}\n" if kind else "")
+        (directory / "uevent").write_text(
+            f"DEVTYPE={kind}\nINTERFACE={name}\n" if kind else "", errors="surrogateescape"
+        )
         for entry in entries:
             (directory / entry).mkdir()
         if driver:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from flowguard.kernel.route.addresses import forwarding_interfaces
+from flowguard.kernel.netlink.codec import HEADER, NLM_F_DUMP_INTR
+from flowguard.kernel.route.addresses import ATTEMPTS, forwarding_interfaces
 
 
 def addressed() -> set[str]:
@@ -40,3 +42,34 @@ def test_an_address_alone_is_a_host(tmp_path: Path) -> None:
     for name in addressed():
         forward(tmp_path, "ipv4", name, "0")
     assert forwarding_interfaces(str(tmp_path)) == ()
+
+
+class Restless(socket.socket):
+    """The next dumps are interrupted: addresses change while they are read."""
+
+    interrupted = 0
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        datagram = super().recv(size, flags)
+        if not Restless.interrupted:
+            return datagram
+        Restless.interrupted -= 1
+        length, kind, own_flags, sequence, port = HEADER.unpack_from(datagram)
+        marked = HEADER.pack(length, kind, own_flags | NLM_F_DUMP_INTR, sequence, port)
+        return marked + datagram[HEADER.size :]
+
+
+@pytest.fixture
+def restless(monkeypatch: pytest.MonkeyPatch) -> type[Restless]:
+    monkeypatch.setattr(socket, "socket", Restless)
+    return Restless
+
+
+def test_an_interrupted_answer_is_asked_for_again(tmp_path: Path, restless: type[Restless]) -> None:
+    for name in addressed():
+        forward(tmp_path, "ipv4", name, "1")
+    restless.interrupted = ATTEMPTS - 1
+    assert set(forwarding_interfaces(str(tmp_path))) == addressed()
+    restless.interrupted = ATTEMPTS
+    with pytest.raises(OSError, match="change faster"):
+        forwarding_interfaces(str(tmp_path))

@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import closing
 
+import pytest
+
 from flowguard.kernel.conntrack import DestroyEvents, Entry, Filter, clear_mark, sweep
 from tests.lab.edge import Kernel
 from tests.lab.namespace import run
@@ -61,7 +63,8 @@ def test_of_a_mark_only_the_given_bits_are_cleared(kernel: Kernel) -> None:
     insert(2999, OBSERVED | 4)
     found = kernel.run(entries(MARKED))
     delete(3000)
-    clear_mark([e for e in found if e.flow().original.source_port >= 3000], OBSERVED)
+    observed = [e for e in found if e.flow().original.source_port >= 3000]
+    kernel.run(clear_mark(observed, OBSERVED))
     left = kernel.run(entries(Filter()))
     marks = {e.flow().original.source_port: e.mark for e in left if e.mark}
     assert marks == {2999: OBSERVED | 4} | dict.fromkeys(range(3001, 3120), 0x2000001)
@@ -70,7 +73,7 @@ def test_of_a_mark_only_the_given_bits_are_cleared(kernel: Kernel) -> None:
 def test_only_marked_connections_are_announced(kernel: Kernel) -> None:
     async def ends() -> list[Entry]:
         seen: list[Entry] = []
-        with closing(DestroyEvents(MARKED, seen.extend, lambda: None)):
+        with closing(DestroyEvents(MARKED, seen.extend, lambda: None, pytest.fail)):
             insert(1001, 0)
             insert(1002, 1)
             insert(1003, OBSERVED | 2, "CLOSE")
@@ -91,7 +94,7 @@ def test_only_marked_connections_are_announced(kernel: Kernel) -> None:
 def test_expiry_is_told_from_removal(kernel: Kernel) -> None:
     async def end() -> Entry:
         seen: list[Entry] = []
-        with closing(DestroyEvents(MARKED, seen.extend, lambda: None)):
+        with closing(DestroyEvents(MARKED, seen.extend, lambda: None, pytest.fail)):
             insert(1001, OBSERVED, timeout=1)
             async with asyncio.timeout(TIMEOUT):
                 # A walk over the table ends what has expired.
@@ -107,7 +110,9 @@ def test_lost_events_are_reported(kernel: Kernel) -> None:
     async def losses() -> int:
         lost: list[None] = []
         seen: list[Entry] = []
-        events = DestroyEvents(MARKED, seen.extend, lambda: lost.append(None), receive_buffer=2048)
+        events = DestroyEvents(
+            MARKED, seen.extend, lambda: lost.append(None), pytest.fail, receive_buffer=2048
+        )
         with closing(events):
             for port in range(2000, 2040):
                 insert(port, OBSERVED)

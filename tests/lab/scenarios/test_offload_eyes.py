@@ -6,12 +6,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from flowguard.kernel.nftables.probe import probe
 
 from flowguard.actuators.approach import ConvergeError
 from flowguard.core.model import Level
 from flowguard.kernel import conntrack
 from flowguard.kernel.nftables import ruleset as tables
-from flowguard.kernel.nftables.probe import probe
 from flowguard.kernel.nftables.watch import TableWatch
 from flowguard.kernel.route.links import LinkWatch, scan
 from flowguard.sensors.flow_counts import FlowCounter
@@ -156,11 +156,13 @@ def test_link_watch_sees_devices_come(kernel: Kernel) -> None:
 
 def test_conntrack_entry_is_deleted(kernel: Kernel, traffic: Traffic) -> None:
     async def first_flow() -> conntrack.Flow:
-        return (await conntrack.look(conntrack.Filter(), 1)).flows[0]
+        batches = [batch async for batch in conntrack.sweep(conntrack.Filter())]
+        return batches[0][0].flow()
 
     batch = traffic.start(Datagrams(count=1))
     batch.wait_until_flowing()
     batch.stop(prove=False)
     flow = kernel.run(first_flow())
-    assert conntrack.delete(flow) is True
-    assert conntrack.delete(flow) is False
+    kernel.run(conntrack.delete([flow]))
+    assert kernel.run(conntrack.find([flow])) == [None]
+    kernel.run(conntrack.delete([flow]))

@@ -61,7 +61,7 @@ def systemd(engine: Engine, booted: Systemd) -> Iterator[Systemd]:
 def test_it_answers_when_it_is_started_and_every_sensor_works(systemd: Systemd) -> None:
     systemd.control("restart", "flowguard")
     sensors = status()["sensors"]
-    for name in ("links", "tables", "kmsg", "ended flows", "store"):
+    for name in ("links", "tables", "kmsg", "observation", "store"):
         assert sensors[name] == "ok"
     wait_for(lambda: status()["sensors"].get("supervisor") == "ok", "signs of life")
 

@@ -33,12 +33,12 @@ def on_drain_progress(state: State, event: DrainProgress) -> Step:
         engine_entries=event.engine_entries,
         tuples=event.tuples,
     )
-    # A drain begins when the rule is gone: what leaves takes no new flow any more.
+    # A drain begins when the rules are gone: hardware takes no new flow any more, on any device.
     held = tuple(
-        (name, min(level, state.level_of(name), key=lambda x: x.rank))
+        (name, min(level, state.level_of(name), Level.SOFTWARE, key=lambda x: x.rank))
         for name, level in state.reached
     )
-    return _reach(replace(state, drain=drain), held)
+    return _reach(replace(state, drain=drain), held, "hardware is being drained")
 
 
 def on_converged(state: State, event: Converged) -> Step:
@@ -65,23 +65,28 @@ def on_converged(state: State, event: Converged) -> Step:
     return state, commands + moved
 
 
-def _reach(state: State, held: tuple[tuple[str, Level], ...]) -> Step:
-    """Take over what the kernel was seen to hold, and tell what is other than before."""
+def _reach(state: State, held: tuple[tuple[str, Level], ...], otherwise: str = "found so") -> Step:
+    """Take over what the kernel was seen to hold, and tell what is other than before.
+
+    `otherwise` is why, where no decision led there.
+    """
     former, state = state, replace(state, reached=held)
     commands: list[Command] = []
     for name in dict.fromkeys((*dict(former.reached), *dict(held))):
         before, now = former.reached_by(name), state.reached_by(name)
         if now is not before:
-            state, decision = _decision(state, name, before, now)
+            state, decision = _decision(state, name, before, now, otherwise)
             commands.append(Moved(decision))
     return state, commands
 
 
-def _decision(state: State, name: str, before: Level, now: Level) -> tuple[State, Decision]:
+def _decision(
+    state: State, name: str, before: Level, now: Level, otherwise: str
+) -> tuple[State, Decision]:
     """What led there: the latest decision on the device, which is marked as reached."""
     latest = next((d for d in reversed(state.decisions) if d.device == name), None)
     if latest is None or latest.after is not now:
-        return state, Decision(state.time, name, before, now, "found so", reached=state.time)
+        return state, Decision(state.time, name, before, now, otherwise, reached=state.time)
     reached = replace(latest, reached=state.time)
     decisions = tuple(reached if d is latest else d for d in state.decisions)
     return replace(state, decisions=decisions), replace(reached, before=before)

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel's connection table: dumps, the ends of connections, removal."""
 
-from flowguard.kernel.conntrack.dump import DumpInterrupted, Look, count, look, sweep
+from flowguard.kernel.conntrack.dump import DumpInterrupted, sweep
 from flowguard.kernel.conntrack.ended import DestroyEvents
 from flowguard.kernel.conntrack.entry import Entry
 from flowguard.kernel.conntrack.flow import Flow
-from flowguard.kernel.conntrack.lookup import find, find_all
-from flowguard.kernel.conntrack.marking import clear_mark, clear_marks
+from flowguard.kernel.conntrack.lookup import find
+from flowguard.kernel.conntrack.marking import clear_mark
 from flowguard.kernel.conntrack.numbers import (
     HW_OFFLOAD,
     IN_HARDWARE,
     IN_SOFTWARE,
     OFFLOAD,
     OFFLOADED,
+    TCP,
+    UDP,
     Filter,
 )
-from flowguard.kernel.conntrack.removal import delete, delete_all
+from flowguard.kernel.conntrack.removal import delete
 
 __all__ = [
     "HW_OFFLOAD",
@@ -23,19 +25,15 @@ __all__ = [
     "IN_SOFTWARE",
     "OFFLOAD",
     "OFFLOADED",
+    "TCP",
+    "UDP",
     "DestroyEvents",
     "DumpInterrupted",
     "Entry",
     "Filter",
     "Flow",
-    "Look",
     "clear_mark",
-    "clear_marks",
-    "count",
     "delete",
-    "delete_all",
     "find",
-    "find_all",
-    "look",
     "sweep",
 ]

@@ -7,11 +7,8 @@ import asyncio
 import errno
 import socket
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
-from flowguard.core.records import frozen
 from flowguard.kernel.conntrack.entry import Entry, matching, parse
-from flowguard.kernel.conntrack.flow import Flow
 from flowguard.kernel.conntrack.numbers import (
     GET,
     Filter,
@@ -29,46 +26,12 @@ from flowguard.kernel.netlink.codec import (
     MalformedMessage,
 )
 
-ATTEMPTS = 5
 # The kernel fills at most 32 KiB of it, some 110 connections.
 RECEIVE = 1 << 15
 
 
-@frozen
-class Look:
-    """How many flows matched, and the first of them."""
-
-    count: int
-    flows: tuple[Flow, ...]
-
-
 class DumpInterrupted(Exception):
     """The table changed, or messages were lost, while it was read."""
-
-
-async def count(wanted: Filter) -> int:
-    """Number of flows that match; raises OSError."""
-    return (await look(wanted, limit=0)).count
-
-
-async def look(wanted: Filter, limit: int) -> Look:
-    """Count the flows that match and describe up to `limit` of them; raises OSError."""
-    for _ in range(ATTEMPTS):
-        try:
-            return await _look_once(wanted, limit)
-        except DumpInterrupted:
-            continue
-    raise OSError(errno.EAGAIN, "the connection table changes faster than it can be read")
-
-
-async def _look_once(wanted: Filter, limit: int) -> Look:
-    matches = 0
-    flows: list[Flow] = []
-    async with aclosing(sweep(wanted)) as batches:
-        async for batch in batches:
-            matches += len(batch)
-            flows += [entry.flow() for entry in batch[: limit - len(flows)]]
-    return Look(matches, tuple(flows))
 
 
 async def sweep(wanted: Filter) -> AsyncGenerator[list[Entry], None]:

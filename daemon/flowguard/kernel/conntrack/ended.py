@@ -11,7 +11,7 @@ from flowguard.kernel.conntrack.bpf import attach, program
 from flowguard.kernel.conntrack.entry import Entry, parse
 from flowguard.kernel.conntrack.numbers import DESTROY_GROUP, Filter
 from flowguard.kernel.netlink.codec import NETLINK_NETFILTER, MalformedMessage
-from flowguard.kernel.netlink.multicast import NetlinkReader, report
+from flowguard.kernel.netlink.multicast import NetlinkReader
 
 # asm-generic/socket.h; the router architectures agree on it.
 SO_RCVBUFFORCE = 33
@@ -37,7 +37,7 @@ class DestroyEvents:
         wanted: Filter,
         ended: Callable[[list[Entry]], None],
         lost: Callable[[], None],
-        failed: Callable[[str], None] = report,
+        failed: Callable[[str], None],
         receive_buffer: int = RECEIVE_BUFFER,
     ) -> None:
         """Listens on the running loop at once; raises OSError. `receive_buffer` in bytes."""
@@ -53,7 +53,7 @@ class DestroyEvents:
 
         groups = 1 << (DESTROY_GROUP - 1)
         self._reader = NetlinkReader(
-            NETLINK_NETFILTER, groups, self._received, prepare, RECEIVE, failed
+            NETLINK_NETFILTER, groups, self._received, failed, prepare, RECEIVE
         )
 
     def close(self) -> None:

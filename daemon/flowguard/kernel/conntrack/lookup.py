@@ -10,22 +10,16 @@ from collections.abc import Sequence
 from flowguard.kernel.conntrack.chunks import in_chunks
 from flowguard.kernel.conntrack.entry import Entry, parse
 from flowguard.kernel.conntrack.flow import Flow, encode_flow
-from flowguard.kernel.conntrack.numbers import ANSWER, GET, error_of, open_socket, request
+from flowguard.kernel.conntrack.numbers import ANSWER, GET, error_of, request
 from flowguard.kernel.netlink.codec import NLMSG_ERROR, MalformedMessage, messages_in
 
 
-async def find_all(flows: Sequence[Flow]) -> list[Entry | None]:
+async def find(flows: Sequence[Flow]) -> list[Entry | None]:
     """The connections that packets of the flows' original directions belong to now.
 
     None for those who have none. Raises OSError, MalformedMessage.
     """
     return await in_chunks(flows, lambda opened, some: [_find(opened, flow) for flow in some])
-
-
-def find(flow: Flow) -> Entry | None:
-    """The same for one, at once."""
-    with open_socket() as opened:
-        return _find(opened, flow)
 
 
 def _find(opened: socket.socket, flow: Flow) -> Entry | None:

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Sequence
 
-from flowguard.kernel.conntrack.chunks import AT_ONCE, in_chunks
+from flowguard.kernel.conntrack.chunks import in_chunks
 from flowguard.kernel.conntrack.entry import Entry
 from flowguard.kernel.conntrack.flow import encode_zone
 from flowguard.kernel.conntrack.numbers import (
@@ -19,7 +19,6 @@ from flowguard.kernel.conntrack.numbers import (
     CTA_TUPLE_ORIG,
     NEW,
     NUMBER,
-    open_socket,
     request,
 )
 from flowguard.kernel.netlink.codec import (
@@ -32,7 +31,7 @@ from flowguard.kernel.netlink.codec import (
 )
 
 
-async def clear_marks(entries: Sequence[Entry], bits: int) -> None:
+async def clear_mark(entries: Sequence[Entry], bits: int) -> None:
     """Clear these bits of the connections' marks, leaving all others as they are.
 
     Connections that are gone do not matter. Raises OSError with the kernel's last refusal,
@@ -43,14 +42,6 @@ async def clear_marks(entries: Sequence[Entry], bits: int) -> None:
     refusals = await in_chunks(entries, lambda opened, some: _clear(opened, some, bits))
     if refusals:
         raise refusals[-1]
-
-
-def clear_mark(entries: Sequence[Entry], bits: int) -> None:
-    """The same at once."""
-    with open_socket() as opened:
-        for first in range(0, len(entries), AT_ONCE):
-            if refusals := _clear(opened, entries[first : first + AT_ONCE], bits):
-                raise refusals[-1]
 
 
 def _clear(opened: socket.socket, entries: Sequence[Entry], bits: int) -> list[OSError]:

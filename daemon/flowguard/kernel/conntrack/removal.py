@@ -9,21 +9,15 @@ from collections.abc import Sequence
 
 from flowguard.kernel.conntrack.chunks import in_chunks
 from flowguard.kernel.conntrack.flow import Flow, encode_flow
-from flowguard.kernel.conntrack.numbers import ANSWER, DELETE, error_of, open_socket, request
+from flowguard.kernel.conntrack.numbers import ANSWER, DELETE, error_of, request
 from flowguard.kernel.netlink.codec import NLM_F_ACK
 
 
-async def delete_all(flows: Sequence[Flow]) -> None:
+async def delete(flows: Sequence[Flow]) -> None:
     """Forget these, as far as they still are; raises the last refusal when all were tried."""
     refusals = await in_chunks(flows, _delete_some)
     if refusals:
         raise refusals[-1]
-
-
-def delete(flow: Flow) -> bool:
-    """Forget one connection; False when it was gone already. Raises OSError."""
-    with open_socket() as opened:
-        return _delete(opened, flow)
 
 
 def _delete_some(opened: socket.socket, flows: Sequence[Flow]) -> list[OSError]:
@@ -36,9 +30,8 @@ def _delete_some(opened: socket.socket, flows: Sequence[Flow]) -> list[OSError]:
     return refusals
 
 
-def _delete(opened: socket.socket, flow: Flow) -> bool:
+def _delete(opened: socket.socket, flow: Flow) -> None:
     opened.send(request(DELETE, NLM_F_ACK, *encode_flow(flow)))
     error = error_of(opened.recv(ANSWER), 0)
-    if error.errno in (0, errno.ENOENT):
-        return error.errno == 0
-    raise OSError(error.errno, f"delete conntrack entry {flow.original}: {error.strerror}")
+    if error.errno not in (0, errno.ENOENT):
+        raise OSError(error.errno, f"delete conntrack entry {flow.original}: {error.strerror}")

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from flowguard.core.model import FlowTuple
 from flowguard.kernel.engines import mtk_ppe
 from flowguard.kernel.engines.mtk_ppe import EngineEntry
 
-__all__ = ["DEBUGFS", "EngineEntry", "bound_entries", "bound_flows", "is_readable", "sweep"]
+__all__ = ["DEBUGFS", "EngineEntry", "is_readable", "sweep"]
 
 DEBUGFS = "/sys/kernel/debug"
 
@@ -27,14 +26,3 @@ def sweep(
     Raises OSError when the driver does not let itself be read after all.
     """
     return mtk_ppe.sweep(debugfs, mtk_ppe.BIND if only_bound else mtk_ppe.ENTRIES)
-
-
-def bound_flows(debugfs: str = DEBUGFS) -> tuple[FlowTuple, ...] | None:
-    """The flows that the engine forwards now; None when no engine can be looked into."""
-    return mtk_ppe.bound_flows(debugfs)
-
-
-def bound_entries(debugfs: str = DEBUGFS) -> int | None:
-    """How many entries the engine holds; None when no engine can be looked into."""
-    flows = bound_flows(debugfs)
-    return None if flows is None else len(flows)

@@ -63,19 +63,6 @@ def paths(debugfs: str, name: str) -> list[str]:
     return [path for path in found if os.access(path, os.R_OK)]
 
 
-def bound_flows(debugfs: str) -> tuple[FlowTuple, ...] | None:
-    """The flows of all engines' `ppe*/bind`, or None when there is none to be read."""
-    found = paths(debugfs, BIND)
-    flows: list[FlowTuple] = []
-    for path in found:
-        try:
-            with _open(path) as file:
-                flows += [entry.flow for entry in parse(file) if entry.bound]
-        except OSError:
-            return None
-    return tuple(flows) if found else None
-
-
 async def sweep(debugfs: str, name: str) -> AsyncGenerator[list[EngineEntry], None]:
     """The entries in chunks, the loop having its turn in between; raises OSError."""
     loop = asyncio.get_running_loop()

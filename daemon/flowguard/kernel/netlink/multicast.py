@@ -5,20 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 from collections.abc import Callable
 
 # So many datagrams are read before others on the loop get their turn.
 BURST = 64
 RECEIVE = 1 << 17
-
-log = logging.getLogger(__name__)
-
-
-def report(why: str) -> None:
-    """For those who do nothing about the end of a reader."""
-    log.error("netlink tells nothing any more: %s", why)
 
 
 class NetlinkReader:
@@ -34,9 +26,9 @@ class NetlinkReader:
         protocol: int,
         groups: int,
         received: Callable[[list[bytes], bool], None],
+        failed: Callable[[str], None],
         prepare: Callable[[socket.socket], None] = lambda opened: None,
         size: int = RECEIVE,
-        failed: Callable[[str], None] = report,
     ) -> None:
         """Listens on the running loop at once; raises OSError.
 
@@ -94,15 +86,15 @@ class NetlinkTrigger:
         groups: int,
         matters: Callable[[bytes], bool],
         notify: Callable[[], None],
+        failed: Callable[[str], None],
         delay: float,
-        failed: Callable[[str], None] = report,
     ) -> None:
         """Listens on the running loop at once; `groups` is the bind mask of netlink(7)."""
         self._matters = matters
         self._notify = notify
         self._delay = delay
         self._timer: asyncio.TimerHandle | None = None
-        self._reader = NetlinkReader(protocol, groups, self._received, failed=failed)
+        self._reader = NetlinkReader(protocol, groups, self._received, failed)
 
     def close(self) -> None:
         self._reader.close()

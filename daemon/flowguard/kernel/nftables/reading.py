@@ -48,14 +48,6 @@ def foreign_flowtables(nftables: Nftables) -> tuple[ForeignFlowtable, ...]:
     return tuple(f for f in found if f.table not in (HARDWARE_TABLE, SOFTWARE_TABLE))
 
 
-def bound_devices(nftables: Nftables) -> tuple[str, ...]:
-    """The devices of our hardware flowtable; raises OSError when the kernel cannot say."""
-    flowtable = nftables.get(messages.get_flowtable(HARDWARE_TABLE))
-    if flowtable is None or not messages.is_hardware(flowtable.data):
-        return ()
-    return messages.flowtable_devices(flowtable.data)
-
-
 def _read(nftables: Nftables, name: str, generations: set[int]) -> TableState | None:
     """One table; notes the ruleset generations it was read in, to notice a change between."""
 

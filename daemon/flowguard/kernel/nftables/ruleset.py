@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from flowguard.core.records import frozen
 from flowguard.core.tables.description import Plan, Rule, Table
@@ -22,9 +21,6 @@ from flowguard.kernel.nftables.changes import (
 )
 from flowguard.kernel.nftables.expressions import rule_expressions
 from flowguard.kernel.nftables.names import rule_comment
-
-if TYPE_CHECKING:
-    from flowguard.kernel.nftables.transactions import Nftables
 
 
 @frozen
@@ -130,24 +126,3 @@ def drop_rules(name: str, found: TableState) -> list[Change]:
 
 def _difference(left: Sequence[str], right: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(set(left) - set(right)))
-
-
-# For callers that have no `Tables` yet.
-
-
-def read(nftables: Nftables) -> TablesState:
-    from flowguard.kernel.nftables import reading
-
-    return reading.read(nftables)
-
-
-def foreign_flowtables(nftables: Nftables) -> tuple[ForeignFlowtable, ...]:
-    from flowguard.kernel.nftables import reading
-
-    return reading.foreign_flowtables(nftables)
-
-
-def bound_devices(nftables: Nftables) -> tuple[str, ...]:
-    from flowguard.kernel.nftables import reading
-
-    return reading.bound_devices(nftables)

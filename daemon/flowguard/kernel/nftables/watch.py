@@ -16,7 +16,7 @@ from flowguard.kernel.netlink.codec import (
     attributes,
     messages_in,
 )
-from flowguard.kernel.netlink.multicast import NetlinkTrigger, report
+from flowguard.kernel.netlink.multicast import NetlinkTrigger
 from flowguard.kernel.nftables.messages import SUBSYSTEM
 
 NFTABLES_GROUP = 1 << 6  # NFNLGRP_NFTABLES is group 7
@@ -41,7 +41,7 @@ class TableWatch:
         self,
         own_port: int,
         suspect: Callable[[], None],
-        failed: Callable[[str], None] = report,
+        failed: Callable[[str], None],
     ) -> None:
         """Listens on the running loop at once; raises OSError. `own_port` is `Nftables.port`."""
         self._trigger = NetlinkTrigger(
@@ -49,8 +49,8 @@ class TableWatch:
             NFTABLES_GROUP,
             lambda buffer: concerns_us(buffer, own_port),
             suspect,
-            DELAY,
             failed,
+            DELAY,
         )
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from flowguard.core.model import Device
 from flowguard.core.records import frozen
 from flowguard.core.tables.topology import Kind, Link
-from flowguard.kernel.netlink.multicast import NetlinkTrigger, report
+from flowguard.kernel.netlink.multicast import NetlinkTrigger
 
 NETLINK_ROUTE = 0
 RTMGRP_LINK = 1
@@ -77,10 +77,10 @@ def _tree(sys: str, proc: str, carriers: Mapping[str, str]) -> _Tree:
 class LinkWatch:
     """Calls `changed` (debounced) after any device or address appeared, vanished or changed."""
 
-    def __init__(self, changed: Callable[[], None], failed: Callable[[str], None] = report) -> None:
+    def __init__(self, changed: Callable[[], None], failed: Callable[[str], None]) -> None:
         """Listens on the running loop at once; raises OSError."""
         groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
-        self._trigger = NetlinkTrigger(NETLINK_ROUTE, groups, bool, changed, DELAY, failed)
+        self._trigger = NetlinkTrigger(NETLINK_ROUTE, groups, bool, changed, failed, DELAY)
 
     def close(self) -> None:
         self._trigger.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Behind which devices the two ends of a flow are, as the kernel would route to them.
+"""Behind which device an address is, as the kernel would route to it.
 
 Answers are rtnetlink's (rtnetlink(7), include/uapi/linux/rtnetlink.h). The device is the
 one of the route: for a bridge port that is the bridge.
@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import socket
 import struct
-from collections.abc import Callable
 
-from flowguard.kernel.clock import monotonic
-from flowguard.kernel.conntrack import Flow
 from flowguard.kernel.netlink.codec import (
     HEADER,
     NLM_F_REQUEST,
@@ -38,12 +34,8 @@ RTN_UNICAST, RTN_LOCAL = 1, 2
 NUMBER = struct.Struct("=I")
 
 RECEIVE = 1 << 14
-ENTRIES = 4096
-SECONDS = 60.0
 # What the kernel answers when there is no way: news about the route, not a fault.
 NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL}
-
-log = logging.getLogger(__name__)
 
 
 class RouteQuestions:
@@ -69,65 +61,6 @@ class RouteQuestions:
             for reply in messages_in(self._socket.recv(RECEIVE, socket.MSG_DONTWAIT)):
                 if reply.sequence == self._sequence:
                     return _device(reply)
-
-
-class Routes:
-    """Answers are kept for a minute, or until `forget`; close it at the end."""
-
-    def __init__(
-        self,
-        now: Callable[[], float] = monotonic,
-        ask: Callable[[str], str | None] | None = None,
-    ) -> None:
-        """`ask` is `Network.device_of`; without it the kernel is asked, OSError if it cannot be."""
-        self._now = now
-        self._known: dict[str, tuple[float, str | None]] = {}
-        self._reported = False
-        self._questions = None
-        if ask is None:
-            self._questions = RouteQuestions()
-            ask = self._questions.device_of
-        self._ask = ask
-
-    def close(self) -> None:
-        if self._questions:
-            self._questions.close()
-
-    def forget(self) -> None:
-        """Routes or devices changed."""
-        self._known.clear()
-
-    def device_of(self, address: str) -> str | None:
-        """The device towards an IPv4 or IPv6 address.
-
-        None when there is no route, or when it cannot be found out (logged once).
-        """
-        now = self._now()
-        expiry, device = self._known.get(address, (now, None))
-        if expiry > now:
-            return device
-        try:
-            device = self._ask(address)
-        except (OSError, MalformedMessage) as error:
-            device = None
-            self._report(address, error)
-        self._known.pop(address, None)
-        if len(self._known) >= ENTRIES:
-            del self._known[next(iter(self._known))]
-        self._known[address] = now + SECONDS, device
-        return device
-
-    def pair_of(self, flow: Flow) -> tuple[str, str] | None:
-        """The devices behind a flow's real ends, sorted, whatever NAT shows to either."""
-        one, other = self.device_of(flow.original.source), self.device_of(flow.reply.source)
-        if one is None or other is None:
-            return None
-        return (one, other) if one <= other else (other, one)
-
-    def _report(self, address: str, error: Exception) -> None:
-        if not self._reported:
-            self._reported = True
-            log.warning("the route to %s cannot be looked up: %s", address, error)
 
 
 def route_request(address: str, sequence: int) -> bytes:
