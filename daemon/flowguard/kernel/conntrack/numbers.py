@@ -16,8 +16,6 @@ from flowguard.kernel.netlink.codec import (
     attribute,
 )
 
-TCP, UDP = socket.IPPROTO_TCP, socket.IPPROTO_UDP
-
 # IPS_OFFLOAD and IPS_HW_OFFLOAD of include/uapi/linux/netfilter/nf_conntrack_common.h.
 OFFLOAD = 1 << 14
 HW_OFFLOAD = 1 << 15
