@@ -13,12 +13,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from socket import IPPROTO_TCP
 
 from flowguard.core.events import CrossoverSeen, Event
 from flowguard.kernel.conntrack import (
     HW_OFFLOAD,
     IN_HARDWARE,
+    TCP,
     DumpInterrupted,
     Entry,
     Flow,
@@ -89,7 +89,7 @@ class Crossover:
         try:
             async with aclosing(self._connections.sweep(IN_HARDWARE)) as batches:
                 async for batch in batches:
-                    found.update((e.id, e) for e in batch if e.protocol == IPPROTO_TCP)
+                    found.update((e.id, e) for e in batch if e.protocol == TCP)
         except DumpInterrupted:
             return before
         except (OSError, MalformedMessage) as error:

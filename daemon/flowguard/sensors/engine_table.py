@@ -23,7 +23,6 @@ just one. It is evidence only of TCP, and only while
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
 
@@ -31,7 +30,7 @@ from flowguard.core.events import EngineSeen, Event
 from flowguard.core.model import FlowTuple
 from flowguard.core.records import mutable
 from flowguard.core.tables.description import Plan
-from flowguard.kernel.conntrack import IN_HARDWARE, DumpInterrupted, Entry, Filter
+from flowguard.kernel.conntrack import IN_HARDWARE, TCP, DumpInterrupted, Entry, Filter
 from flowguard.kernel.machine import Connections, Engines, Machine
 from flowguard.sensors.flow_counts import NOTHING, POLL_SECONDS
 
@@ -249,7 +248,7 @@ def _goes_one_way(watched: _Watched, elapsed: float) -> bool:
 
 
 def _is_half_bound(watched: _Watched, time: float) -> bool:
-    is_tcp = watched.entry.protocol == socket.IPPROTO_TCP
+    is_tcp = watched.entry.protocol == TCP
     since = watched.half_since
     return is_tcp and since is not None and time - since >= HALF_BOUND_SECONDS
 

@@ -48,6 +48,8 @@ def cached_uml() -> LabKernel | None:
 
 def ensure_uml() -> LabKernel:
     """The kernel, built when it is not here yet; raises LabError."""
+    if kernel := cached_uml():
+        return kernel  # Whatever else is being built just now.
     with only_one(_root().parent / "uml.lock"):
         if (kernel := cached_uml()) is None:
             _build(_root())

@@ -13,6 +13,8 @@ from flowguard.kernel.conntrack.numbers import (
     IN_SOFTWARE,
     OFFLOAD,
     OFFLOADED,
+    TCP,
+    UDP,
     Filter,
 )
 from flowguard.kernel.conntrack.removal import delete
@@ -23,6 +25,8 @@ __all__ = [
     "IN_SOFTWARE",
     "OFFLOAD",
     "OFFLOADED",
+    "TCP",
+    "UDP",
     "DestroyEvents",
     "DumpInterrupted",
     "Entry",

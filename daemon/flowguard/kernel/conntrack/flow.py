@@ -21,10 +21,13 @@ from flowguard.kernel.conntrack.numbers import (
     CTA_TUPLE_PROTO,
     CTA_TUPLE_ZONE,
     CTA_ZONE,
+    GRE,
+    TCP,
+    UDP,
 )
 from flowguard.kernel.netlink.codec import NESTED, MalformedMessage, attribute, attributes
 
-PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp", 47: "gre"}
+PROTOCOLS = {TCP: "tcp", UDP: "udp", GRE: "gre"}
 PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 
 SHORT = struct.Struct("!H")

@@ -20,6 +20,9 @@ from flowguard.kernel.netlink.codec import (
 OFFLOAD = 1 << 14
 HW_OFFLOAD = 1 << 15
 
+# Protocols as IANA numbers them; netinet/in.h has the same.
+TCP, UDP, GRE = 6, 17, 47
+
 SUBSYSTEM = 1
 NEW, GET, DELETE = 0, 1, 2
 DESTROY_GROUP = 3

@@ -9,7 +9,6 @@ earlier, any outage would look like a fault of the other.
 
 from __future__ import annotations
 
-import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
@@ -25,7 +24,7 @@ from flowguard.core.arms.sequential_test import Counts
 from flowguard.core.events import FlowsJudged
 from flowguard.core.model import Family, Protocol
 from flowguard.core.records import frozen
-from flowguard.kernel.conntrack import HW_OFFLOAD, Entry, Flow
+from flowguard.kernel.conntrack import HW_OFFLOAD, TCP, UDP, Entry, Flow
 from flowguard.sensors.arms.followed import BUSY_CHECKPOINT, ESTABLISHED, Cell, FollowedFlow, Pair
 
 CHECKPOINTS = tuple(sorted({*ANSWERED_CHECKPOINTS, *ENDED_CHECKPOINTS, BUSY_CHECKPOINT}))
@@ -42,8 +41,8 @@ WITNESSES = 1000
 # The status that makes a flow one to be judged. UDP is assured only after two seconds in
 # the slow path (nf_conntrack_proto_udp.c), where no offloaded flow stays so long.
 SEEN_REPLY, ASSURED = 1 << 1, 1 << 2
-ANSWERED_ONCE = {socket.IPPROTO_TCP: ASSURED, socket.IPPROTO_UDP: SEEN_REPLY}
-PROTOCOLS = {socket.IPPROTO_TCP: Protocol.TCP, socket.IPPROTO_UDP: Protocol.UDP}
+ANSWERED_ONCE = {TCP: ASSURED, UDP: SEEN_REPLY}
+PROTOCOLS = {TCP: Protocol.TCP, UDP: Protocol.UDP}
 
 PairOf = Callable[[Flow], Pair | None]
 
