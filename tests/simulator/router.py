@@ -67,6 +67,7 @@ class Router:
         self.is_wanted = False
         self.lives = 0
         self.is_off = False
+        self.began: list[Callable[[], None]] = []
         self.ended: list[Callable[[Life], None]] = []
         self.booted: list[Callable[[], None]] = []
         self.failures: list[str] = []
@@ -89,6 +90,8 @@ class Router:
         process.at_end.append(lambda: self._instance_ended(current))
         current = self.life = Life(process, self.world.now)
         self.world.tell("flowguard %d starts", self.lives)
+        for hear in self.began:
+            hear()
         process.start(lambda: self._live(current))
 
     def _instance_ended(self, ended: Life) -> None:

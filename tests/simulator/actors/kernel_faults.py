@@ -65,7 +65,7 @@ def faulty_bind(scene: Scene, luck: Random) -> None:
     def during(device: str, text: str) -> None:
         report(scene, text, (device,))
         name = f"fault {device}"
-        if scene.kernel.transactions.binding and name not in scene.limits.by_name:
+        if scene.kernel.transactions.is_making(device) and name not in scene.limits.by_name:
             until = scene.world.now + 20
             scene.limits.set(name, Level.SOFTWARE, (device,), until=until)
 
@@ -202,6 +202,8 @@ def odd_conntrack(scene: Scene, luck: Random) -> None:
     match luck.choice(("interrupts", "overrun", "flush")):
         case "interrupts":
             connections.interrupts += luck.choice((1, 3, 6))
+            scene.faults.blinding.add("interrupts")
+            scene.disturb("interrupts", 120, lambda: scene.faults.blinding.discard("interrupts"))
         case "overrun":
             connections.overrun()
         case "flush":
