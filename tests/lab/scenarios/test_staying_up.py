@@ -102,7 +102,7 @@ def test_one_that_is_ended_while_it_leaves_hardware_puts_the_timeouts_back(
     assert not batch.stop().lost
 
 
-@pytest.mark.parametrize("seconds", [0, 0.2, 0.4, 0.6, 1.0, 1.5])
+@pytest.mark.parametrize("seconds", [0, 0.1, 0.3])
 def test_a_release_while_it_starts_leaves_nothing(
     daemon: Daemon, engine: Engine, seconds: float
 ) -> None:
