@@ -156,12 +156,21 @@ def hardware_flow(number: int) -> Entry:
 
 
 class Flash(Disk):
-    """Files; while `works` is cleared, what is to be kept is not on the medium."""
+    """Files; while `works` is cleared, what is to be kept is not on the medium.
+
+    There is no room left `full_below` this folder.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.works = asyncio.Event()
         self.works.set()
+        self.full_below = "nothing"
+
+    def replace(self, path: str, text: str) -> None:
+        if path.startswith(self.full_below):
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        super().replace(path, text)
 
     async def keep(self, path: str, text: str) -> None:
         await self.works.wait()

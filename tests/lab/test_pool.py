@@ -69,7 +69,7 @@ def outcomes(tmp_path: Path, *routers: list[list[object]]) -> tuple[int, list[tu
     """pytest's exit status over three scenarios, and what became of each."""
     (tmp_path / "test_it.py").write_text(SCENARIOS)
     (tmp_path / "pytest.ini").write_text("")
-    machines = [Script(tmp_path / str(n), boots) for n, boots in enumerate(routers)]
+    machines = [Script(tmp_path / "cache" / str(n), boots) for n, boots in enumerate(routers)]
     pool = Pool(cast(list[UserModeLinux], machines), [])
     seen: list[tuple[str, str]] = []
 

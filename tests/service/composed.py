@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from flowguard import rules
 from flowguard.core.events import Event
@@ -19,7 +20,10 @@ from flowguard.sensors.devices import no_netifd
 from flowguard.service.api import Api
 from flowguard.service.loop import Service
 from flowguard.service.running import Door, Running
+from flowguard.service.status import status
 from flowguard.service.surroundings import Surroundings
+from tests import virtual_time
+from tests.actuators.router import LAN, WAN, Router
 
 
 @dataclass
@@ -84,7 +88,7 @@ class Daemon:
 
 
 async def while_running(daemon: Daemon, use: Callable[[], Awaitable[None]]) -> None:
-    """Run it, `use` it, and end it so that everything stays as it is."""
+    """Run it, `use` it when it has started, and end it so that everything stays as it is."""
     life = asyncio.create_task(daemon.running.run())
     started = asyncio.create_task(daemon.running.started())
     try:
@@ -95,3 +99,46 @@ async def while_running(daemon: Daemon, use: Callable[[], Awaitable[None]]) -> N
         started.cancel()
         daemon.running.end_now()
         await life
+
+
+PATHS = Paths(None, "/etc/flowguard", "/var/run/flowguard/control.sock")
+CONFIGURED = Configuration(enabled=True, device=(LAN, WAN), boot_delay=0)
+
+
+class Home:
+    """A router in memory with the daemon on it, in virtual time."""
+
+    def __init__(
+        self,
+        configuration: Configuration = CONFIGURED,
+        router: Router | None = None,
+        doors: Sequence[Door] = (),
+    ) -> None:
+        self.router = router or Router()
+        self.platform = Platform(Loaded(configuration, ()))
+        self.daemon = Daemon(self.router.machine, PATHS, self.platform, doors)
+        self.service = self.daemon.service
+        self.running = self.daemon.running
+
+    def status(self) -> dict[str, Any]:
+        return status(self.service, self.running)
+
+    async def settled(self) -> None:
+        """Until the kernel holds what is wanted, trials included."""
+        await asyncio.sleep(0.1)
+        await self.service.newest_plan.settled()
+        await asyncio.sleep(0.1)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+def at_home(use: Callable[[Home], Awaitable[None]], **how: Any) -> None:
+    """The daemon has started, and is ended afterwards."""
+
+    async def run() -> None:
+        home = Home(**how)
+        await while_running(home.daemon, lambda: use(home))
+
+    virtual_time.run(run())

@@ -134,10 +134,10 @@ class Router:
         deaths = runs.begin(machine.clock.now())
         to_software = retreat.drain_to_software
         if deaths >= life.DEATHS_LIMIT:
-            await _logged(to_software(machine, loaded.configuration, PATHS.runtime_directory))
+            await _logged(to_software(machine, loaded.configuration, PATHS))
         if current.told_to_end == "stop":
             # Before it could listen to signals.
-            await _logged(to_software(machine, loaded.configuration, PATHS.runtime_directory))
+            await _logged(to_software(machine, loaded.configuration, PATHS))
         else:
             await self._serve(current, machine, loaded, deaths)
         runs.end()
@@ -157,11 +157,9 @@ class Router:
         if not machine.files.exists(f"{PATHS.runtime_directory}/kmsg"):
             return
         if loaded.readable:
-            await _logged(retreat.release(machine, PATHS.runtime_directory))
+            await _logged(retreat.release(machine, PATHS))
         else:
-            await _logged(
-                retreat.drain_to_software(machine, loaded.configuration, PATHS.runtime_directory)
-            )
+            await _logged(retreat.drain_to_software(machine, loaded.configuration, PATHS))
 
     # --- what people can do ------------------------------------------------------------------
 

@@ -109,6 +109,8 @@ class Scene:
     def _booted(self) -> None:
         for name in ("suspend", "level", "firewall", "fw4"):
             self.limits.lift(name)
+        self.limits.lift_all("blind")
+        self.faults.blinding.clear()
         self.survival.recorder_is_whole = True
 
 

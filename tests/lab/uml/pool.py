@@ -151,6 +151,8 @@ class Pool:
         if lane and report.failed:
             report.sections.append(("lab router", f"what its kernel printed: {lane.console}"))
         session.config.hook.pytest_runtest_logreport(report=report)
+        # A log that is followed has it at once, too.
+        session.config.get_terminal_writer().flush()
 
 
 def _report(session: pytest.Session, data: Record) -> pytest.TestReport:

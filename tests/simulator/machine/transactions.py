@@ -87,7 +87,7 @@ class Transactions:
         self._next()
 
     def _finish(self, transaction: Transaction) -> Refused | None:
-        if self.fails:
+        if self.fails and transaction.changes:
             return Refused(transaction.changes[0], self.fails.popleft())
         try:
             prepared = self._ruleset.prepared(transaction.changes)
