@@ -282,6 +282,21 @@ class SlowFlash(Flash):
         self.texts.append(text)
 
 
+def test_what_was_not_read_yet_is_not_written_over(router: Router) -> None:
+    async def live() -> None:
+        life = Life(router.directory, "two")
+        begin = asyncio.create_task(life.begin())
+        while not begin.done():
+            await life.save()
+            await asyncio.sleep(0)
+        assert life.state.armed == () and life.seen.unplanned
+
+    router.run("one")
+    before = router.memory.read_text()
+    asyncio.run(live())
+    assert router.memory.read_text() == before
+
+
 async def nothing_seen(judged: tuple[str, ...]) -> CrashEvidence:
     return CrashEvidence()
 
@@ -291,6 +306,9 @@ def test_slow_flash_gets_the_newest_and_one_at_a_time() -> None:
         flash = SlowFlash()
         machine = replace(Parts().machine, files=flash)
         ledger = IntentLedger(machine, "/etc/flowguard", nothing_seen, lambda event: None)
+        flash.may.release()
+        await ledger.begin(CONFIGURED)
+        flash.texts.clear()
         for count in range(5):
             ledger.save(Level.HARDWARE, State(boots=replace(State().boots, count=count)))
             await asyncio.sleep(0)

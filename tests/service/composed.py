@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from flowguard import rules
@@ -39,6 +40,11 @@ class NoFirewall:
     async def started(self) -> None:
         await self.starts.wait()
         self.starts.clear()
+
+
+@cache
+def shipped_rules() -> FaultRules:
+    return rules.load_usable(())
 
 
 def no_journal() -> PreviousBoot:
@@ -81,7 +87,7 @@ class Daemon:
         opening: Sequence[Event] = (),
     ) -> None:
         loaded = platform.loaded
-        self.service = Service(machine, platform.surroundings, paths, loaded, rules.load_usable(()))
+        self.service = Service(machine, platform.surroundings, paths, loaded, shipped_rules())
         self.service.problems.found("configuration", map(str, loaded.problems))
         self.running = Running(self.service, doors, opening)
         self.api = Api(self.service, self.running)

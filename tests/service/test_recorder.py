@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
+
+import pytest
 
 from flowguard.core.events import (
     Decided,
@@ -21,6 +25,7 @@ from flowguard.core.state import State
 from flowguard.kernel.files import LinuxFiles
 from flowguard.service import recorder
 from flowguard.service.recorder import EventRecorder
+from tests.sensors.machine import Disk
 
 FAULT = Fault("r", FaultClass.TX_TIMEOUT, Attribution.DRIVER, "wan", "d", "line")
 START: list[Event] = [
@@ -65,6 +70,33 @@ def test_a_full_log_is_rotated_and_the_new_one_starts_with_what_is_known(
     assert isinstance(first, State) and first.verdicts and first.devices
     total = sum(p.stat().st_size for p in tmp_path.iterdir())
     assert total < 2.1 * recorder.SIZE_LIMIT
+
+
+def test_only_root_may_read_whose_connections_there_are(tmp_path: Path) -> None:
+    before = tmp_path / "events.jsonl"
+    before.touch(0o644)  # As a version before left it.
+    former = os.umask(0)
+    try:
+        record(tmp_path, START)
+    finally:
+        os.umask(former)
+    assert {stat.S_IMODE(p.stat().st_mode) for p in tmp_path.glob("*.jsonl")} == {0o600}
+
+
+def test_a_full_disk_is_told_and_what_follows_can_be_replayed_on_its_own() -> None:
+    disk = Disk()
+    log, state = EventRecorder(disk, "/var/run/flowguard"), State()
+    for number, event in enumerate((*START, FaultSeen(200, FAULT), FaultSeen(300, FAULT))):
+        disk.full = number == 1
+        if disk.full:
+            with pytest.raises(OSError, match="No space left"):
+                log.record(event, state)
+        else:
+            log.record(event, state)
+        state, _ = decide(state, event)
+    first, *rest = map(decode_event, disk.texts[log.path].splitlines())
+    assert isinstance(first, State) and first.devices
+    assert [type(line) for line in rest] == [FaultSeen, FaultSeen]
 
 
 def test_the_log_of_the_life_before_is_kept(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ class IntentLedger:
         self._store = StateStore(machine.files, directory, machine.clock.boot_id)
         self._installation = ""
         self._failed = False
+        self._begun = False
         self._newest: Memory | None = None
         self._writing: asyncio.Task[None] | None = None
 
@@ -77,6 +78,7 @@ class IntentLedger:
             events.append(await self._boot_seen(now, memory))
         if remembered.lost:
             events.append(LedgerFailed(now, remembered.problem, lost=True))
+        self._begun = True
         return events
 
     def _own(self, memory: Memory | None) -> Memory | None:
@@ -111,7 +113,12 @@ class IntentLedger:
                 log.warning("a crash dump stays: %s", problem)
 
     def save(self, configured: Level, state: State) -> None:
-        """Have what must survive written down; `kept` waits until it is."""
+        """Have what must survive written down; `kept` waits until it is.
+
+        Before the end of `begin` nobody knows what survived, and it must not be written over.
+        """
+        if not self._begun:
+            return
         intent = None
         if state.armed:
             count = state.boots.count

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from flowguard.actuators.approach import ConvergeError
+from flowguard.actuators.approach import RELEASE_SECONDS, ConvergeError
 from flowguard.actuators.hook import Hook
 from flowguard.core.events import Configured, Event, StandbyChanged
 from flowguard.core.model import FlowTuple, Level
@@ -114,8 +114,9 @@ class Running:
             service.feed(StandbyChanged(service.now(), service.standby.reason))
         await service.rescan()
         self._start_sensors()
-        await service.standby.look_for_competitors()
+        # From here on a driver may be stuck, and whoever asks is to hear of that.
         self._started.set()
+        await service.standby.look_for_competitors()
         greet(service)
 
     def _start_ended(self, task: asyncio.Task[None]) -> None:
@@ -140,6 +141,7 @@ class Running:
 
     async def look_again(self) -> None:
         """At the devices, and for other programs' flow offloading."""
+        await self.started()
         await self._service.rescan()
         await self._service.standby.look_for_competitors()
 
@@ -150,6 +152,7 @@ class Running:
 
         A file that cannot be read changes nothing: half an edit must not cost the speed.
         """
+        await self.started()
         service = self._service
         loaded = await service.surroundings.load()
         service.problems.found("configuration", map(str, loaded.problems))
@@ -215,7 +218,7 @@ class Running:
         self._ended.set()
 
     async def _leave(self, how: End) -> tuple[FlowTuple, ...]:
-        if self._starting and how in (End.DRAIN, End.RELEASE):
+        if self._starting and how is not End.KEEP:
             # What it begins with must not come after what it is to end with.
             await asyncio.wait([self._starting], timeout=START_SECONDS)
         service = self._service
@@ -237,18 +240,20 @@ class Running:
         limit = service.configuration.drain_limit + END_MARGIN
         await _within(limit, service.newest_plan.settled())
         state = service.state
-        if state.failure and state.level is Level.HARDWARE:
+        if state.level is Level.HARDWARE:
             service.feed(EndAbandoned(service.now()))
-            raise ConvergeError(state.failure.error)
+            raise ConvergeError(state.failure.error if state.failure else _no_answer(limit))
 
     async def _release(self) -> tuple[FlowTuple, ...]:
         service = self._service
+        limit = RELEASE_SECONDS + END_MARGIN
         try:
-            return await service.newest_plan.release()
-        except ConvergeError:
+            async with asyncio.timeout(limit):
+                return await service.newest_plan.release()
+        except (ConvergeError, TimeoutError) as error:
             self._release_asked = False
             service.feed(EndAbandoned(service.now()))
-            raise
+            raise ConvergeError(str(error) or _no_answer(limit)) from error
 
 
 class Progress:
@@ -265,6 +270,10 @@ class Progress:
             self._save()
             alive()
             await asyncio.sleep(PROGRESS_SECONDS)
+
+
+def _no_answer(seconds: float) -> str:
+    return f"it has not answered in {seconds:g} s; a driver may be stuck"
 
 
 async def _within(seconds: float, work: Awaitable[None]) -> None:

@@ -125,6 +125,7 @@ def test_what_a_driver_forgets_is_parked_after_the_limit_and_said(
     more = traffic.start(Downloads(count=3, host="lan2"))
     more.wait_until_flowing()
     wait_for(lambda: software_flows() == 3, "the new ones in software", state=daemon.status)
+    engine.flush()
     daemon.stop("release")
     assert "flowguard" not in run("nft", "list", "tables")
     assert not batch.stop().lost
