@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A share of the simulator that is quick enough for every day; see `./test simulate`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulator.reverts import reverted
+from tests.simulator.scenario import run
+from tests.simulator.scene import listen
+
+QUICK_SEEDS = range(1, 7)
+QUICK_SECONDS = 900.0
+
+
+@pytest.fixture(autouse=True)
+def ear() -> Iterator[None]:
+    """The simulator listens to what the daemon logs; others get their log back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    listen()
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.parametrize("seed", QUICK_SEEDS)
+def test_whatever_happens_nothing_happens_that_must_not(seed: int) -> None:
+    assert run(seed, QUICK_SECONDS).violations == []
+
+
+def test_a_seed_decides_everything() -> None:
+    first, second = (run(12, QUICK_SECONDS, tracing=True) for _ in range(2))
+    assert first.trace == second.trace
+    assert len(first.trace) > 100
+    assert run(8, QUICK_SECONDS, tracing=True).trace != first.trace
+
+
+def test_the_simulator_can_fail() -> None:
+    """Without the mend that takes looks and changes of the tables in their order."""
+    with reverted(7):
+        assert any(run(seed, QUICK_SECONDS).violations for seed in range(1, 20))
