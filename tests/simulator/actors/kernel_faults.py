@@ -92,23 +92,35 @@ def stuck_driver(scene: Scene, luck: Random) -> None:
 
 def refusing_kernel(scene: Scene, luck: Random) -> None:
     """No flowtable at all, as without kmod-nft-offload; or a few transactions that fail."""
-    scene.faults.began(REFUSAL)
     if luck.random() < 0.5:
-        number = luck.choice((errno.EOPNOTSUPP, errno.ENOENT))
-        scene.world.tell("the kernel refuses every flowtable: %s", errno.errorcode[number])
-        scene.kernel.ruleset.refuses = number
-    else:
-        number = luck.choice((errno.EBUSY, errno.ENOMEM, errno.ERESTART))
-        count = luck.choice((1, 3, 12))
-        scene.world.tell("the next %d transactions fail: %s", count, errno.errorcode[number])
-        scene.kernel.transactions.fails.extend([number] * count)
+        refuse_some(scene, luck)
+        return
+    scene.faults.began(REFUSAL)
+    number = luck.choice((errno.EOPNOTSUPP, errno.ENOENT))
+    scene.world.tell("the kernel refuses every flowtable: %s", errno.errorcode[number])
+    ruleset = scene.kernel.ruleset
+    ruleset.refuses = number
 
     def undo() -> None:
-        scene.kernel.ruleset.refuses = None
-        scene.kernel.transactions.fails.clear()
+        ruleset.refuses = None
         scene.faults.ended(REFUSAL)
 
     scene.disturb("refusing kernel", luck.choice((10, 100, 1000)), undo)
+
+
+def refuse_some(scene: Scene, luck: Random) -> None:
+    scene.faults.began(REFUSAL)
+    number = luck.choice((errno.EBUSY, errno.ENOMEM, errno.ERESTART))
+    count = luck.choice((1, 3, 12))
+    scene.world.tell("the next %d transactions fail: %s", count, errno.errorcode[number])
+    fails = scene.kernel.transactions.fails
+    fails.extend([number] * count)
+
+    def undo() -> None:
+        fails.clear()
+        scene.faults.ended(REFUSAL)
+
+    scene.disturb("refused transactions", luck.choice((10, 100, 1000)), undo)
 
 
 def engine_fault(scene: Scene, luck: Random) -> None:
@@ -127,6 +139,9 @@ def engine_fault(scene: Scene, luck: Random) -> None:
             faults.blackhole_direction = luck.choice((Direction.ORIGINAL, Direction.REPLY))
         case "forgets":
             faults.forgets = True
+            if luck.random() < 0.5:
+                # What is forgotten shows when hardware is left.
+                scene.world.after(luck.uniform(5, 60), lambda: driver_fault(scene, luck))
         case "frozen":
             scene.kernel.flowtables.freeze(True)
         case "full":
@@ -141,7 +156,7 @@ def engine_fault(scene: Scene, luck: Random) -> None:
         scene.traffic.look_again()
         scene.faults.ended(ENGINE)
 
-    scene.disturb("engine fault", luck.choice((60, 600, 3600)), undo)
+    scene.disturb("engine fault", luck.choice((150, 600, 3600)), undo)
 
 
 def flood(scene: Scene, luck: Random) -> None:

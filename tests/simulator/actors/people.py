@@ -11,6 +11,7 @@ from flowguard.actuators.approach import ConvergeError
 from flowguard.core.model import Level
 from flowguard.core.records import replace
 from flowguard.service import retreat
+from tests.simulator.actors.kernel_faults import driver_fault, refuse_some
 from tests.simulator.router import PATHS
 from tests.simulator.scene import Scene
 
@@ -188,6 +189,7 @@ def _release_now(scene: Scene, luck: Random) -> None:
         return
     router.is_wanted = False
     scene.tables.by_force = True
+    _disturb_end(scene, luck)
 
     def answered(result: Any) -> None:
         if isinstance(result, Exception):
@@ -205,6 +207,19 @@ def _release_now(scene: Scene, luck: Random) -> None:
         router.world.after(0.2, lambda: _release_now(scene, luck))
     else:
         scene.router.program("release", lambda machine: _beside(scene, machine, answered))
+
+
+def _disturb_end(scene: Scene, luck: Random) -> None:
+    """Something that would have the daemon build tables, or a kernel that does not let go."""
+    match luck.choice(("news", "fault", "refusal", "nothing", "nothing")):
+        case "news":
+            name = luck.choice(("lan1", "lan2"))
+            scene.world.after(luck.uniform(0, 8), lambda: scene.kernel.netdevs.set_up(name, False))
+            scene.world.after(20, lambda: scene.kernel.netdevs.set_up(name, True))
+        case "fault":
+            scene.world.after(luck.uniform(0, 8), lambda: driver_fault(scene, luck))
+        case "refusal":
+            refuse_some(scene, luck)
 
 
 async def _beside(scene: Scene, machine: Any, answered: Answered) -> None:

@@ -26,7 +26,7 @@ COLLECTOR_SECONDS = 1.0
 STATISTICS_SHARE = 10
 """The kernel asks the engine for counters after a tenth of the timeout."""
 AGEING = 8.0
-RETRY_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 
 
 class Flowtables:
