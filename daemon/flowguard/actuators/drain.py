@@ -91,7 +91,7 @@ class Drain:
                     self._engine.report_foreign()
                     return True
             except (OSError, MalformedMessage) as error:
-                self._complain(error)
+                self._complain(now, error)
             if now >= deadline:
                 return False
             await asyncio.sleep(min(self._pause(now), deadline - now))
@@ -106,10 +106,11 @@ class Drain:
             return False
         return await self._is_settled(now)
 
-    def _complain(self, error: Exception) -> None:
+    def _complain(self, now: float, error: Exception) -> None:
         if not self._complained:
             self._complained = True
             log.warning("the drain cannot be watched: %s", error)
+            self._progress(DrainProgress(now, None, None, (), self._held))
 
     async def remaining(self) -> tuple[FlowTuple, ...]:
         """The flows in hardware now, and those of which only the engine still knows."""

@@ -103,14 +103,14 @@ class FaultSeen:
 
 @frozen
 class DrainProgress:
-    """Hardware flows and engine entries that are still to go.
+    """Hardware flows and engine entries that are still to go; None where they cannot be seen.
 
     `held` are the levels of the devices meanwhile, as seen when the drain began.
     """
 
     time: float
-    flows: int
-    engine_entries: int
+    flows: int | None
+    engine_entries: int | None
     tuples: tuple[str, ...] = ()
     held: tuple[tuple[str, Level], ...] | None = None
 
@@ -145,9 +145,10 @@ class ConvergeFailed:
 
 @frozen
 class TablesLost:
-    """Somebody else deleted or changed our tables."""
+    """Somebody else deleted or changed our tables; `held` are the levels that are left."""
 
     time: float
+    held: tuple[tuple[str, Level], ...] | None = None
 
 
 @frozen

@@ -111,7 +111,7 @@ def _handle(state: State, event: Event) -> Step:
         case ConvergeFailed():
             return progress.on_converge_failed(state, event)
         case TablesLost():
-            return progress.on_tables_lost(state)
+            return progress.on_tables_lost(state, event)
         case FlowsSeen():
             return _flows_seen(state, event)
         case FlowsJudged():

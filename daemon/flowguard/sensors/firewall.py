@@ -9,12 +9,15 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from flowguard.core.events import Event, StandbyChanged, TablesLost
+from flowguard.core.model import Level
 from flowguard.kernel.machine import Tables
 from flowguard.sensors.watching import ChangesSensor
 
 TABLE = "fw4"
 STOPPED = "the firewall was stopped; flowguard goes on when it is started"
 OWN_OFFLOADING = "the firewall's own flow offloading is on (fw4-offload); switch it off there"
+
+Levels = tuple[tuple[str, Level], ...] | None
 
 log = logging.getLogger(__name__)
 
@@ -91,10 +94,14 @@ class Standby:
         return any(flowtable.table == TABLE for flowtable in found)
 
 
+async def _unknown() -> None:
+    """Nobody looks."""
+
+
 class FirewallSensor:
     """Feeds what it means for us that somebody touched tables: a fight, or a reason to stand by.
 
-    `intact` says whether our tables are as we left them.
+    `intact` says whether our tables are as we left them, and `held` what levels they give now.
     """
 
     name = "firewall"
@@ -106,8 +113,10 @@ class FirewallSensor:
         intact: Callable[[], Awaitable[bool]],
         feed: Callable[[Event], None],
         now: Callable[[], float],
+        held: Callable[[], Awaitable[Levels]] = _unknown,
     ) -> None:
         self._standby = standby
+        self._held = held
         self._intact = intact
         self._feed = feed
         self._now = now
@@ -137,7 +146,8 @@ class FirewallSensor:
         if await self._standby.look(lost):
             self._feed(StandbyChanged(self._now(), self._standby.reason))
         elif lost and not self._standby.reason:
-            self._feed(TablesLost(self._now()))
+            held = await self._held()
+            self._feed(TablesLost(self._now(), held))
 
 
 class TablesSensor(ChangesSensor):

@@ -20,7 +20,7 @@ class EventRecorder:
     def __init__(self, files: Files, directory: str) -> None:
         self.path = os.path.join(directory, "events.jsonl")
         self._files = files
-        self._last_drain: tuple[int, int] | None = None
+        self._last_drain: tuple[int | None, int | None] | None = None
         self._size: int | None = None  # None: the file is not ours yet, or has a gap.
         self._begun = False
 

@@ -61,7 +61,11 @@ class Running:
         self._doors = doors
         self._opening = opening
         self._firewall = FirewallSensor(
-            service.standby, service.newest_plan.intact, service.feed, service.now
+            service.standby,
+            service.newest_plan.intact,
+            service.feed,
+            service.now,
+            service.newest_plan.held,
         )
         self._starting: asyncio.Task[None] | None = None
         self._started = asyncio.Event()

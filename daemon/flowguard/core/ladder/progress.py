@@ -11,6 +11,7 @@ from flowguard.core.events import (
     Moved,
     Notify,
     Severity,
+    TablesLost,
 )
 from flowguard.core.ladder import canary, verdicts
 from flowguard.core.model import Decision, Level
@@ -112,7 +113,16 @@ def on_converge_failed(state: State, event: ConvergeFailed) -> Step:
     return replace(state, failure=failure), expired + commands
 
 
-def on_tables_lost(state: State) -> Step:
+def on_tables_lost(state: State, event: TablesLost) -> Step:
+    """They are built anew at once, whatever was refused before."""
+    state, moved = _reach(state, state.reached if event.held is None else event.held)
+    state, commands = _rebuild(state)
+    if state.failure:
+        state = replace(state, failure=replace(state.failure, retry_at=None))
+    return state, commands + moved
+
+
+def _rebuild(state: State) -> Step:
     settings = state.settings
     recent = tuple(t for t in state.rebuilds if t > state.time - settings.rebuild_window)
     if len(recent) < settings.rebuild_count:
@@ -136,11 +146,13 @@ def overdue(state: State) -> Step:
     """Tell people, once, of a drain that does not end."""
     drain = state.drain
     if drain and not drain.overdue and state.time >= drain.since + state.settings.drain_limit:
-        message = (
-            f"the drain has not ended after {state.time - drain.since:.0f} s:"
-            f" {drain.flows} flows and {drain.engine_entries} engine entries left:"
+        left = (
+            "what is left cannot be seen"
+            if drain.flows is None
+            else f"{drain.flows} flows and {drain.engine_entries} engine entries left:"
             f" {'; '.join(drain.tuples)}"
         )
+        message = f"the drain has not ended after {state.time - drain.since:.0f} s: {left}"
         state = replace(state, drain=replace(drain, overdue=True))
         return state, [Notify(Severity.ERROR, message)]
     return state, []
