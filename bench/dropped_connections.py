@@ -66,7 +66,7 @@ def one_round(fault: Fault, engine: Engine, traffic: Traffic) -> Round:
         return Round(seconds, named, len(report.alive), len(report.lost))
     finally:
         traffic.clear()
-        daemon.stop(release=True)
+        daemon.stop("release")
         run("conntrack", "-F")
         engine.flush()
 

@@ -90,7 +90,7 @@ def flowguard_rounds(engine: Engine, changes: Changes, count: int) -> Iterator[R
         daemon.wait_for_levels(all_on("hardware"))
         _wait_for_flows(engine)
         yield measure(engine, changes, "flowguard")
-    daemon.stop(release=True)
+    daemon.stop("release")
 
 
 def shell_rounds(engine: Engine, changes: Changes, count: int) -> Iterator[Round]:

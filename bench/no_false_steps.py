@@ -36,7 +36,7 @@ def life(engine: Engine) -> Iterator[Daemon]:
     try:
         yield daemon
     finally:
-        daemon.stop(release=True)
+        daemon.stop("release")
         run("conntrack", "-F")
         engine.flush()
 

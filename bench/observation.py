@@ -196,7 +196,7 @@ def inside(seconds: float) -> None:
         finally:
             listener.terminate()
             listener.wait()
-            daemon.stop(release=True)
+            daemon.stop("release")
 
 
 def main() -> int:

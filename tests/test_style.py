@@ -92,3 +92,15 @@ def test_what_touches_the_system_is_seen() -> None:
     code = "import socket\nfrom fcntl import ioctl\nopen(1)\nos.path.exists(2)\nfile.open()"
     found = set(touching(ast.parse(code)))
     assert found == {"socket", "fcntl", "open", "os.path.exists"}
+
+
+def test_no_two_modules_have_one_name() -> None:
+    """Whoever reads or looks for a name means one thing by it.
+
+    The modules of cli have the names of their commands, which are about those things.
+    """
+    places: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "__init__.py" and path.parent != PACKAGE / "cli":
+            places.setdefault(path.name, []).append(str(path.relative_to(PACKAGE)))
+    assert [found for found in places.values() if len(found) > 1] == []

@@ -129,6 +129,27 @@ def test_no_content_of_the_file_raises(
     assert found.lost is (found.memory is None)
 
 
+def test_who_leaves_hardware_without_the_service_takes_the_intent_back(tmp_path: Path) -> None:
+    save(tmp_path, NEW)
+    asyncio.run(store(tmp_path).disarm())
+    assert store(tmp_path).load(200, 30).memory == replace(NEW, intent=None)
+
+
+def test_the_intent_of_another_boot_still_tells_how_that_one_ended(tmp_path: Path) -> None:
+    save(tmp_path, NEW)
+    asyncio.run(store(tmp_path, "next boot").disarm())
+    assert store(tmp_path).load(200, 30).memory == NEW
+
+
+@pytest.mark.parametrize("content", [None, "", "{"])
+def test_without_a_memory_there_is_no_intent(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "state.json").write_text(content)
+    asyncio.run(store(tmp_path).disarm())
+    found = [p.read_text() for p in tmp_path.iterdir()]
+    assert found == ([] if content is None else [content])
+
+
 # --- power cuts ---------------------------------------------------------------------------
 
 

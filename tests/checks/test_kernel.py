@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-from flowguard.checks.finding import Grade
+from flowguard.checks.finding import Finding, Grade
 from flowguard.checks.known_kernels import (
     BAD_KERNELS,
     FAST_PATHS,
@@ -22,6 +20,7 @@ from flowguard.checks.known_kernels import (
 )
 from flowguard.core.model import Device
 from flowguard.core.tables.topology import Kind, Link
+from tests import virtual_time
 from tests.sensors.machine import Parts
 
 MEDIATEK = frozenset({"mtk_soc_eth"})
@@ -53,13 +52,17 @@ def test_what_is_known_of_a_kernel(kernel: ThisKernel, expected: set[str]) -> No
     assert codes(kernel) == expected
 
 
+def looked_at(parts: Parts) -> list[Finding]:
+    return virtual_time.run(check_version(parts.machine))
+
+
 def test_this_machine_is_told_what_is_known_of_its_kernel() -> None:
     parts = Parts("6.12.93")
     parts.network.add(Link("wan", Kind.PORT))
     parts.network.devices["wan"] = Device("wan", 2, driver="mtk_soc_eth")
-    assert [f.code for f in asyncio.run(check_version(parts.machine))] == ["kernel"]
+    assert [f.code for f in looked_at(parts)] == ["kernel"]
     parts.files.texts["/sys/module/pppol2tp"] = ""
-    (finding,) = asyncio.run(check_version(parts.machine))
+    (finding,) = looked_at(parts)
     assert (finding.code, finding.grade) == ("kernel-mtk-l2tp", Grade.WARNING)
     assert finding.sentence.startswith("Linux 6.12.93: ") and finding.remedy
 
@@ -70,9 +73,9 @@ def test_a_kernel_that_was_repaired_without_a_new_version_is_known_by_its_day() 
     parts.network.devices["wan"] = Device("wan", 2, driver="mtk_soc_eth")
     built = "Linux version 6.18.30 (builder@host) (gcc 13.3.0) #0 SMP Tue Jun  2 12:00:00 2026\n"
     parts.files.texts["/proc/version"] = built
-    assert [f.code for f in asyncio.run(check_version(parts.machine))] == ["kernel-extend-timeout"]
+    assert [f.code for f in looked_at(parts)] == ["kernel-extend-timeout"]
     parts.files.texts["/proc/version"] = built.replace("Jun  2", "Jun  3")
-    assert [f.code for f in asyncio.run(check_version(parts.machine))] == ["kernel"]
+    assert [f.code for f in looked_at(parts)] == ["kernel"]
 
 
 def test_every_entry_says_what_to_do_and_where_that_is_from() -> None:

@@ -17,9 +17,11 @@ import pytest
 from flowguard.cli import main
 from flowguard.cli.stop import release
 from flowguard.kernel.machine import Machine
+from flowguard.paths import Paths
 from flowguard.platform import lock
 from flowguard.service import retreat
-from flowguard.service.control import Unreachable
+from flowguard.service.control import LONG_CALL_SECONDS, Unreachable
+from tests.packaging.ending import longest_end
 
 
 @contextmanager
@@ -53,9 +55,9 @@ def released(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Stands in for the kernel: for each release of our own, whether the lock was held then."""
     seen: list[bool] = []
 
-    async def note(machine: Machine, directory: str) -> list[str]:
+    async def note(machine: Machine, paths: Paths) -> list[str]:
         try:
-            os.close(lock.take(directory))
+            os.close(lock.take(paths.runtime_directory))
         except lock.AlreadyRunning:
             seen.append(True)
         else:
@@ -103,6 +105,14 @@ def test_what_the_daemon_refuses_is_told(
     assert not released
 
 
+def paths(socket: Path) -> Paths:
+    return Paths(None, str(socket.parent), str(socket))
+
+
+def test_a_drain_is_waited_for() -> None:
+    assert longest_end() < LONG_CALL_SECONDS
+
+
 def test_only_one_end_can_be_asked_for() -> None:
     with pytest.raises(SystemExit) as ended:
         main(["stop", "--keep", "--release"])
@@ -124,7 +134,7 @@ def test_a_daemon_that_starts_is_waited_for_and_asked(
     done: list[list[str]] = []
     waiting = threading.Event()
     monkeypatch.setattr("flowguard.cli.stop.time.sleep", lambda seconds: waiting.set())
-    asking = threading.Thread(target=lambda: done.append(release(str(path))))
+    asking = threading.Thread(target=lambda: done.append(release(paths(path))))
     asking.start()
     assert waiting.wait(10)
     with daemon(path, {"result": {"left_in_hardware": []}}) as asked:
@@ -139,7 +149,7 @@ def test_one_that_ends_without_answering_leaves_the_release_to_us(
 ) -> None:
     held = [lock.take(str(tmp_path))]
     monkeypatch.setattr("flowguard.cli.stop.time.sleep", lambda seconds: os.close(held.pop()))
-    assert release(str(tmp_path / "s")) == []
+    assert release(paths(tmp_path / "s")) == []
     assert released == [True]
 
 
@@ -148,7 +158,7 @@ def test_one_that_never_listens_is_not_released_beside(
 ) -> None:
     held = lock.take(str(tmp_path))
     with pytest.raises(Unreachable, match=rf"process {os.getpid()}\), but it does not listen"):
-        release(str(tmp_path / "s"), seconds=0)
+        release(paths(tmp_path / "s"), seconds=0)
     os.close(held)
     assert not released
 
@@ -159,7 +169,7 @@ def test_one_that_hangs_must_not_keep_its_hardware(
     path = tmp_path / "s"
     held = lock.take(str(tmp_path))
     with daemon(path, None):
-        assert release(str(path), seconds=0.05) == []
+        assert release(paths(path), seconds=0.05) == []
     os.close(held)
     assert released == [True]
     (line,) = capsys.readouterr().err.splitlines()

@@ -34,6 +34,7 @@ from tests.lab.vm import Machine
 SCENARIOS = Path(__file__).with_name("scenarios")
 REBOOTS = Path(__file__).with_name("reboots")
 LIMIT_SECONDS = 80 * 60
+UML_LIMIT_SECONDS = 40 * 60
 # Each takes 1 GiB, and more of them gain little.
 MOST_ROUTERS = 4
 NO_TESTS_COLLECTED = 5
@@ -65,13 +66,17 @@ class Lab:
                 UserModeLinux(
                     kernel,
                     core,
-                    limit=LIMIT_SECONDS,
+                    limit=UML_LIMIT_SECONDS,
                     shared=(Path(claims),),
                     console=CACHE / f"uml{number}.console",
                 )
                 for number, core in enumerate(cores)
             ]
-            self._judge(pytest.main(self._pytest(marks)[1:], [Pool(machines, command)]))
+            result = pytest.main(self._pytest(marks)[1:], [Pool(machines, command)])
+        self._judge(result)
+        # pytest keeps to itself that somebody wants to end all of this.
+        if result in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
+            sys.exit(result)
 
     def on_qemu(self, version: str, *parts: str) -> None:
         """The scenarios with these marks, in one boot for each."""

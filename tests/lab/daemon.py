@@ -101,16 +101,17 @@ class Daemon:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """kill -9, as nothing and nobody should."""
-        self.signal(signal.SIGKILL)
-        self._end()
+        """kill -9, as nothing and nobody should, if it is there at all."""
+        if self._process is not None:
+            self.signal(signal.SIGKILL)
+            self._end()
 
-    def stop(self, release: bool = False) -> None:
-        """End it as the service manager would, or with everything removed."""
+    def stop(self, how: str = "") -> None:
+        """End it as the service manager would, or as `flowguard stop` does with this option."""
         if self._process is None:
             return
-        if release:
-            self.cli("stop", "--release")
+        if how:
+            self.cli("stop", f"--{how}")
         elif self._process.poll() is None:
             self.signal(signal.SIGTERM)
         self._end()
@@ -145,7 +146,7 @@ class Daemon:
         request(str(self.socket), "level", {"level": level})
 
     def levels(self) -> dict[str, str]:
-        """The level of each device."""
+        """The level of each device, as the kernel was seen to hold it."""
         return {device["name"]: device["level"] for device in self.status()["devices"]}
 
     def wait_for_levels(self, levels: Mapping[str, str], limit: float = 90.0) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class Daemon:
             status = self.status()
             found = {device["name"]: device["level"] for device in status["devices"]}
             settled = status["drain"] is None and status["failure"] is None
-            # The levels are what is wanted; whether it is so the kernel knows.
+            # What the daemon says that the kernel holds, and what that holds.
             return settled and levels.items() <= found.items() and tables_for(found.values())
 
         wait_for(reached, f"levels {dict(levels)}", limit, interval=0.5, state=self.status)

@@ -66,7 +66,7 @@ def main() -> int:
             narrator.say("everything keeps running; try: flowguard status, nft list ruleset,")
             print("    cat /sys/kernel/debug/ppe0/bind, ls /sys/kernel/debug/labengine/fault")
             subprocess.run(["bash", "-i"], check=False)
-    daemon.stop(release=True)
+    daemon.stop("release")
     return 0 if told else 1
 
 

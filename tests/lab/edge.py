@@ -13,7 +13,8 @@ from flowguard.core.events import DrainProgress
 from flowguard.core.model import Device, Level
 from flowguard.core.tables.description import Plan
 from flowguard.core.tables.plan import OffloadSettings, plan
-from flowguard.kernel.nftables.transactions import Nftables
+from flowguard.kernel.machine import Machine
+from flowguard.kernel.nftables.ordered import OrderedTables
 from tests.lab.daemon import PORTS
 from tests.lab.traffic import Datagrams, Downloads, KeepAlives, Uploads
 from tests.lab.traffic.control import Batch, Traffic
@@ -27,17 +28,18 @@ Result = TypeVar("Result")
 class Kernel:
     """The converger and what it reported; `run` carries one coroutine to its end."""
 
-    def __init__(self, runner: asyncio.Runner, runtime_directory: Path) -> None:
+    def __init__(self, machine: Machine, runner: asyncio.Runner, runtime_directory: Path) -> None:
+        self.machine = machine
         self._runner = runner
         self.drains: list[DrainProgress] = []
         self.runtime_directory = runtime_directory
-        self.nftables = Nftables()
         self.converger = self.new_converger()
 
     def new_converger(self) -> Converger:
         """As after a restart."""
         return Converger(
-            self.nftables,
+            self.machine,
+            OrderedTables(self.machine.tables, self.machine.clock.now),
             str(self.runtime_directory),
             self.drains.append,
             flow_timeout=FLOW_TIMEOUT,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flowguard.actuators.approach import RELEASE_SECONDS
+from tests.packaging.ending import longest_end
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "init.d" / "flowguard.service"
@@ -134,7 +134,7 @@ def test_what_the_daemon_would_not_take_for_yes_is_named_in_the_log(
 RELEASE = [
     "procd_open_instance release",
     "procd_set_param command flowguard stop --release",
-    "procd_set_param term_timeout 130",
+    "procd_set_param term_timeout 170",
     "procd_set_param stderr 1",
     "procd_close_instance",
 ]
@@ -194,7 +194,7 @@ def test_what_becomes_of_hardware_depends_on_why_it_stops(
 def test_procd_waits_for_a_drain_before_it_kills() -> None:
     timeouts = [line for line in run("start_service")[1] if "term_timeout" in line]
     (seconds,) = (int(line.split()[-1]) for line in timeouts)
-    assert seconds > RELEASE_SECONDS
+    assert seconds > longest_end()
 
 
 def test_reload_leaves_an_invalid_file_to_the_running_daemon() -> None:

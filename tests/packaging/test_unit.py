@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flowguard.actuators.approach import RELEASE_SECONDS
+from tests.packaging.ending import longest_end
 
 UNIT = Path(__file__).parents[2] / "init.d" / "flowguard.service"
 ANALYZE = shutil.which("systemd-analyze")
@@ -75,7 +75,7 @@ def test_what_becomes_of_hardware_depends_on_why_it_stops(
 
 
 def test_systemd_waits_for_a_drain_before_it_kills() -> None:
-    assert float(unit()["Service"]["TimeoutStopSec"]) > RELEASE_SECONDS
+    assert float(unit()["Service"]["TimeoutStopSec"]) > longest_end()
 
 
 def unit() -> configparser.ConfigParser:

@@ -27,8 +27,8 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stands in for the kernel; notes each time that hardware is left for software."""
     noted: list[str] = []
 
-    def note(machine: Machine, configuration: Configuration, directory: str) -> None:
-        noted.append(directory)
+    def note(machine: Machine, configuration: Configuration, paths: Paths) -> None:
+        noted.append(paths.state_directory)
 
     monkeypatch.setattr(retreat, "to_software", note)
     monkeypatch.setattr(log, "set_up", lambda level: "")

@@ -67,6 +67,7 @@ class Router:
         self.is_wanted = False
         self.lives = 0
         self.is_off = False
+        self.began: list[Callable[[], None]] = []
         self.ended: list[Callable[[Life], None]] = []
         self.booted: list[Callable[[], None]] = []
         self.failures: list[str] = []
@@ -89,6 +90,8 @@ class Router:
         process.at_end.append(lambda: self._instance_ended(current))
         current = self.life = Life(process, self.world.now)
         self.world.tell("flowguard %d starts", self.lives)
+        for hear in self.began:
+            hear()
         process.start(lambda: self._live(current))
 
     def _instance_ended(self, ended: Life) -> None:
@@ -134,10 +137,10 @@ class Router:
         deaths = runs.begin(machine.clock.now())
         to_software = retreat.drain_to_software
         if deaths >= life.DEATHS_LIMIT:
-            await _logged(to_software(machine, loaded.configuration, PATHS.runtime_directory))
+            await _logged(to_software(machine, loaded.configuration, PATHS))
         if current.told_to_end == "stop":
             # Before it could listen to signals.
-            await _logged(to_software(machine, loaded.configuration, PATHS.runtime_directory))
+            await _logged(to_software(machine, loaded.configuration, PATHS))
         else:
             await self._serve(current, machine, loaded, deaths)
         runs.end()
@@ -157,11 +160,9 @@ class Router:
         if not machine.files.exists(f"{PATHS.runtime_directory}/kmsg"):
             return
         if loaded.readable:
-            await _logged(retreat.release(machine, PATHS.runtime_directory))
+            await _logged(retreat.release(machine, PATHS))
         else:
-            await _logged(
-                retreat.drain_to_software(machine, loaded.configuration, PATHS.runtime_directory)
-            )
+            await _logged(retreat.drain_to_software(machine, loaded.configuration, PATHS))
 
     # --- what people can do ------------------------------------------------------------------
 

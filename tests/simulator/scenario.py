@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from random import Random
 
@@ -75,6 +76,15 @@ class Result:
 def run(seed: int, seconds: float, *, tracing: bool = False) -> Result:
     """Simulate one router for so long, and then until all should be well again."""
     world = World(seed, tracing=tracing)
+    try:
+        _play(world, seconds)
+    except Exception as error:
+        trace = "".join(traceback.format_exception(error)[-3:])
+        world.violate(f"the simulator itself fails: {trace}")
+    return Result(seed, world.now, world.steps, world.violations, world.trace)
+
+
+def _play(world: World, seconds: float) -> None:
     luck = world.random("scenario")
     scene = Scene(world, _configuration(luck), _household(luck))
     scene.kernel.engine.is_shown = luck.random() < 0.8
@@ -87,7 +97,6 @@ def run(seed: int, seconds: float, *, tracing: bool = False) -> Result:
     _heal(scene)
     scene.survival.finish()
     scene.close()
-    return Result(seed, world.now, world.steps, world.violations, world.trace)
 
 
 def _configuration(luck: Random) -> Configuration:

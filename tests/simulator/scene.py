@@ -95,6 +95,7 @@ class Scene:
 
     def _look_at_eyes(self) -> None:
         self.belief.look_at_eyes()
+        self.limits.look_inside()
         self.world.after(EYES_PAUSE, self._look_at_eyes)
 
     def _life_ended(self, life: Life) -> None:
@@ -109,6 +110,8 @@ class Scene:
     def _booted(self) -> None:
         for name in ("suspend", "level", "firewall", "fw4"):
             self.limits.lift(name)
+        self.limits.lift_all("blind")
+        self.faults.blinding.clear()
         self.survival.recorder_is_whole = True
 
 

@@ -164,7 +164,7 @@ class Converger:
             if found == ruleset.wanted_state(possible) and not leaves:
                 return
             if leaves:
-                await self._commit(_stop_taking(found, possible))
+                await self._stop_taking(found, possible)
                 await self._drain(leaves, deadline)
                 found = await self._tables.read()
         possible = self._possible(plan, found)
@@ -188,10 +188,20 @@ class Converger:
             await self._is_safe()
         await self._commit(changes)
 
+    async def _stop_taking(self, found: TablesState, plan: Plan) -> None:
+        """Hardware takes no new flow from here on; the level below takes them all at once."""
+        rules = ruleset.drop_rules(HARDWARE_TABLE, found.hardware) if found.hardware else []
+        try:
+            await self._commit([*rules, *_lower_level(found, plan)])
+        except NftablesError:
+            # That the level below is refused must not keep anything in hardware.
+            await self._commit(rules)
+
     async def _drain(self, leaves: tuple[str, ...], deadline: float) -> None:
         """Until hardware is empty; what is not by then is parked."""
+        held = levels_in(await self._tables.read())
         # A second attempt knows which entries of the engine the first one waited for.
-        self._drained = Drain(self._machine, self._progress, self._drained)
+        self._drained = Drain(self._machine, self._progress, held, self._drained)
         try:
             self._set_timeouts(draining=True, hardware=True)
             if await self._drained.finish(deadline):
@@ -284,12 +294,10 @@ def levels_in(found: TablesState) -> tuple[tuple[str, Level], ...]:
     return tuple(sorted(levels.items()))
 
 
-def _stop_taking(found: TablesState, plan: Plan) -> list[Change]:
-    """Hardware takes no new flow from here on; the level below takes them all at once."""
-    changes = ruleset.drop_rules(HARDWARE_TABLE, found.hardware) if found.hardware else []
-    if found.software != ruleset.wanted_state(plan).software:
-        changes += ruleset.rebuild(plan.software, SOFTWARE_TABLE, found.software)
-    return changes
+def _lower_level(found: TablesState, plan: Plan) -> list[Change]:
+    if found.software == ruleset.wanted_state(plan).software:
+        return []
+    return ruleset.rebuild(plan.software, SOFTWARE_TABLE, found.software)
 
 
 def _last_changes(found: TablesState, plan: Plan) -> list[Change]:

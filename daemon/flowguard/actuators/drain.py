@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from flowguard.core.events import DrainProgress
-from flowguard.core.model import FlowTuple
+from flowguard.core.model import FlowTuple, Level
 from flowguard.kernel.conntrack import (
     IN_HARDWARE,
     OFFLOADED,
@@ -23,6 +23,7 @@ from flowguard.kernel.conntrack import (
     Flow,
 )
 from flowguard.kernel.machine import Machine
+from flowguard.kernel.netlink.codec import MalformedMessage
 
 ATTEMPTS = 20
 TUPLES_SHOWN = 20
@@ -45,6 +46,7 @@ REPORT_UNCHANGED = 5.0
 log = logging.getLogger(__name__)
 
 Endpoints = tuple[str, int, str, int]
+Levels = tuple[tuple[str, Level], ...]
 
 
 class Drain:
@@ -54,17 +56,23 @@ class Drain:
         self,
         machine: Machine,
         progress: Callable[[DrainProgress], None],
+        held: Levels,
         former: Drain | None = None,
     ) -> None:
-        """`former` is an attempt that did not come to its end."""
+        """`held` are the devices' levels meanwhile.
+
+        `former` is an attempt that did not come to its end.
+        """
         self._machine = machine
         self._now = machine.clock.now
         self._progress = progress
+        self._held = held
         self._started = self._now()
         self._engine = _EngineView(machine, former.awaited if former else set())
         self._reported: DrainProgress | None = None
         self._empty_since: float | None = None
         self._seen = False
+        self._complained = False
 
     @property
     def awaited(self) -> set[Endpoints]:
@@ -72,21 +80,36 @@ class Drain:
         return self._engine.ours
 
     async def finish(self, deadline: float) -> bool:
-        """True when hardware is proven empty, False when it is not by this time."""
+        """True when hardware is proven empty, False when it is not by this time.
+
+        Where nothing can be seen nothing is proven, but flows leave all the same.
+        """
         while True:
-            count, flows = await look(self._machine, IN_HARDWARE, TUPLES_SHOWN)
             now = self._now()
-            stuck = await self._engine.look(now, count)
-            self._report(now, count, flows, stuck)
-            if not count and not stuck and await self._is_settled(now):
-                self._engine.report_foreign()
-                return True
-            if count or stuck:
-                self._empty_since = None
-                self._seen = True
+            try:
+                if await self._is_empty(now):
+                    self._engine.report_foreign()
+                    return True
+            except (OSError, MalformedMessage) as error:
+                self._complain(error)
             if now >= deadline:
                 return False
             await asyncio.sleep(min(self._pause(now), deadline - now))
+
+    async def _is_empty(self, now: float) -> bool:
+        count, flows = await look(self._machine, IN_HARDWARE, TUPLES_SHOWN)
+        stuck = await self._engine.look(now, count)
+        self._report(now, count, flows, stuck)
+        if count or stuck:
+            self._empty_since = None
+            self._seen = True
+            return False
+        return await self._is_settled(now)
+
+    def _complain(self, error: Exception) -> None:
+        if not self._complained:
+            self._complained = True
+            log.warning("the drain cannot be watched: %s", error)
 
     async def remaining(self) -> tuple[FlowTuple, ...]:
         """The flows in hardware now, and those of which only the engine still knows."""
@@ -109,7 +132,7 @@ class Drain:
         self, now: float, count: int, flows: list[Flow], stuck: tuple[FlowTuple, ...]
     ) -> None:
         shown = [flow.original for flow in flows] or stuck[:TUPLES_SHOWN]
-        report = DrainProgress(now, count, len(stuck), tuple(map(str, shown)))
+        report = DrainProgress(now, count, len(stuck), tuple(map(str, shown)), self._held)
         last = self._reported
         changed = last is None or (last.flows, last.engine_entries) != (count, len(stuck))
         if last is None or changed or now - last.time >= REPORT_UNCHANGED:

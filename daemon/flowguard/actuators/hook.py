@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from flowguard.core.model import Decision, Fault
 from flowguard.kernel.machine import Files, Programs
+from flowguard.platform.log import carried
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Hook:
         if self._waiting.qsize() >= limit:
             self._left_out += 1
             return
-        self._waiting.put_nowait({name: _carried(value) for name, value in told.items()})
+        self._waiting.put_nowait({name: carried(value) for name, value in told.items()})
 
     async def _call(self, told: dict[str, str]) -> None:
         ended = await self._programs.run(
@@ -102,8 +103,3 @@ class Hook:
             log.info("%s: %s", self._path, line)
         if status is not None and status > 0:
             log.warning("%s ended with status %d", self._path, status)
-
-
-def _carried(value: str) -> str:
-    """Text of the kernel and of drivers can hold what an environment cannot."""
-    return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -77,6 +77,19 @@ class StateStore:
         """Write atomically and durably; OSError when the medium refuses."""
         await self._files.keep(self.path, json.dumps(to_json(memory), indent=1) + "\n")
 
+    async def disarm(self) -> None:
+        """Nothing is in hardware any more: what happens now is not its fault.
+
+        For who left hardware without the service. OSError when the medium refuses; a memory
+        that cannot be read stays as it is.
+        """
+        try:
+            memory = from_json(Memory, json.loads(self._files.read(self.path)))
+        except (FileNotFoundError, ValueError, RecursionError):
+            return
+        if memory.boot_id == self.boot_id and memory.intent:
+            await self.save(replace(memory, intent=None))
+
     def _keep_aside(self, problem: str) -> str:
         first = f"{self.path}.unreadable"
         names = [first, *(f"{first}.{number}" for number in range(2, KEPT_ASIDE + 1))]

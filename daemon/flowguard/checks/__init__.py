@@ -63,7 +63,6 @@ async def findings(
         check_configuration(loaded, path or effective.file_of(loading.PACKAGE)),
         check_rules(configured.rules, left_out),
         check_sysctls(machine.sysctls),
-        await check_version(machine),
         check_modules(machine),
         check_fast_paths(machine.files),
         check_evidence(machine),
@@ -71,6 +70,7 @@ async def findings(
     ):
         found += part
         await asyncio.sleep(0)
+    found += await check_version(machine)
     found += await around.neighbours()
     try:
         found += [f async for f in check_tables(machine, configured, around.interfaces, known)]

@@ -87,13 +87,12 @@ class ThisKernel:
 async def check_version(machine: Machine) -> list[Finding]:
     """This machine's kernel."""
     kernel = await this_kernel(machine)
-    found = [
-        Finding(Grade.WARNING, bad.code, f"Linux {kernel.release}: {bad.sentence}", bad.remedy)
-        for bad in BAD_KERNELS
-        if concerns(bad, kernel)
-    ]
-    nothing = f"nothing bad is known of Linux {kernel.release}"
-    return found or [Finding(Grade.FINE, "kernel", nothing)]
+    found = [bad for bad in BAD_KERNELS if concerns(bad, kernel)]
+    if not found:
+        sentence = f"nothing bad is known of Linux {kernel.release}"
+        return [Finding(Grade.FINE, "kernel", sentence)]
+    told = f"Linux {kernel.release}"
+    return [Finding(Grade.WARNING, b.code, f"{told}: {b.sentence}", b.remedy) for b in found]
 
 
 def check_modules(machine: Machine) -> Iterator[Finding]:

@@ -8,13 +8,13 @@ starting, the tables would be back a moment later.
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time
 
-from flowguard.cli.common import ExitCode, add_socket, unanswered
+from flowguard.cli.common import DEFAULT_STATE_DIRECTORY, ExitCode, add_socket, unanswered
 from flowguard.kernel.clock import monotonic
+from flowguard.paths import Paths
 from flowguard.service.control import (
     LONG_CALL_SECONDS,
     ApiError,
@@ -38,13 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         (REBOOT, "at once; the router is about to go down, and hardware with it"),
     ):
         group.add_argument(f"--{how}", dest="how", action="store_const", const=how, help=text)
+    parser.add_argument(
+        "--state-dir",
+        default=DEFAULT_STATE_DIRECTORY,
+        help="what survives, for --release without a daemon (%(default)s)",
+    )
     add_socket(parser)
 
 
 def run(options: argparse.Namespace) -> ExitCode:
     try:
         if options.how == RELEASE:
-            left = release(options.socket)
+            left = release(Paths(None, options.state_dir, options.socket))
         else:
             seconds = LONG_CALL_SECONDS if options.how == DRAIN else AT_ONCE_SECONDS
             left = _ask(options.socket, options.how, seconds)
@@ -58,7 +63,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     return ExitCode.TROUBLE if left else ExitCode.FINE
 
 
-def release(path: str, seconds: float = LONG_CALL_SECONDS) -> list[str]:
+def release(paths: Paths, seconds: float = LONG_CALL_SECONDS) -> list[str]:
     """Have the daemon release everything, or do it where there is none.
 
     Returns the flows that are still in hardware. One that holds the lock but does not listen,
@@ -70,6 +75,7 @@ def release(path: str, seconds: float = LONG_CALL_SECONDS) -> list[str]:
     """
     from flowguard.platform import lock
 
+    path = paths.socket
     deadline = monotonic() + seconds
     waits = False
     while True:
@@ -77,12 +83,12 @@ def release(path: str, seconds: float = LONG_CALL_SECONDS) -> list[str]:
             return _ask(path, RELEASE, seconds)
         except NoAnswer as error:
             print(f"flowguard: stop: {error} Everything is released beside it", file=sys.stderr)
-            return _release_here(path)
+            return _release_here(paths)
         except Unreachable:
             pass
         try:
-            lock.take(os.path.dirname(path))
-            return _release_here(path)
+            lock.take(paths.runtime_directory)
+            return _release_here(paths)
         except lock.AlreadyRunning as error:
             if monotonic() >= deadline:
                 raise Unreachable(f"{error}, but it does not listen on {path}") from None
@@ -99,7 +105,7 @@ def _ask(path: str, how: str, seconds: float) -> list[str]:
     return left
 
 
-def _release_here(path: str) -> list[str]:
+def _release_here(paths: Paths) -> list[str]:
     import asyncio
 
     from flowguard.actuators.approach import ConvergeError
@@ -110,6 +116,6 @@ def _release_here(path: str) -> list[str]:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         machine = linux.machine()
-        return asyncio.run(retreat.release(machine, os.path.dirname(path)))
+        return asyncio.run(retreat.release(machine, paths))
     except (OSError, ConvergeError) as error:
         raise ApiError(str(error)) from None

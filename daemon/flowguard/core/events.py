@@ -103,12 +103,16 @@ class FaultSeen:
 
 @frozen
 class DrainProgress:
-    """Hardware flows and engine entries that are still to go."""
+    """Hardware flows and engine entries that are still to go.
+
+    `held` are the levels of the devices meanwhile, as seen when the drain began.
+    """
 
     time: float
     flows: int
     engine_entries: int
     tuples: tuple[str, ...] = ()
+    held: tuple[tuple[str, Level], ...] | None = None
 
 
 @frozen

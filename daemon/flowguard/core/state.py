@@ -319,7 +319,7 @@ def allowed(state: State, device: Device) -> tuple[Level, str]:
     if verdict and state.holds(verdict):
         limits.append((verdict.highest, f"held off: {verdict.reason}"))
     blind = state.blind_now
-    if blind and state.level_of(device.name) is not Level.HARDWARE:
+    if blind and state.reached_by(device.name) is not Level.HARDWARE:
         reason = f"nothing would guard it: sensor {blind.sensor}: {blind.error}"
         limits.append((Level.SOFTWARE, reason))
     if device.hardware_capable is None:

@@ -18,7 +18,7 @@ _PRIORITIES = (
 
 def fields(**values: object) -> dict[str, dict[str, str]]:
     """For `extra=` of a log call: what the journal keeps beside the message, as FLOWGUARD_*."""
-    named = {f"FLOWGUARD_{k.upper()}": str(v) for k, v in values.items() if v is not None}
+    named = {f"FLOWGUARD_{k.upper()}": carried(str(v)) for k, v in values.items() if v is not None}
     return {"fields": named}
 
 
@@ -40,6 +40,11 @@ def set_up(level: str) -> str:
         handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     return journal
+
+
+def carried(text: str) -> str:
+    """Without what C takes for the end of a text, and what is no UTF-8 (names, kernel's lines)."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _stderr_is_the_journal() -> bool:
@@ -65,9 +70,7 @@ def _priority(level: int) -> int:
 class _SyslogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            # Lines of the kernel may hold what C takes for the end of a text.
-            text = self.format(record).replace("\0", "\\x00")
-            syslog.syslog(_priority(record.levelno), text)
+            syslog.syslog(_priority(record.levelno), carried(self.format(record)))
         except Exception:
             self.handleError(record)
 
@@ -83,7 +86,7 @@ class _JournalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._send(
-                self.format(record),
+                carried(self.format(record)),
                 PRIORITY=_priority(record.levelno),
                 SYSLOG_IDENTIFIER="flowguard",
                 CODE_FILE=record.pathname,

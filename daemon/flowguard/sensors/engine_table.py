@@ -48,6 +48,8 @@ PAUSE_PER_CONNECTION = 0.001
 ENGINE_RECHECK = 600.0
 
 Endpoints = tuple[str, int, str, int]
+# A zone of connection tracking, and one direction in it.
+_Identity = tuple[int, bytes]
 
 
 class EngineTableSensor:
@@ -122,7 +124,7 @@ class EngineWatch:
         self._engines = engines
         self._checked: float | None = None
         self._epoch: int | None = None
-        self._watched: dict[bytes, _Watched] = {}
+        self._watched: dict[_Identity, _Watched] = {}
         self._looked = 0.0
         self._next = 0.0
 
@@ -162,7 +164,7 @@ class EngineWatch:
         left = [w for w in self._watched.values() if not w.in_hardware]
         for watched in left:
             if not any(watched.bound):
-                del self._watched[watched.entry.key]
+                del self._watched[_identity(watched.entry)]
         if missing := [w for w in left if any(w.bound)]:
             connections += await self._find(missing, time)
         return entries * PAUSE_PER_ENTRY + connections * PAUSE_PER_CONNECTION
@@ -179,13 +181,13 @@ class EngineWatch:
         return read
 
     def _keep(self, entry: Entry) -> None:
-        known = self._watched.get(entry.key)
+        known = self._watched.get(_identity(entry))
         if known:
             known.entry, known.in_hardware, known.gone_since = entry, True, None
         elif len(self._watched) < WATCHED:
             flow = entry.flow()
             ends = (_endpoints(flow.original), _endpoints(flow.reply))
-            self._watched[entry.key] = _Watched(entry, ends)
+            self._watched[_identity(entry)] = _Watched(entry, ends)
 
     async def _read_engine(self) -> int:
         read = 0
@@ -203,15 +205,15 @@ class EngineWatch:
 
     async def _find(self, missing: Iterable[_Watched], time: float) -> int:
         """Whether connection tracking still knows these, in whatever state or direction."""
-        wanted = {key for w in missing for key in (w.entry.key, w.entry.reply_key)}
-        tracked: set[bytes] = set()
+        wanted = {key for w in missing for key in _both_ways(w.entry)}
+        tracked: set[_Identity] = set()
         read = 0
         async with aclosing(self._connections.sweep(Filter())) as batches:
             async for batch in batches:
                 read += len(batch)
-                tracked |= wanted & {key for entry in batch for key in (entry.key, entry.reply_key)}
+                tracked |= wanted & {key for entry in batch for key in _both_ways(entry)}
         for watched in missing:
-            if watched.entry.key in tracked or watched.entry.reply_key in tracked:
+            if not tracked.isdisjoint(_both_ways(watched.entry)):
                 watched.gone_since = None
             elif watched.gone_since is None:
                 watched.gone_since = time
@@ -259,3 +261,11 @@ def _is_orphan(watched: _Watched, time: float) -> bool:
 
 def _endpoints(flow: FlowTuple) -> Endpoints:
     return flow.source, flow.source_port, flow.destination, flow.destination_port
+
+
+def _identity(entry: Entry) -> _Identity:
+    return entry.zone, entry.key
+
+
+def _both_ways(entry: Entry) -> tuple[_Identity, _Identity]:
+    return (entry.zone, entry.key), (entry.zone, entry.reply_key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from flowguard.core.events import Event, SensorBack, SensorLost
@@ -17,6 +17,8 @@ LONGEST_PAUSE = 60.0
 """Seconds from an end to the next start, doubled each time; back to the first for one that
 has worked for LONGEST_PAUSE."""
 TURN_SECONDS = 1.0
+
+STARTING = "starting"
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +67,19 @@ class Supervision:
         self._now = now
         self._feed = feed
         self._tasks: list[asyncio.Task[None]] = []
+        self._news = asyncio.Event()
 
     def start(self, sensor: Sensor) -> None:
         """From now on it runs, whatever becomes of it."""
-        self.health[sensor.name] = "starting"
+        self.health[sensor.name] = STARTING
         self._tasks.append(asyncio.create_task(self._keep_running(sensor), name=sensor.name))
+
+    async def first_signs(self, names: Iterable[str]) -> None:
+        """Wait until each of these has been seen to see, or not to."""
+        for name in names:
+            while self.health.get(name, STARTING) == STARTING:
+                self._news.clear()
+                await self._news.wait()
 
     async def close(self) -> None:
         """End them all, and wait until they have ended."""
@@ -116,6 +126,7 @@ class Supervision:
         name, now = watched.sensor.name, self._now()
         watched.heard, watched.hung = now, 0
         self.health[name] = "ok"
+        self._news.set()
         if watched.well_since is None:
             watched.well_since = now
         if watched.told_lost:
@@ -133,6 +144,7 @@ class Supervision:
         self.health[name] = told
         if not watched.told_lost:
             watched.told_lost = self._tell(SensorLost(now, name, error))
+        self._news.set()
 
     def _tell(self, event: Event) -> bool:
         """Whether it was taken; one that was not is told again at the next occasion."""

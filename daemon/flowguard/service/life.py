@@ -44,7 +44,7 @@ def _serve(machine: Machine, paths: Paths, loaded: Loaded, log_health: str, deat
     if deaths:
         from flowguard.service import retreat
 
-        retreat.to_software(machine, loaded.configuration, paths.runtime_directory)
+        retreat.to_software(machine, loaded.configuration, paths)
     fault_rules = rules.load_usable(loaded.configuration.rules)
     from flowguard.service import wiring
 
@@ -55,7 +55,7 @@ def _stop_early(machine: Machine, paths: Paths, loaded: Loaded) -> None:
     """Told to stop before the loop listens, it leaves what one before had in hardware."""
     from flowguard.service import retreat
 
-    retreat.to_software(machine, loaded.configuration, paths.runtime_directory)
+    retreat.to_software(machine, loaded.configuration, paths)
 
 
 def stay_off(paths: Paths, loaded: Loaded) -> None:
@@ -65,6 +65,6 @@ def stay_off(paths: Paths, loaded: Loaded) -> None:
 
     log.set_up(loaded.configuration.log_level)
     if loaded.readable:
-        retreat.to_nothing(linux.machine(), paths.runtime_directory)
+        retreat.to_nothing(linux.machine(), paths)
     else:
-        retreat.to_software(linux.machine(), loaded.configuration, paths.runtime_directory)
+        retreat.to_software(linux.machine(), loaded.configuration, paths)

@@ -36,7 +36,7 @@ from flowguard.core.faults import FaultRules
 from flowguard.core.model import Device, Fault
 from flowguard.core.policy import decide
 from flowguard.core.records import replace
-from flowguard.core.state import State
+from flowguard.core.state import GUARDS, State
 from flowguard.core.tables.plan import plan
 from flowguard.kernel.machine import Machine
 from flowguard.kernel.nftables.ordered import OrderedTables
@@ -99,7 +99,7 @@ class Service:
             self.tables,
             runtime,
             self.feed,
-            self.ledger.kept,
+            self._is_safe,
             flow_timeout=self.configuration.flow_timeout,
             drain_limit=self.configuration.drain_limit,
         )
@@ -206,6 +206,11 @@ class Service:
 
     def _on_fault(self, fault: Fault) -> None:
         self.feed(FaultSeen(self.now(), fault))
+
+    async def _is_safe(self) -> None:
+        """Hardware may get more to do: that is remembered, and known who guards it."""
+        await self.ledger.kept()
+        await self.supervision.first_signs(GUARDS)
 
     async def _look_back(self, judged: tuple[str, ...]) -> CrashEvidence:
         return await last_boot.look(

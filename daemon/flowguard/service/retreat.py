@@ -7,10 +7,12 @@ import asyncio
 import logging
 
 from flowguard.actuators.approach import ConvergeError, Converger
+from flowguard.actuators.state_file import StateStore
 from flowguard.core.model import Level
 from flowguard.core.tables.plan import plan
 from flowguard.kernel.machine import Machine
 from flowguard.kernel.nftables.ordered import OrderedTables
+from flowguard.paths import Paths
 from flowguard.platform.configuration.loading import Configuration
 
 log = logging.getLogger(__name__)
@@ -19,36 +21,36 @@ SOFTWARE_SECONDS = 60.0
 """Less than a supervisor waits for the first sign of life, of which there is none until then."""
 
 
-def to_software(machine: Machine, configuration: Configuration, runtime_directory: str) -> None:
+def to_software(machine: Machine, configuration: Configuration, paths: Paths) -> None:
     """Drain hardware and leave the software level behind; what goes wrong is logged."""
     try:
-        asyncio.run(drain_to_software(machine, configuration, runtime_directory))
+        asyncio.run(drain_to_software(machine, configuration, paths))
     except (OSError, ConvergeError, TimeoutError) as error:
         log.error("hardware could not be left: %s", error or "the drain does not end")
 
 
-def to_nothing(machine: Machine, runtime_directory: str) -> None:
+def to_nothing(machine: Machine, paths: Paths) -> None:
     """Drain hardware and remove all tables; what goes wrong is logged."""
     try:
-        for flow in asyncio.run(release(machine, runtime_directory)):
+        for flow in asyncio.run(release(machine, paths)):
             log.error("still in hardware: %s", flow)
     except (OSError, ConvergeError) as error:
         log.error("the tables could not be removed: %s", error)
 
 
-async def release(machine: Machine, runtime_directory: str) -> list[str]:
+async def release(machine: Machine, paths: Paths) -> list[str]:
     """Drain hardware and remove all tables; returns the flows that are still in hardware.
 
     Raises OSError and ConvergeError.
     """
-    return [str(flow) for flow in await _converger(machine, runtime_directory).release()]
+    left = await _converger(machine, paths).release()
+    await _disarm(machine, paths)
+    return [str(flow) for flow in left]
 
 
-async def drain_to_software(
-    machine: Machine, configuration: Configuration, runtime_directory: str
-) -> None:
+async def drain_to_software(machine: Machine, configuration: Configuration, paths: Paths) -> None:
     """Raises OSError, ConvergeError, and TimeoutError after SOFTWARE_SECONDS."""
-    converger = _converger(machine, runtime_directory)
+    converger = _converger(machine, paths)
     converger.recover()
     hardware = (await machine.tables.read()).hardware
     if hardware is None:
@@ -59,8 +61,18 @@ async def drain_to_software(
     levels = {device.name: Level.SOFTWARE for device in devices}
     async with asyncio.timeout(SOFTWARE_SECONDS):
         await converger.converge(plan(devices, levels, configuration.offload_settings))
+    await _disarm(machine, paths)
 
 
-def _converger(machine: Machine, runtime_directory: str) -> Converger:
+def _converger(machine: Machine, paths: Paths) -> Converger:
     tables = OrderedTables(machine.tables, machine.clock.now)
-    return Converger(machine, tables, runtime_directory, lambda progress: None)
+    return Converger(machine, tables, paths.runtime_directory, lambda progress: None)
+
+
+async def _disarm(machine: Machine, paths: Paths) -> None:
+    """A reboot after this is none that hardware is to blame for."""
+    store = StateStore(machine.files, paths.state_directory, machine.clock.boot_id)
+    try:
+        await store.disarm()
+    except OSError as error:
+        log.error("the state cannot be saved: %s", error)

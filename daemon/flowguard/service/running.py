@@ -67,6 +67,8 @@ class Running:
         self._started = asyncio.Event()
         self._ended = asyncio.Event()
         self._ending = asyncio.Lock()
+        self._release_asked = False
+        self._left: tuple[FlowTuple, ...] = ()
 
     @property
     def stopping(self) -> bool:
@@ -180,18 +182,20 @@ class Running:
     async def end(self, how: End) -> tuple[FlowTuple, ...]:
         """End as planned; returns the flows that would not leave hardware.
 
+        Of two who ask, the first decides; but a release leaves nothing, whoever was first.
+
         Raises ConvergeError when the kernel refuses to let go: then nothing ends.
         """
+        self._release_asked |= how is End.RELEASE
         async with self._ending:
             if self._ended.is_set():
-                return ()
-            left = await self._leave(how)
-            if how is not End.KEEP:
-                # Somebody wants it so: what happens to the router now is not unplanned.
-                self._service.feed(PlannedEnd(self._service.now()))
+                return self._left
+            self._left = await self._leave(how)
             await _within(FLASH_SECONDS, self._service.ledger.kept())
+            if self._release_asked and how is not End.RELEASE:
+                self._left = await self._leave(End.RELEASE)
             self._ended.set()
-            return left
+            return self._left
 
     def end_now(self) -> None:
         """Without waiting for what an end waits for."""
@@ -212,6 +216,14 @@ class Running:
         if self._starting and how is not End.KEEP:
             # What it begins with must not come after what it is to end with.
             await asyncio.wait([self._starting], timeout=START_SECONDS)
+        service = self._service
+        if how in (End.DRAIN, End.RELEASE):
+            leave = Level.SOFTWARE if how is End.DRAIN else Level.NONE
+            service.feed(EndAsked(service.now(), leave))
+        if how is not End.KEEP:
+            # Somebody wants it so: what happens to the router now is not unplanned. And that
+            # may be soon: who flashes a new system sends SIGTERM, and waits for no drain.
+            service.feed(PlannedEnd(service.now()))
         if how is End.DRAIN:
             await self._leave_hardware()
         if how is End.RELEASE:
@@ -220,7 +232,6 @@ class Running:
 
     async def _leave_hardware(self) -> None:
         service = self._service
-        service.feed(EndAsked(service.now(), Level.SOFTWARE))
         limit = service.configuration.drain_limit + END_MARGIN
         await _within(limit, service.newest_plan.settled())
         state = service.state
@@ -230,12 +241,12 @@ class Running:
 
     async def _release(self) -> tuple[FlowTuple, ...]:
         service = self._service
-        service.feed(EndAsked(service.now(), Level.NONE))
         limit = RELEASE_SECONDS + END_MARGIN
         try:
             async with asyncio.timeout(limit):
                 return await service.newest_plan.release()
         except (ConvergeError, TimeoutError) as error:
+            self._release_asked = False
             service.feed(EndAbandoned(service.now()))
             raise ConvergeError(str(error) or _no_answer(limit)) from error
 

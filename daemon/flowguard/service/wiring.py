@@ -83,7 +83,7 @@ class _Netifd:
             return None
         from flowguard.platform.openwrt import netifd
 
-        return await netifd.present_interfaces(self.socket)
+        return await netifd.interfaces(self.socket)
 
 
 def _surroundings(machine: Machine, paths: Paths, netifd: _Netifd) -> Surroundings:
@@ -125,18 +125,21 @@ def _opening(service: Service, deaths: int) -> tuple[Event, ...]:
 
 
 def _listen_to_signals(service: Service, running: Running) -> None:
-    """A second SIGTERM or SIGINT waits for nothing any more."""
+    """A second Ctrl-C waits for nothing any more; another SIGTERM is often sent unawares."""
 
     def on(number: signal.Signals, act: Callable[[], None]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, act)
 
     def end() -> None:
-        if running.stopping:
-            running.end_now()
-        else:
+        if not running.stopping:
             service.tasks.spawn(running.end_anyway(End.DRAIN))
 
+    def interrupt() -> None:
+        if running.stopping:
+            running.end_now()
+        end()
+
     on(signal.SIGTERM, end)
-    on(signal.SIGINT, end)
+    on(signal.SIGINT, interrupt)
     on(signal.SIGHUP, lambda: service.tasks.spawn(running.reload()))
     on(signal.SIGUSR1, lambda: service.tasks.spawn(running.look_again()))

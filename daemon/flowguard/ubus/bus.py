@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from flowguard.ubus.asking import DEFAULT_TIMEOUT
 from flowguard.ubus.connection import DEFAULT_SOCKET, Connection
 from flowguard.ubus.errors import UbusError
-from flowguard.ubus.requests import DEFAULT_TIMEOUT
 from flowguard.ubus.serving import DataHandler, Method
 from flowguard.ubus.wire import Status
 

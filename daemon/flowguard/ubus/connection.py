@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowguard.core.records import frozen
+from flowguard.ubus.asking import DEFAULT_TIMEOUT, Requests, within
 from flowguard.ubus.blob import BlobError, attribute, decode, encode
 from flowguard.ubus.errors import UbusError
 from flowguard.ubus.link import Link
-from flowguard.ubus.requests import DEFAULT_TIMEOUT, Requests, within
 from flowguard.ubus.serving import Listener, Method, Provider, Served, Subscriber
 from flowguard.ubus.wire import (
     Attribute,

@@ -18,7 +18,8 @@ from flowguard.kernel.netlink.multicast import BURST, NetlinkReader, NetlinkTrig
 from tests.ubus.test_connection import until
 
 USERSOCK = 2
-GROUP = 1
+GROUP = 1 << os.getpid() % 32
+"""Of this run alone, also when there is another beside it."""
 
 
 class Heard:

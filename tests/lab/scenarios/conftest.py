@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from flowguard.actuators.damage import has_oopsed
+from flowguard.actuators import damage
+from flowguard.kernel import linux
+from flowguard.kernel.sysctls import LinuxSysctls
 from flowguard.service.control import Unreachable
 from tests.lab.capture import Engine, KernelLog, ruleset
 from tests.lab.daemon import Daemon
@@ -79,15 +81,13 @@ def daemon(engine: Engine, tmp_path: Path) -> Iterator[Daemon]:
     """A flowguard of the scenario's own: to be configured, if need be, and started."""
     made = Daemon(tmp_path, "boot_delay '0'")
     yield made
-    made.stop()
+    made.kill()
 
 
 @pytest.fixture
 def kernel(engine: Engine, tmp_path: Path) -> Iterator[Kernel]:
-    with asyncio.Runner() as runner:
-        made = Kernel(runner, tmp_path)
-        yield made
-        made.nftables.close()
+    with linux.opened() as machine, asyncio.Runner() as runner:
+        yield Kernel(machine, runner, tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +116,10 @@ def _evidence(fixtures: dict[str, Any]) -> list[tuple[str, str]]:
         parts["flowguard's log"] = lambda: daemon.log.read_text(errors="replace")
         parts["flowguard's status"] = lambda: json.dumps(daemon.status(), indent=1)
     return [(title, _attempt(show)) for title, show in parts.items()]
+
+
+def has_oopsed() -> bool:
+    return damage.has_oopsed(LinuxSysctls())
 
 
 def _attempt(show: Callable[[], str]) -> str:

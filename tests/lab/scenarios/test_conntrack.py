@@ -23,10 +23,15 @@ HOSTS = {4: "-s 192.0.2.1 -d 198.51.100.2", 6: "-s 2001:db8::1 -d 2001:db8:1::2"
 
 
 def insert(
-    port: int, mark: int, state: str = "ESTABLISHED", timeout: int = 600, family: int = 4
+    port: int,
+    mark: int,
+    state: str = "ESTABLISHED",
+    timeout: int = 600,
+    family: int = 4,
+    zone: str = "",
 ) -> None:
     tcp = f"-p tcp {HOSTS[family]} --sport {port} --dport 443 --state {state}"
-    flags = f"-u SEEN_REPLY,ASSURED -t {timeout} -m {mark}"
+    flags = f"-u SEEN_REPLY,ASSURED -t {timeout} -m {mark} {zone}"
     run("conntrack", "-I", *tcp.split(), *flags.split())
 
 
@@ -123,3 +128,31 @@ def test_lost_events_are_reported(kernel: Kernel) -> None:
         return len(lost)
 
     assert kernel.run(losses()) > 0
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        ("", "--zone 7"),
+        ("--zone 7", ""),
+        ("--zone 7", "--orig-zone 8"),
+        ("--orig-zone 8", "--zone 7"),
+    ],
+)
+def test_of_equal_connections_only_that_of_the_right_zone_is_touched(
+    kernel: Kernel, own: str, other: str
+) -> None:
+    connections = kernel.machine.connections
+    insert(1001, OBSERVED | 1, zone=own)
+    (wanted,) = kernel.run(entries(MARKED))
+    insert(1001, OBSERVED | 2, zone=other)
+    (kept,) = (entry for entry in kernel.run(entries(MARKED)) if entry.id != wanted.id)
+    assert kept.flow().original == wanted.flow().original
+
+    found = kernel.run(connections.find([wanted.flow(), kept.flow()]))
+    assert [entry and entry.id for entry in found] == [wanted.id, kept.id]
+    kernel.run(connections.clear_mark([wanted], OBSERVED))
+    assert [entry.id for entry in kernel.run(entries(MARKED))] == [kept.id]
+    kernel.run(connections.delete([wanted.flow()]))
+    assert kernel.run(connections.find([wanted.flow()])) == [None]
+    assert [entry.id for entry in kernel.run(entries(MARKED))] == [kept.id]

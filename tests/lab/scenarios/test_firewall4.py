@@ -20,6 +20,7 @@ from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
 
 PORTS = all_on("hardware")
+NOTHING = all_on("none")
 FW4 = Path("/sbin/fw4")
 STATE = Path("/var/run/fw4.state")
 SCRIPT = r"""#!/bin/sh
@@ -80,12 +81,12 @@ def test_a_flush_is_a_stop_until_the_firewall_starts(
 ) -> None:
     batch = flowing(daemon, traffic)
     run(str(fw4), "flush")
-    wait_for(lambda: not daemon.levels(), "flowguard to stand by", state=daemon.status)
+    wait_for(lambda: daemon.levels() == NOTHING, "flowguard to stand by", state=daemon.status)
     status = daemon.status()
     assert "firewall was stopped" in status["reason"]
-    assert {left["name"] for left in status["left_out"]} == set(PORTS)
+    assert {device["allowed"] for device in status["devices"]} == {"none"}
     assert "flowguard" not in run("nft", "list", "tables")
-    assert daemon.log.read_text().count("firewall was stopped") == 1
+    assert daemon.log.read_text().count("flowguard: the firewall was stopped") == 1
     run(str(fw4), "reload")
     daemon.wait_for_levels(PORTS)
     assert "stopped" not in daemon.status()["reason"]
@@ -107,16 +108,17 @@ def test_flowguard_stands_by_while_the_firewall_offloads(
 ) -> None:
     batch = flowing(daemon, traffic)
     load_ruleset(flowtable(devices=("lan1", "lan2", "wan"), hardware=False, name="fw4"))
-    wait_for(lambda: not daemon.levels(), "flowguard to stand by", 90, state=daemon.status)
-    assert "fw4-offload" in daemon.status()["reason"]
+    wait_for(lambda: daemon.levels() == NOTHING, "flowguard to stand by", 90, state=daemon.status)
     wait_for(
         lambda: "flowguard" not in run("nft", "list", "tables"),
         "the tables to go",
         state=daemon.status,
     )
+    wait_for(lambda: not daemon.status()["drain"], "the end of the drain", state=daemon.status)
+    assert "fw4-offload" in daemon.status()["reason"]
     daemon.stop()
     daemon.start()
-    assert daemon.levels() == {}
+    assert daemon.levels() == NOTHING
     run("nft", "delete", "table", "inet", "fw4")
     daemon.wait_for_levels(PORTS)
     assert not batch.stop().lost

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.capture import Engine, hardware_flows, tracked_connections
+from tests.lab.capture import Engine, hardware_flows, software_flows, tracked_connections
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.namespace import run
 from tests.lab.traffic import Datagrams, Downloads, KeepAlives, Uploads
 from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
+
+TIMEOUT = "net.netfilter.nf_flowtable_tcp_timeout"
 
 
 def two_hundred(traffic: Traffic) -> Batch:
@@ -98,28 +100,42 @@ def test_a_level_change_during_a_drain_supersedes_it(
     assert not batch.stop().lost
 
 
-def test_a_driver_that_forgets_makes_the_drain_overdue_and_says_what_is_left(
+def test_what_a_driver_forgets_is_parked_after_the_limit_and_said(
     daemon: Daemon, engine: Engine, traffic: Traffic
 ) -> None:
-    daemon.configure("boot_delay '0'\ndrain_limit '15'\ncontrol_share '0'")
+    daemon.configure("boot_delay '0'\ndrain_limit '15'\ncontrol_share '0'\nflow_timeout '7'")
     daemon.start().wait_for_levels(all_on("hardware"))
     batch = traffic.start(Downloads(count=4))
     batch.wait_until_flowing()
     wait_for(lambda: hardware_flows() >= 2, "flows in hardware", state=daemon.status)
     with engine.fault(forget_destroy=1):
         daemon.set_level("software")
-        wait_for(
-            lambda: bool((daemon.status()["drain"] or {}).get("overdue")),
-            "the drain to be overdue",
-            limit=90,
-            state=daemon.status,
-        )
-    drain = daemon.status()["drain"]
-    assert drain["engine_entries"] > 0
-    assert any("203.0.113.1" in flow for flow in drain["tuples"])
+        draining = "the engine's entries alone to be left"
+        wait_for(lambda: entries_left(daemon) > 0, draining, state=daemon.status)
+        assert any("203.0.113.1" in flow for flow in daemon.status()["drain"]["tuples"])
+        wait_for(lambda: bool(daemon.status()["parked"]), "the end of it", state=daemon.status)
+    status = daemon.status()
+    assert status["drain"] is None and set(status["parked"]) == set(all_on("software"))
+    assert any("could not be drained" in problem for problem in status["problems"])
+    assert daemon.levels() == all_on("software")
+    assert run("sysctl", "-n", TIMEOUT).strip() == "7"
+    # The driver stays bound, and takes nothing.
+    rules = run("nft", "list", "table", "inet", "flowguard")
+    assert "flags offload" in rules and "flow add" not in rules
+    more = traffic.start(Downloads(count=3, host="lan2"))
+    more.wait_until_flowing()
+    wait_for(lambda: software_flows() == 3, "the new ones in software", state=daemon.status)
     engine.flush()
-    daemon.wait_for_levels(all_on("software"))
+    daemon.stop("release")
+    assert "flowguard" not in run("nft", "list", "tables")
     assert not batch.stop().lost
+    assert not more.stop().lost
+
+
+def entries_left(daemon: Daemon) -> int:
+    """Those of the engine when no connection is in hardware any more."""
+    drain = daemon.status()["drain"]
+    return (drain["flows"] == 0 and drain["engine_entries"]) or 0
 
 
 @pytest.mark.parametrize(("fault", "value"), [("refuse_errno", 95), ("table_limit", 4)])
@@ -148,31 +164,49 @@ def test_a_check_binds_no_driver_before_the_service_does(daemon: Daemon, engine:
 
 
 def test_release_leaves_nothing_behind(daemon: Daemon, engine: Engine, traffic: Traffic) -> None:
-    timeouts = "net.netfilter.nf_flowtable_tcp_timeout"
-    before = run("sysctl", "-n", timeouts)
+    before = run("sysctl", "-n", TIMEOUT)
     daemon.start().wait_for_levels(all_on("hardware"))
     batch = traffic.start(Downloads(count=10))
     batch.wait_until_flowing()
     wait_for(lambda: hardware_flows() > 5, "flows in hardware", state=daemon.status)
-    daemon.stop(release=True)
+    daemon.stop("release")
     assert "flowguard" not in run("nft", "list", "tables")
     assert engine.bound() == []
-    assert run("sysctl", "-n", timeouts) == before
+    assert run("sysctl", "-n", TIMEOUT) == before
     assert not batch.stop().lost
 
 
-def test_a_plain_stop_leaves_the_tables_and_a_start_adopts_them(
+def test_a_stop_that_keeps_leaves_the_tables_and_a_start_adopts_them(
     daemon: Daemon, engine: Engine, traffic: Traffic
 ) -> None:
     daemon.start().wait_for_levels(all_on("hardware"))
     batch = traffic.start(Downloads(count=10))
     batch.wait_until_flowing()
     wait_for(lambda: hardware_flows() > 5, "flows in hardware", state=daemon.status)
-    daemon.stop()
+    daemon.stop("keep")
     rules = run("nft", "-a", "list", "table", "inet", "flowguard")
     replaced = engine.counter("destroy")
     daemon.start().wait_for_levels(all_on("hardware"))
     # Handles grow with every change, so equal handles mean that nothing was touched.
     assert run("nft", "-a", "list", "table", "inet", "flowguard") == rules
     assert engine.counter("destroy") == replaced
+    assert not batch.stop().lost
+
+
+def test_a_stop_leaves_software_and_a_start_comes_back_to_hardware(
+    daemon: Daemon, engine: Engine, traffic: Traffic
+) -> None:
+    before = run("sysctl", "-n", TIMEOUT)
+    daemon.start().wait_for_levels(all_on("hardware"))
+    batch = traffic.start(Downloads(count=10))
+    batch.wait_until_flowing()
+    wait_for(lambda: hardware_flows() > 5, "flows in hardware", state=daemon.status)
+    daemon.stop()
+    tables = run("nft", "list", "tables").splitlines()
+    assert [table for table in tables if "flowguard" in table] == ["table inet flowguard_sw"]
+    assert engine.bound() == []
+    assert run("sysctl", "-n", TIMEOUT) == before
+    wait_for(lambda: software_flows() == 10, "all flows in software")
+    daemon.start().wait_for_levels(all_on("hardware"))
+    wait_for(lambda: hardware_flows() > 5, "flows back in hardware", state=daemon.status)
     assert not batch.stop().lost

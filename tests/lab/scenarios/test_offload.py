@@ -119,14 +119,16 @@ def test_new_target_supersedes_a_drain(kernel: Kernel, engine: Engine, traffic: 
 KILLED = """
     import asyncio, sys
     from flowguard.core.model import Device, Level
-    from flowguard.core.plan import OffloadSettings, plan
+    from flowguard.core.tables.plan import OffloadSettings, plan
     from flowguard.actuators.approach import Converger
-    from flowguard.kernel.nftables.transactions import (Nftables)
+    from flowguard.kernel import linux
 
     names = ("lan1", "lan2", "wan")
     target = plan([Device(n, 0) for n in names], dict.fromkeys(names, Level.SOFTWARE),
                   OffloadSettings(control_share=0))
-    converger = Converger(Nftables(), sys.argv[1], lambda _: print("draining", flush=True))
+    machine = linux.machine()
+    tell = lambda _: print("draining", flush=True)
+    converger = Converger(machine, machine.tables, sys.argv[1], tell)
     asyncio.run(converger.converge(target))
 """
 

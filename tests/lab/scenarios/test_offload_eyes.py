@@ -6,14 +6,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from flowguard.kernel.nftables.probe import probe
 
 from flowguard.actuators.approach import ConvergeError
 from flowguard.core.model import Level
 from flowguard.kernel import conntrack
-from flowguard.kernel.nftables import ruleset as tables
-from flowguard.kernel.nftables.watch import TableWatch
-from flowguard.kernel.route.links import LinkWatch, scan
+from flowguard.sensors.capability import probe
 from flowguard.sensors.flow_counts import FlowCounter
 from tests.lab.capture import Engine, ruleset, software_flows
 from tests.lab.daemon import PORTS
@@ -46,12 +43,12 @@ def test_refusal_names_the_device_and_changes_nothing(kernel: Kernel) -> None:
 
 def test_probe_tells_the_capable_from_the_incapable(kernel: Kernel, engine: Engine) -> None:
     before = ruleset()
-    assert kernel.run(probe(kernel.nftables, "lan1")).capable is True
-    assert kernel.run(probe(kernel.nftables, "lo")).capable is False
-    assert kernel.run(probe(kernel.nftables, "absent")).capable is None
+    assert kernel.run(probe(kernel.machine, "lan1")).capable is True
+    assert kernel.run(probe(kernel.machine, "lo")).capable is False
+    assert kernel.run(probe(kernel.machine, "absent")).capable is None
     run("ethtool", "-K", "lan1", "hw-tc-offload", "off")
     try:
-        vetoed = kernel.run(probe(kernel.nftables, "lan1"))
+        vetoed = kernel.run(probe(kernel.machine, "lan1"))
     finally:
         run("ethtool", "-K", "lan1", "hw-tc-offload", "on")
     assert vetoed.capable is False and "hw-tc-offload" in vetoed.reason
@@ -69,10 +66,10 @@ def test_devices_vanish_and_are_renamed(kernel: Kernel, router: Router) -> None:
         kernel.converge(levels(dict.fromkeys(names, Level.SOFTWARE)))
         rename("lan1", "renamed")
         renamed = ("renamed", "lan2", "wan")
-        found = scan(names)
+        found = kernel.run(kernel.machine.network.scan(names, {}))
         assert found.missing == ("lan1", "spare")
         kernel.converge(levels(dict.fromkeys(renamed, Level.SOFTWARE)))
-        state = tables.read(kernel.nftables).software
+        state = kernel.run(kernel.machine.tables.read()).software
         assert state and state.devices == tuple(sorted(renamed))
     finally:
         rename("renamed", "lan1")
@@ -89,7 +86,7 @@ def rename(device: str, name: str) -> None:
 
 def test_refused_flows_are_counted(kernel: Kernel, engine: Engine, traffic: Traffic) -> None:
     async def twice() -> tuple[int, int]:
-        counter = FlowCounter()
+        counter = FlowCounter(kernel.machine.connections)
         first = await counter.look(100.0, wanted)
         again = await counter.look(103.0, wanted)
         return first.refused, again.refused
@@ -110,7 +107,7 @@ def test_watch_sees_what_others_delete(kernel: Kernel) -> None:
     async def suspected(command: tuple[str, ...], seconds: float = 1) -> bool:
         """Whether the watch called within so many seconds of a command by somebody else."""
         called = asyncio.Event()
-        watch = TableWatch(kernel.nftables.port, called.set)
+        watch = kernel.machine.tables.watch(called.set, pytest.fail)
         try:
             await kernel.converger.converge(all_at(Level.HARDWARE))
             await kernel.converger.converge(all_at(Level.SOFTWARE))
@@ -137,7 +134,7 @@ def test_watch_sees_what_others_delete(kernel: Kernel) -> None:
 def test_link_watch_sees_devices_come(kernel: Kernel) -> None:
     async def seen() -> bool:
         changed = asyncio.Event()
-        watch = LinkWatch(changed.set)
+        watch = kernel.machine.network.watch(changed.set, pytest.fail)
         try:
             process = await asyncio.create_subprocess_exec(
                 "ip", "link", "add", "newcomer", "type", "dummy"
@@ -146,7 +143,8 @@ def test_link_watch_sees_devices_come(kernel: Kernel) -> None:
             await asyncio.wait_for(changed.wait(), 5)
         finally:
             watch.close()
-        return scan(["newcomer"]).missing == ()
+        found = await kernel.machine.network.scan(["newcomer"], {})
+        return found.missing == ()
 
     try:
         assert kernel.run(seen())

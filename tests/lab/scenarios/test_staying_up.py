@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.lab.capture import Engine, hardware_flows
@@ -98,3 +100,19 @@ def test_one_that_is_ended_while_it_leaves_hardware_puts_the_timeouts_back(
         daemon.stop()
     assert run("sysctl", "-n", TIMEOUT) == before
     assert not batch.stop().lost
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1, 0.3])
+def test_a_release_while_it_starts_leaves_nothing(
+    daemon: Daemon, engine: Engine, seconds: float
+) -> None:
+    before = run("sysctl", "-n", TIMEOUT)
+    daemon.start().wait_for_levels(ALL_HARDWARE)
+    daemon.kill()
+    daemon.launch()
+    # Waiting is the point here: each release meets another stage of the start.
+    time.sleep(seconds)
+    daemon.stop("release")
+    assert "flowguard" not in run("nft", "list", "tables")
+    assert engine.bound() == []
+    assert run("sysctl", "-n", TIMEOUT) == before

@@ -90,7 +90,7 @@ def test_devices_are_found_below_and_flows_are_offloaded(
         assert_short_path(batch, daemon)
         report = batch.stop()
         assert len(report.alive) == 4, report
-        daemon.stop(release=True)
+        daemon.stop("release")
 
 
 def test_a_bridge_that_is_built_meanwhile_is_followed(

@@ -19,6 +19,9 @@ boot() {
     mount -t devpts -o ptmxmode=666 devpts "$root/dev/pts"
     mount -t tmpfs tmpfs "$root/dev/shm"
     ln -s /proc/self/fd "$root/dev/fd"
+    ln -s fd/0 "$root/dev/stdin"
+    ln -s fd/1 "$root/dev/stdout"
+    ln -s fd/2 "$root/dev/stderr"
     mount -t tmpfs -o mode=755 tmpfs "$root/run"
     mount -t tmpfs tmpfs "$root/var/tmp"
     modules=$root/lib/modules/$(uname -r)

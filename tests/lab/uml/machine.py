@@ -86,9 +86,9 @@ class UserModeLinux:
             if (folder / "status").exists():
                 return int((folder / "status").read_text())
             started = (folder / "started").exists()
-            raise MachineDiedError(
-                "before its command ended" if started else "while booting", self.console
-            )
+            if not started:
+                raise MachineDiedError("at once (--kernel is the way without it)", self.console)
+            raise MachineDiedError("before its command ended", self.console)
 
     def shell(self, command: Sequence[str] = ("bash", "-i")) -> int:
         """An interactive root shell, or another command, on this terminal."""

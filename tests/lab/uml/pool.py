@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.kernel import LabError
+from tests.lab.machine import MachineDiedError
 from tests.lab.uml.machine import UserModeLinux
 
 Record = dict[str, Any]
@@ -47,11 +47,13 @@ class Lane:
                 records.put((self, json.loads(line)))
 
         try:
+            log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("wb", buffering=0) as file:
                 status = self._machine.run(self._command, file.write, record, stop)
             records.put((self, {"ended": f"pytest ended with status {status}, see {log}"}))
-        except LabError as error:
-            records.put((self, {"died": str(error)}))
+        except Exception as error:  # Whatever it is: somebody waits for the end of this.
+            again = isinstance(error, MachineDiedError)
+            records.put((self, {"died": f"{type(error).__name__}: {error}", "again": again}))
 
 
 class Pool:
@@ -121,17 +123,19 @@ class Pool:
             case {"ended": str(words)}:
                 self._working -= 1
                 self._last_words = words
-            case {"died": str(words)}:
-                return self._bury(session, lane, words)
+            case {"died": str(words), "again": bool(again)}:
+                return self._bury(session, lane, words, again)
         return ""
 
-    def _bury(self, session: pytest.Session, lane: Lane, words: str) -> str:
+    def _bury(self, session: pytest.Session, lane: Lane, words: str, again: bool) -> str:
+        """A router is gone; another one goes on if it is a scenario that killed it."""
         self._working -= 1
         self._last_words = words
         killer, lane.running = lane.running, ""
         if killer:
             self._fail(session, killer, words, lane)
-            self._start(lane)
+            if again:
+                self._start(lane)
         return killer
 
     def _fail(
@@ -147,6 +151,8 @@ class Pool:
         if lane and report.failed:
             report.sections.append(("lab router", f"what its kernel printed: {lane.console}"))
         session.config.hook.pytest_runtest_logreport(report=report)
+        # A log that is followed has it at once, too.
+        session.config.get_terminal_writer().flush()
 
 
 def _report(session: pytest.Session, data: Record) -> pytest.TestReport:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
+from collections.abc import Callable
 from random import Random
 
 from flowguard.core.model import Level
@@ -18,6 +18,7 @@ from tests.simulator.topology import BUS, DRIVER, PORTS
 
 WATCHDOG = "{driver} {bus} {device}: NETDEV WATCHDOG: CPU: 1: transmit queue 2 timed out 5030 ms"
 BUSY = f"{DRIVER} {BUS}: PPE table busy"
+LOOKS_SECONDS = 45.0
 NOISE = "br-lan: port {number}(lan1) entered forwarding state"
 
 
@@ -64,7 +65,7 @@ def faulty_bind(scene: Scene, luck: Random) -> None:
     def during(device: str, text: str) -> None:
         report(scene, text, (device,))
         name = f"fault {device}"
-        if scene.kernel.transactions.binding and name not in scene.limits.by_name:
+        if scene.kernel.transactions.is_making(device) and name not in scene.limits.by_name:
             until = scene.world.now + 20
             scene.limits.set(name, Level.SOFTWARE, (device,), until=until)
 
@@ -155,9 +156,8 @@ def lost_log(scene: Scene, luck: Random) -> None:
     if log.error:
         return
     number = luck.choice((errno.EIO, errno.EPERM, errno.ENOENT))
-    _blind(scene, "log", luck)
     log.break_down(OSError(number, os.strerror(number)), "it ended")
-    scene.disturb("lost log", luck.choice((5, 60, 600)), lambda: _see(scene, "log", log.mend))
+    _blind(scene, "log", luck.choice((5, 60, 600)), log.mend)
 
 
 def lost_conntrack(scene: Scene, luck: Random) -> None:
@@ -168,33 +168,33 @@ def lost_conntrack(scene: Scene, luck: Random) -> None:
     error: Exception = luck.choice(
         (OSError(errno.ENOMEM, "Cannot allocate memory"), MalformedMessage("of another kernel"))
     )
-    _blind(scene, "conntrack", luck)
     connections.break_down(error)
-    undo = connections.mend
-    scene.disturb(
-        "lost conntrack", luck.choice((5, 60, 600)), lambda: _see(scene, "conntrack", undo)
-    )
+    _blind(scene, "conntrack", luck.choice((5, 60, 600)), connections.mend)
 
 
-def _blind(scene: Scene, what: str, luck: Random) -> None:
-    scene.world.tell("%s cannot be seen any more", what)
-    scene.faults.blinded(what, True)
+def _blind(scene: Scene, what: str, seconds: float, mend: Callable[[], None]) -> None:
+    """Until it is mended, or the router boots anew: that mends it as well."""
+    scene.world.tell("the %s cannot be seen any more", what)
+    scene.faults.blinding.add(what)
     boots = scene.kernel.boots
     grace = scene.platform.last_read.policy_settings.blind_grace
 
+    def is_still() -> bool:
+        return what in scene.faults.blinding and scene.kernel.boots == boots
+
     def limit() -> None:
-        if scene.faults.blinding[what] and scene.kernel.boots == boots:
-            scene.limits.set(f"blind {what}", Level.SOFTWARE, until=math.inf)
+        if is_still():
+            scene.limits.set(f"blind {what}", Level.SOFTWARE)
+
+    def undo() -> None:
+        if is_still():
+            scene.limits.lift(f"blind {what}")
+            scene.faults.blinding.discard(what)
+            mend()
 
     # A sensor may look every ten seconds only, and must miss more than one look.
-    scene.world.after(grace + 45, limit)
-
-
-def _see(scene: Scene, what: str, mend: object) -> None:
-    assert callable(mend)
-    scene.limits.lift(f"blind {what}")
-    scene.faults.blinded(what, False)
-    mend()
+    scene.world.after(grace + LOOKS_SECONDS, limit)
+    scene.disturb(f"lost {what}", seconds, undo)
 
 
 def odd_conntrack(scene: Scene, luck: Random) -> None:
@@ -202,6 +202,8 @@ def odd_conntrack(scene: Scene, luck: Random) -> None:
     match luck.choice(("interrupts", "overrun", "flush")):
         case "interrupts":
             connections.interrupts += luck.choice((1, 3, 6))
+            scene.faults.blinding.add("interrupts")
+            scene.disturb("interrupts", 120, lambda: scene.faults.blinding.discard("interrupts"))
         case "overrun":
             connections.overrun()
         case "flush":

@@ -209,7 +209,7 @@ def _release_now(scene: Scene, luck: Random) -> None:
 
 async def _beside(scene: Scene, machine: Any, answered: Answered) -> None:
     try:
-        result: Any = await retreat.release(machine, PATHS.runtime_directory)
+        result: Any = await retreat.release(machine, PATHS)
     except (OSError, ConvergeError) as error:
         result = error
     scene.world.after(0.0, lambda: answered(result))

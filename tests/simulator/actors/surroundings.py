@@ -104,13 +104,14 @@ def full_disk(scene: Scene, luck: Random) -> None:
     medium = disk.tmpfs if on_tmpfs else disk.flash
     scene.world.tell("%s: %s", "tmpfs" if on_tmpfs else "flash", errno.errorcode[number])
     medium.error = number
-    scene.faults.blinded("disk", True)
+    scene.faults.blinding.add("disk")
     if on_tmpfs:
         scene.survival.recorder_is_whole = False
 
     def undo() -> None:
         medium.error = None
-        scene.faults.blinded("disk", False)
+        if not (disk.tmpfs.error or disk.flash.error):
+            scene.faults.blinding.discard("disk")
 
     scene.disturb("full disk", luck.choice((5, 100, 1000)), undo)
 

@@ -59,14 +59,19 @@ class Belief:
     def _wait_for_agreement(self, life: Life) -> None:
         assert self._differs_since is not None
         if self._able.seconds - self._differs_since > AGREEMENT_SECONDS:
-            told, held = self._report(life), self._held()
+            told, held = self._words(self._report(life)), self._words(self._held(life))
             self._once(f"{told} is reported, the kernel holds {held}")
 
     def _agrees(self, life: Life) -> bool:
-        return self._report(life) == self._held()
+        return self._report(life) == self._held(life)
 
-    def _held(self) -> dict[str, Level]:
-        return dict(levels_in(self._router.kernel.ruleset.state()))
+    def _held(self, life: Life) -> dict[str, Level]:
+        """Of the devices that take part; and the highest level there is at all."""
+        held = dict(levels_in(self._router.kernel.ruleset.state()))
+        assert life.service
+        known = {device.name for device in life.service.state.devices}
+        highest = max(held.values(), key=lambda level: level.rank, default=Level.NONE)
+        return {"": highest, **{n: level for n, level in held.items() if n in known}}
 
     def _report(self, life: Life) -> dict[str, Level]:
         """What `flowguard status` shows, without the cost of asking."""
@@ -77,10 +82,11 @@ class Belief:
         finally:
             life.process._held = held_before
         levels = {d["name"]: d["level"] for d in shown["devices"] if d["level"] != Level.NONE}
-        highest = max(levels.values(), key=lambda level: level.rank, default=Level.NONE)
-        if shown["level"] is not highest and shown["devices"]:
-            self._once(f"level {shown['level']} is shown beside {levels}")
-        return levels
+        return {"": shown["level"], **levels}
+
+    @staticmethod
+    def _words(levels: dict[str, Level]) -> str:
+        return ", ".join(f"{name or 'in all'} {level}" for name, level in levels.items())
 
     # --- verdicts -----------------------------------------------------------------------------
 
@@ -99,7 +105,8 @@ class Belief:
         """Every watch is open, some time after everything that could close one is mended."""
         life = self._router.life
         started = life and life.running and life.running._started.is_set()
-        if not (life and life.alive and started) or self._faults.blinding:
+        hindered = self._faults.blinding or self._router.kernel.connections.interrupts
+        if not (life and life.alive and started) or hindered:
             self._eyes_open_at = None
             return
         read = self._router.platform.last_read

@@ -20,10 +20,10 @@ _BY_RULE = {
 
 
 class InjectedFaults:
-    """`blinding` counts what keeps a sensor from seeing just now."""
+    """`blinding` is what keeps a sensor from seeing just now."""
 
     def __init__(self, world: World) -> None:
-        self.blinding: Counter[str] = Counter()
+        self.blinding: set[str] = set()
         self._world = world
         self._seen: dict[str, float] = {}
         self._going: Counter[str] = Counter()
@@ -38,10 +38,6 @@ class InjectedFaults:
     def ended(self, kind: str) -> None:
         self._going[kind] -= 1
         self.happened(kind)
-
-    def blinded(self, what: str, blind: bool) -> None:
-        self.blinding[what] += 1 if blind else -1
-        self.blinding += Counter()
 
     def explain(self, rule: str, reason: str) -> bool:
         """Whether something of the kind that leads to such a verdict was broken lately."""

@@ -20,6 +20,8 @@ from tests.simulator.world import World
 
 BOUND = 1.5
 """Seconds, while it can act, from the reason to the last new flow in hardware."""
+LEAVING_SECONDS = 40.0
+"""More than a flow's time in hardware, after the drain."""
 FORGETFUL = 3.0
 """What was asked for so long before a sudden end may not have reached flash."""
 
@@ -35,6 +37,7 @@ class Limit:
     able: float
     until: float = math.inf
     survives: bool = True
+    is_told: bool = False
 
 
 class Limits:
@@ -87,6 +90,24 @@ class Limits:
         for name in [n for n, limit in self.by_name.items() if now >= limit.until]:
             self.lift(name)
         return [limit for limit in self.by_name.values() if able - limit.able > BOUND]
+
+    def look_inside(self) -> None:
+        """What was in hardware before the limit has left it, some time after."""
+        late = self._router.platform.last_read.drain_limit + LEAVING_SECONDS
+        flows = [c for c in self._router.kernel.connections.by_id.values() if c.is_in_engine]
+        for limit in self.in_force():
+            if limit.level is Level.HARDWARE or self._able.seconds - limit.able < late:
+                continue
+            inside = [
+                c for c in flows if limit.devices is None or set(limit.devices) & set(c.ports)
+            ]
+            if inside and not limit.is_told:
+                limit.is_told = True
+                age = self._world.now - limit.since
+                self._world.violate(
+                    f"{len(inside)} flows are still in hardware, {age:.0f} s after the limit"
+                    f" {limit.why} ({limit.level})"
+                )
 
     def _entered(self, connection: Connection) -> None:
         """A flow gets into the engine now; it counts by when its rule took it."""

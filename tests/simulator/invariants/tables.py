@@ -36,6 +36,7 @@ class TableRules:
         self._told: set[str] = set()
         router.kernel.commit_hooks.append(self._committed)
         router.ended.append(self._life_ended)
+        router.began.append(self._life_began)
 
     def look(self) -> None:
         if self._router.is_off:
@@ -118,6 +119,10 @@ class TableRules:
                 f"{', '.join(sorted(unbound))} are unbound with {len(inside)} flows"
                 f" and {len(forgotten)} entries in the engine"
             )
+
+    def _life_began(self) -> None:
+        """What one before has seen to be in hardware is not known to the next one."""
+        self._takes_none_since = max(self._takes_none_since, self._world.now)
 
     def _life_ended(self, life: Life) -> None:
         """After a planned stop nothing goes on unguarded."""

@@ -52,6 +52,15 @@ class Transactions:
     def is_busy(self) -> bool:
         return self._running is not None
 
+    def is_making(self, device: str) -> bool:
+        """Whether a hardware table on this device is about to come."""
+        running = self._running
+        return (
+            running is not None
+            and running.commits
+            and any(device in drivers_bound(change) for change in running.changes)
+        )
+
     def submit(
         self, changes: Sequence[Change], owner: object, done: Done, *, commits: bool
     ) -> None:
@@ -87,7 +96,7 @@ class Transactions:
         self._next()
 
     def _finish(self, transaction: Transaction) -> Refused | None:
-        if self.fails:
+        if self.fails and transaction.changes:
             return Refused(transaction.changes[0], self.fails.popleft())
         try:
             prepared = self._ruleset.prepared(transaction.changes)

@@ -34,10 +34,12 @@ def on_drain_progress(state: State, event: DrainProgress) -> Step:
         tuples=event.tuples,
     )
     # A drain begins when the rules are gone: hardware takes no new flow any more, on any device.
-    held = tuple(
-        (name, min(level, state.level_of(name), Level.SOFTWARE, key=lambda x: x.rank))
-        for name, level in state.reached
-    )
+    held = event.held
+    if held is None:
+        held = tuple(
+            (name, min(level, state.level_of(name), Level.SOFTWARE, key=lambda x: x.rank))
+            for name, level in state.reached
+        )
     return _reach(replace(state, drain=drain), held, "hardware is being drained")
 
 

@@ -42,16 +42,6 @@ async def interfaces(path: str) -> Interfaces | None:
         raise OSError(f"netifd: {error}") from error
 
 
-async def present_interfaces(path: str) -> Interfaces | None:
-    """The same, but None when ubusd knows no netifd; raises OSError when nobody answers."""
-    try:
-        return await interfaces(path)
-    except UbusError as error:
-        if error.status is Status.NOT_FOUND:
-            return None
-        raise OSError(f"netifd: {error}") from error
-
-
 def read_dump(answer: Mapping[str, Any]) -> Interfaces:
     """The interfaces of a dump; what does not have netifd's form is passed over.
 

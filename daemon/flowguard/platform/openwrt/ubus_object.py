@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowguard.core.model import Decision, Fault
+from flowguard.platform.log import carried
 from flowguard.service.control import ApiError, Call, NotKnown, NotNow
 from flowguard.ubus.blob import BlobError, Type, encode
 from flowguard.ubus.bus import FIRST_DELAY, Bus
@@ -160,7 +161,7 @@ def _size(value: Any) -> int:
 def _carried(value: Any) -> Any:
     """Text of the kernel and of drivers can hold what blobmsg text cannot."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+        return carried(value)
     if isinstance(value, dict):
         return {key: _carried(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

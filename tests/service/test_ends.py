@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two want the end at once, as procd by its signal and the command of a disabled service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from flowguard.core.model import Level
+from flowguard.paths import Paths
+from flowguard.platform.configuration.loading import Loaded
+from flowguard.platform.configuration.options import Configuration
+from flowguard.service.running import End
+from tests import virtual_time
+from tests.actuators.router import LAN, WAN, Router
+from tests.service.composed import Daemon, Platform, while_running
+
+CONFIGURATION = Configuration(enabled=True, device=(LAN, WAN), boot_delay=0)
+SECONDS = 120
+
+
+def live(directory: Path, use: Callable[[Daemon, Router], Awaitable[None]]) -> Router:
+    """A daemon on hardware with connections there."""
+    router = Router()
+    paths = Paths(None, str(directory), str(directory / "control.sock"))
+
+    async def run() -> None:
+        daemon = Daemon(router.machine, paths, Platform(Loaded(CONFIGURATION, ())))
+
+        async def used() -> None:
+            async with asyncio.timeout(SECONDS):
+                while daemon.service.state.level is not Level.HARDWARE:
+                    await asyncio.sleep(1)
+            router.flows.offload(3)
+            await use(daemon, router)
+
+        await while_running(daemon, used)
+
+    virtual_time.run(run())
+    return router
+
+
+@pytest.mark.parametrize("first", [End.DRAIN, End.RELEASE])
+def test_a_release_that_comes_in_a_drain_still_leaves_nothing(tmp_path: Path, first: End) -> None:
+    second = End.RELEASE if first is End.DRAIN else End.DRAIN
+
+    async def use(daemon: Daemon, router: Router) -> None:
+        one = asyncio.create_task(daemon.api.call("stop", {"how": first}))
+        await asyncio.sleep(1)
+        assert router.hardware, "the drain takes longer"
+        answers = [await daemon.api.call("stop", {"how": second}), await one]
+        assert answers == [{"left_in_hardware": []}] * 2
+
+    router = live(tmp_path, use)
+    assert (router.hardware, router.software) == (None, None)
+
+
+def test_a_drain_alone_leaves_the_software_level(tmp_path: Path) -> None:
+    async def use(daemon: Daemon, router: Router) -> None:
+        await daemon.api.call("stop", {"how": End.DRAIN})
+
+    router = live(tmp_path, use)
+    assert router.hardware is None and router.software is not None
