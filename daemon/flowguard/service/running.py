@@ -208,6 +208,8 @@ class Running:
         except ConvergeError as error:
             log.error("hardware could not be left: %s", error)
             left = ()
+            # What goes on in hardware is remembered again.
+            await _within(FLASH_SECONDS, self._service.ledger.kept())
         for flow in left:
             log.error("still in hardware: %s", flow)
         self._ended.set()
