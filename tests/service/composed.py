@@ -108,6 +108,8 @@ async def while_running(daemon: Daemon, use: Callable[[], Awaitable[None]]) -> N
 
 
 PATHS = Paths(None, "/etc/flowguard", "/var/run/flowguard/control.sock")
+PATIENCE = 20_000.0
+"""Virtual seconds: what has not come by then will never come."""
 CONFIGURED = Configuration(enabled=True, device=(LAN, WAN), boot_delay=0)
 
 
@@ -145,6 +147,7 @@ def at_home(use: Callable[[Home], Awaitable[None]], **how: Any) -> None:
 
     async def run() -> None:
         home = Home(**how)
-        await while_running(home.daemon, lambda: use(home))
+        async with asyncio.timeout(PATIENCE):
+            await while_running(home.daemon, lambda: use(home))
 
     virtual_time.run(run())

@@ -39,7 +39,7 @@ from flowguard.service.control import NotNow
 from flowguard.service.running import End
 from tests import virtual_time
 from tests.actuators.router import LAN, WAN, Router, refused
-from tests.service.composed import CONFIGURED, PATHS, Home
+from tests.service.composed import CONFIGURED, PATHS, PATIENCE, Home
 from tests.virtual_time import now
 
 HARDWARE, SOFTWARE = Level.HARDWARE, Level.SOFTWARE
@@ -69,7 +69,7 @@ def live(use: Use, home: Callable[[], Home] = Home) -> None:
         made = home()
         life = asyncio.create_task(made.running.run())
         await asyncio.sleep(0)
-        async with asyncio.timeout(10_000):
+        async with asyncio.timeout(PATIENCE):
             await use(made)
             await life
 
