@@ -60,7 +60,8 @@ class Lab:
 
 def in_lab(use: Callable[[Lab], Awaitable[None]]) -> None:
     async def run() -> None:
-        await use(Lab())
+        async with asyncio.timeout(20_000):
+            await use(Lab())
 
     virtual_time.run(run())
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,6 +13,7 @@ from typing import Any
 from flowguard import rules
 from flowguard.core.events import Event
 from flowguard.core.faults import FaultRules
+from flowguard.core.model import Level
 from flowguard.kernel.machine import Machine
 from flowguard.paths import Paths
 from flowguard.platform.configuration import loading
@@ -108,6 +110,8 @@ async def while_running(daemon: Daemon, use: Callable[[], Awaitable[None]]) -> N
 
 
 PATHS = Paths(None, "/etc/flowguard", "/var/run/flowguard/control.sock")
+PATIENCE = 20_000.0
+"""Virtual seconds: what has not come by then will never come."""
 CONFIGURED = Configuration(enabled=True, device=(LAN, WAN), boot_delay=0)
 
 
@@ -145,6 +149,41 @@ def at_home(use: Callable[[Home], Awaitable[None]], **how: Any) -> None:
 
     async def run() -> None:
         home = Home(**how)
-        await while_running(home.daemon, lambda: use(home))
+        async with asyncio.timeout(PATIENCE):
+            await while_running(home.daemon, lambda: use(home))
 
     virtual_time.run(run())
+
+
+def live(use: Callable[[Home], Awaitable[None]], home: Callable[[], Home] = Home) -> None:
+    """A life that `use` has to end."""
+
+    async def run() -> None:
+        made = home()
+        life = asyncio.create_task(made.running.run())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE):
+            await use(made)
+            await life
+
+    virtual_time.run(run())
+
+
+async def on_hardware(home: Home, flows: int = 3) -> None:
+    await home.running.started()
+    await home.settled()
+    assert home.service.state.level is Level.HARDWARE
+    home.router.flows.offload(flows)
+
+
+def memory(router: Router) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(router.flash.texts[f"{PATHS.state_directory}/state.json"])
+    return found
+
+
+def next_boot(router: Router) -> Router:
+    """The same flash after a reboot."""
+    born = Router()
+    born.flash.texts = {p: t for p, t in router.flash.texts.items() if p.startswith("/etc")}
+    born.clock.boot_id = f"{router.clock.boot_id}+"
+    return born

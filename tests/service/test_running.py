@@ -5,18 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
-import os
-import signal
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowguard import rules
 from flowguard.core.events import (
     DevicesChanged,
     Event,
@@ -30,62 +25,24 @@ from flowguard.core.events import (
 from flowguard.core.model import Attribution, Fault, FaultClass, Level
 from flowguard.core.records import replace
 from flowguard.core.requests import HoldAsked, RetryAsked, SuspendAsked, WantedChanged
-from flowguard.kernel.nftables.changes import Change, CreateTable, DeleteTable
+from flowguard.kernel.nftables.changes import Change, DeleteTable
 from flowguard.kernel.nftables.ruleset import TablesState
-from flowguard.paths import Paths
-from flowguard.platform.configuration.loading import Loaded
-from flowguard.service import wiring
 from flowguard.service.control import NotNow
 from flowguard.service.running import End
-from tests import virtual_time
 from tests.actuators.router import LAN, WAN, Router, refused
-from tests.service.composed import CONFIGURED, PATHS, Home
+from tests.service.composed import (
+    CONFIGURED,
+    Home,
+    live,
+    memory,
+    next_boot,
+    on_hardware,
+)
 from tests.virtual_time import now
 
 HARDWARE, SOFTWARE = Level.HARDWARE, Level.SOFTWARE
 NOTHING = TablesState(None, None)
-STATE = "/etc/flowguard/state.json"
 FAULT = Fault("r", FaultClass.TX_TIMEOUT, Attribution.DRIVER, WAN, "labdriver", "line")
-Use = Callable[[Home], Awaitable[None]]
-
-
-class Gate:
-    """A door of the daemon; `is_open` while requests are served."""
-
-    def __init__(self) -> None:
-        self.is_open = False
-
-    async def start(self) -> None:
-        self.is_open = True
-
-    def close(self) -> None:
-        self.is_open = False
-
-
-def live(use: Use, home: Callable[[], Home] = Home) -> None:
-    """A life that `use` has to end."""
-
-    async def run() -> None:
-        made = home()
-        life = asyncio.create_task(made.running.run())
-        await asyncio.sleep(0)
-        async with asyncio.timeout(10_000):
-            await use(made)
-            await life
-
-    virtual_time.run(run())
-
-
-async def on_hardware(home: Home, flows: int = 3) -> None:
-    await home.running.started()
-    await home.settled()
-    assert home.service.state.level is HARDWARE
-    home.router.flows.offload(flows)
-
-
-def memory(router: Router) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(router.flash.texts[STATE])
-    return found
 
 
 # --- what is left behind -----------------------------------------------------------------
@@ -150,14 +107,6 @@ def test_a_reboot_is_planned_at_once_and_touches_no_flow() -> None:
         assert memory(home.router)["intent"] is None
 
     live(use)
-
-
-def next_boot(router: Router) -> Router:
-    """The same flash after a reboot."""
-    born = Router()
-    born.flash.texts = {p: t for p, t in router.flash.texts.items() if p.startswith("/etc")}
-    born.clock.boot_id = f"{router.clock.boot_id}+"
-    return born
 
 
 @pytest.mark.parametrize(
@@ -305,177 +254,3 @@ def test_a_driver_stuck_with_hardware_on_is_no_end_that_left_it() -> None:
         assert memory(home.router)["intent"]
 
     live(use)
-
-
-# --- the start ---------------------------------------------------------------------------
-
-
-def test_the_door_is_open_while_the_daemon_is_still_starting_and_stop_is_answered() -> None:
-    gate, router = Gate(), Router()
-    router.flash.works.clear()  # It waits for flash when it begins.
-
-    async def use(home: Home) -> None:
-        await asyncio.sleep(1)
-        assert gate.is_open
-        status = asyncio.create_task(home.daemon.api.call("status", {}))
-        stop = asyncio.create_task(home.daemon.api.call("stop", {"release": True}))
-        await asyncio.sleep(3)
-        assert not status.done() and not stop.done()
-        router.flash.works.set()
-        assert await stop == {"left_in_hardware": []}
-        assert router.ruleset.state == NOTHING
-        assert (await status)["state"] == "stopped"
-
-    live(use, lambda: Home(router=router, doors=(gate,)))
-    assert not gate.is_open and router.ruleset.state == NOTHING
-
-
-@pytest.mark.parametrize("steps", range(0, 200, 7))
-def test_a_release_at_any_moment_of_the_start_leaves_nothing(steps: int) -> None:
-    async def use(home: Home) -> None:
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        await home.running.end(End.RELEASE)
-        assert home.router.ruleset.state == NOTHING
-
-    router = Router()
-    live(use, lambda: Home(router=router))
-    assert router.ruleset.state == NOTHING
-
-
-@pytest.mark.parametrize("how", End)
-def test_an_end_before_anything_was_read_overwrites_nothing(how: End) -> None:
-    first = Router()
-
-    async def convict(home: Home) -> None:
-        await on_hardware(home)
-        home.service.feed(FaultSeen(now(), FAULT))
-        await home.service.ledger.kept()
-        await home.running.end(End.KEEP)
-
-    async def never() -> TablesState:
-        await asyncio.Event().wait()
-        return NOTHING
-
-    async def use(home: Home) -> None:
-        await home.running.end_anyway(how)
-        assert [v["device"] for v in memory(home.router)["verdicts"]] == [WAN]
-
-    live(convict, lambda: Home(router=first))
-    router = next_boot(first)
-    router.ruleset.read = never  # type: ignore[method-assign]
-    live(use, lambda: Home(router=router))
-    assert [v["device"] for v in memory(router)["verdicts"]] == [WAN]
-
-
-def test_a_reload_before_anything_was_read_waits_for_the_start() -> None:
-    router = Router()
-    router.flash.works.clear()
-
-    async def use(home: Home) -> None:
-        home.platform.configure(replace(CONFIGURED, level=SOFTWARE))
-        reload = asyncio.create_task(home.running.reload())
-        await asyncio.sleep(5)
-        assert not reload.done()
-        router.flash.works.set()
-        await reload
-        assert home.service.state.wanted is SOFTWARE
-        await home.running.end(End.KEEP)
-
-    live(use, lambda: Home(router=router))
-
-
-def test_a_driver_stuck_at_the_first_use_keeps_no_status_from_being_answered() -> None:
-    router = Router()
-
-    def stuck(change: Change) -> None:
-        if isinstance(change, CreateTable) and change.table.hardware:
-            raise AssertionError("it never comes to its end")
-
-    router.ruleset.works.clear()
-    router.ruleset.refuse = stuck
-
-    async def use(home: Home) -> None:
-        async with asyncio.timeout(10):
-            assert (await home.daemon.api.call("status", {}))["level"] == "none"
-        await asyncio.sleep(60)
-        status = await home.daemon.api.call("status", {})
-        assert any("a driver may be stuck" in problem for problem in status["problems"])
-        await home.running.end(End.KEEP)
-
-    live(use, lambda: Home(router=router))
-
-
-def test_a_start_that_fails_is_an_end_and_raises_what_it_failed_with(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def fail(*given: Any) -> Any:
-        raise ZeroDivisionError("boom")
-
-    async def run() -> None:
-        home = Home()
-        monkeypatch.setattr(home.service.ledger, "begin", fail)
-        await home.running.run()
-
-    with pytest.raises(ZeroDivisionError):
-        virtual_time.run(run())
-
-
-# --- signals -----------------------------------------------------------------------------
-
-
-def serving(tmp_path: Path, router: Router, use: Callable[[], Awaitable[None]]) -> None:
-    """The whole of the wiring on this router, through `use`, which has to end it."""
-    paths = Paths(None, PATHS.state_directory, str(tmp_path / "control.sock"))
-
-    async def run() -> None:
-        loaded, fault_rules = Loaded(CONFIGURED, ()), rules.load_usable(())
-        life = asyncio.create_task(wiring.serve(router.machine, paths, loaded, fault_rules, "", 0))
-        await use()
-        async with asyncio.timeout(60):
-            await life
-
-    virtual_time.run(run())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(200):
-        while not condition():
-            await asyncio.sleep(0.1)
-
-
-def test_a_signal_ends_as_a_stop_does(tmp_path: Path) -> None:
-    router = Router()
-
-    async def use() -> None:
-        await until(lambda: router.hardware and router.hardware.rules)
-        router.flows.offload(3)
-        os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: router.hardware is None)
-
-    serving(tmp_path, router, use)
-    assert router.software and memory(router)["intent"] is None
-
-
-def test_ctrl_c_during_a_drain_waits_for_nothing_any_more(tmp_path: Path) -> None:
-    router = Router()
-    router.flows.leave_after = None
-
-    async def use() -> None:
-        await until(lambda: router.hardware and router.hardware.rules)
-        router.flows.offload(3)
-        os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: router.timeouts.zeroed)
-        await asyncio.sleep(5)
-        assert (tmp_path / "control.sock").exists()
-        os.kill(os.getpid(), signal.SIGTERM)  # procd and systemd send it again unawares.
-        await asyncio.sleep(5)
-        assert (tmp_path / "control.sock").exists()
-        os.kill(os.getpid(), signal.SIGINT)
-        before = now()
-        await until(lambda: not (tmp_path / "control.sock").exists())
-        assert now() - before < 2
-
-    serving(tmp_path, router, use)
-    assert router.timeouts.flow_timeouts != [0, 0]
-    assert not memory(router)["intent"], "somebody wanted it so"

@@ -12,14 +12,12 @@ import pytest
 
 from flowguard.core.events import FaultSeen, SensorLost, StandbyChanged
 from flowguard.core.model import Attribution, Decision, Fault, FaultClass, Level
-from flowguard.core.records import replace
 from flowguard.core.requests import WantedChanged
 from flowguard.kernel.nftables.changes import Change, CreateTable, TryFlowtable
 from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
-from flowguard.platform.configuration.loading import Configuration, Loaded
+from flowguard.platform.configuration.loading import Loaded
 from flowguard.platform.configuration.sections import Problem
 from flowguard.sensors.firewall import OWN_OFFLOADING, STOPPED, TABLE
-from flowguard.service.greeting import greet
 from tests.actuators.router import LAN, WAN, Router, refused
 from tests.service.composed import CONFIGURED, Home, at_home
 from tests.virtual_time import now
@@ -226,49 +224,6 @@ def test_a_reload_forgets_only_the_problems_of_what_it_reads(
         assert "configuration: what was wrong has been mended" in caplog.text
 
     at_home(use, router=router)
-
-
-# --- the greeting ------------------------------------------------------------------------
-
-
-def greeting(
-    caplog: pytest.LogCaptureFixture, configuration: Configuration, **how: Any
-) -> list[str]:
-    """What is said after the start, by `greet`."""
-    caplog.set_level(logging.INFO, logger=greet.__module__)
-
-    async def use(home: Home) -> None:
-        await asyncio.sleep(1)
-
-    at_home(use, configuration=configuration, **how)
-    return [r.getMessage() for r in caplog.records if r.name == greet.__module__]
-
-
-def test_a_start_says_what_there_is(caplog: pytest.LogCaptureFixture) -> None:
-    (line,) = greeting(caplog, CONFIGURED)
-    assert line.startswith("version ") and line.endswith("up to level hardware on lan1, wan")
-
-
-def test_a_start_without_a_device_says_so_and_what_would_mend_it(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    first, *rest = greeting(caplog, replace(CONFIGURED, device=("eth7",)))
-    assert first.endswith("up to level hardware on no device")
-    assert rest[0].startswith("device eth7 does not exist")
-    assert "uci add_list flowguard.globals.device" in rest[1]
-
-
-def test_a_start_names_each_device_that_cannot_do_what_is_wanted(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    router = Router()
-    router.network.features[WAN] = False
-    _, line = greeting(caplog, CONFIGURED, router=router)
-    assert line.startswith("wan stays in software: ") and "hw-tc-offload" in line
-    caplog.clear()
-    router = Router()
-    router.network.features[WAN] = False
-    assert len(greeting(caplog, replace(CONFIGURED, level=SOFTWARE), router=router)) == 1
 
 
 def test_a_restart_tells_no_move() -> None:

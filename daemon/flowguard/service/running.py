@@ -114,9 +114,8 @@ class Running:
             service.feed(StandbyChanged(service.now(), service.standby.reason))
         await service.rescan()
         self._start_sensors()
-        # From here on a driver may be stuck, and whoever asks is to hear of that.
-        self._started.set()
         await service.standby.look_for_competitors()
+        self._started.set()
         greet(service)
 
     def _start_ended(self, task: asyncio.Task[None]) -> None:

@@ -61,6 +61,19 @@ def test_hardware_comes_back_when_the_eye_has_seen_for_as_long_and_nobody_is_con
     assert not story.state.verdicts and not story.state.draw.canary
 
 
+def test_the_grace_ends_at_its_deadline_whatever_floats_make_of_it() -> None:
+    times = [1000 + number / 1000 for number in range(1000)]
+    since = next(time for time in times if time + GRACE - time < GRACE)
+    story = started(time=since).on(lost(since))
+    deadline = story.state.next_deadline()
+    assert deadline
+    assert on(story.on(Tick(deadline))) == SOFTWARE
+    story.on(Converged(deadline)).on(SensorBack(2 * since, "kmsg"))
+    back = story.state.next_deadline()
+    assert back
+    assert on(story.on(Tick(back))) == HARDWARE
+
+
 def test_a_short_loss_changes_nothing() -> None:
     story = started()
     story.commands.clear()

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The door is open from the start on, and what was not read yet is not written over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from flowguard.core.events import (
+    FaultSeen,
+)
+from flowguard.core.model import Attribution, Fault, FaultClass, Level
+from flowguard.core.records import replace
+from flowguard.kernel.nftables.changes import Change, CreateTable
+from flowguard.kernel.nftables.ruleset import TablesState
+from flowguard.service.running import End
+from tests import virtual_time
+from tests.actuators.router import WAN, Router
+from tests.service.composed import (
+    CONFIGURED,
+    Home,
+    live,
+    memory,
+    next_boot,
+    on_hardware,
+)
+from tests.virtual_time import now
+
+HARDWARE, SOFTWARE = Level.HARDWARE, Level.SOFTWARE
+NOTHING = TablesState(None, None)
+FAULT = Fault("r", FaultClass.TX_TIMEOUT, Attribution.DRIVER, WAN, "labdriver", "line")
+
+
+class Gate:
+    """A door of the daemon; `is_open` while requests are served."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+
+    async def start(self) -> None:
+        self.is_open = True
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+def test_the_door_is_open_while_the_daemon_is_still_starting_and_stop_is_answered() -> None:
+    gate, router = Gate(), Router()
+    router.flash.works.clear()  # It waits for flash when it begins.
+
+    async def use(home: Home) -> None:
+        await asyncio.sleep(1)
+        assert gate.is_open
+        status = asyncio.create_task(home.daemon.api.call("status", {}))
+        stop = asyncio.create_task(home.daemon.api.call("stop", {"release": True}))
+        await asyncio.sleep(3)
+        assert not status.done() and not stop.done()
+        router.flash.works.set()
+        assert await stop == {"left_in_hardware": []}
+        assert router.ruleset.state == NOTHING
+        assert (await status)["state"] == "stopped"
+
+    live(use, lambda: Home(router=router, doors=(gate,)))
+    assert not gate.is_open and router.ruleset.state == NOTHING
+
+
+@pytest.mark.parametrize("steps", range(0, 200, 7))
+def test_a_release_at_any_moment_of_the_start_leaves_nothing(steps: int) -> None:
+    async def use(home: Home) -> None:
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await home.running.end(End.RELEASE)
+        assert home.router.ruleset.state == NOTHING
+
+    router = Router()
+    live(use, lambda: Home(router=router))
+    assert router.ruleset.state == NOTHING
+
+
+@pytest.mark.parametrize("how", End)
+def test_an_end_before_anything_was_read_overwrites_nothing(how: End) -> None:
+    first = Router()
+
+    async def convict(home: Home) -> None:
+        await on_hardware(home)
+        home.service.feed(FaultSeen(now(), FAULT))
+        await home.service.ledger.kept()
+        await home.running.end(End.KEEP)
+
+    async def never() -> TablesState:
+        await asyncio.Event().wait()
+        return NOTHING
+
+    async def use(home: Home) -> None:
+        await home.running.end_anyway(how)
+        assert [v["device"] for v in memory(home.router)["verdicts"]] == [WAN]
+
+    live(convict, lambda: Home(router=first))
+    router = next_boot(first)
+    router.ruleset.read = never  # type: ignore[method-assign]
+    live(use, lambda: Home(router=router))
+    assert [v["device"] for v in memory(router)["verdicts"]] == [WAN]
+
+
+def test_a_reload_before_anything_was_read_waits_for_the_start() -> None:
+    router = Router()
+    router.flash.works.clear()
+
+    async def use(home: Home) -> None:
+        home.platform.configure(replace(CONFIGURED, level=SOFTWARE))
+        reload = asyncio.create_task(home.running.reload())
+        await asyncio.sleep(5)
+        assert not reload.done()
+        router.flash.works.set()
+        await reload
+        assert home.service.state.wanted is SOFTWARE
+        await home.running.end(End.KEEP)
+
+    live(use, lambda: Home(router=router))
+
+
+def test_a_driver_stuck_at_the_first_use_keeps_no_status_from_being_answered() -> None:
+    router = Router()
+
+    def stuck(change: Change) -> None:
+        if isinstance(change, CreateTable) and change.table.hardware:
+            raise AssertionError("it never comes to its end")
+
+    router.ruleset.works.clear()
+    router.ruleset.refuse = stuck
+
+    async def use(home: Home) -> None:
+        async with asyncio.timeout(10):
+            assert (await home.daemon.api.call("status", {}))["level"] == "none"
+        await asyncio.sleep(60)
+        status = await home.daemon.api.call("status", {})
+        assert any("a driver may be stuck" in problem for problem in status["problems"])
+        await home.running.end(End.KEEP)
+
+    live(use, lambda: Home(router=router))
+
+
+def test_a_start_that_fails_is_an_end_and_raises_what_it_failed_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*given: Any) -> Any:
+        raise ZeroDivisionError("boom")
+
+    async def run() -> None:
+        home = Home()
+        monkeypatch.setattr(home.service.ledger, "begin", fail)
+        await home.running.run()
+
+    with pytest.raises(ZeroDivisionError):
+        virtual_time.run(run())
