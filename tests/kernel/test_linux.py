@@ -59,9 +59,9 @@ async def look_around(network: Network) -> None:
 def test_a_device_that_is_not_there_is_an_error_whatever_its_name(
     machine: Machine, name: str
 ) -> None:
-    for ask in (machine.network.code_of, lambda n: machine.network.has_feature(n, "x")):
+    for asked in (machine.network.code_of(name), machine.network.has_feature(name, "x")):
         with pytest.raises(OSError, match="No such device"):
-            ask(name)
+            asyncio.run(asked)
 
 
 def test_numbers_of_the_kernel(tmp_path: Path) -> None:

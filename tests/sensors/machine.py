@@ -280,10 +280,10 @@ class Net(Watchable):
             raise found
         return found
 
-    def has_feature(self, device: str, feature: str) -> bool | None:
+    async def has_feature(self, device: str, feature: str) -> bool | None:
         return self.features.get(device)
 
-    def code_of(self, device: str) -> str:
+    async def code_of(self, device: str) -> str:
         if device not in self.codes:
             raise OSError(errno.ENODEV, "No such device")
         return self.codes[device]

@@ -97,7 +97,10 @@ class Router:
 
     def __post_init__(self) -> None:
         self.net, self.tables = self.parts.network, self.parts.tables
-        self.devices = Devices(self.parts.machine, self._take, self._ask, lambda d: self.may_try)
+        self.devices = Devices(self.parts.machine, self._take, self._ask, self._may)
+
+    async def _may(self, device: Device) -> bool:
+        return self.may_try
 
     def look(self, *configured: str) -> tuple[Device, ...]:
         asyncio.run(self.devices.rescan(configured))

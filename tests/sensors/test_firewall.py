@@ -93,14 +93,22 @@ def test_the_firewalls_own_offloading_comes_first(
     assert router.standby.reason == ""
 
 
-def test_flowtables_that_cannot_be_seen_are_in_nobodys_way(
+def test_competitors_that_cannot_be_seen_are_in_nobodys_way(
     router: Router, caplog: pytest.LogCaptureFixture
 ) -> None:
     router.tables.unreadable = OSError(errno.EPERM, "Operation not permitted")
-    assert not router.look()
     asyncio.run(router.standby.look_for_competitors())
     assert router.standby.competitors == ()
-    assert caplog.text.count("Operation not permitted") == 2
+    assert caplog.text.count("Operation not permitted") == 1
+
+
+def test_a_look_that_fails_ends_no_standby(router: Router) -> None:
+    router.tables.foreign = (FIREWALLS,)
+    assert router.look()
+    router.tables.unreadable = OSError(errno.EINTR, "Interrupted system call")
+    with pytest.raises(OSError, match="Interrupted"):
+        router.look()
+    assert router.standby.reason == OWN_OFFLOADING
 
 
 def test_of_two_looks_at_the_same_time_one_finds_the_change(router: Router) -> None:

@@ -8,6 +8,9 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from flowguard import rules
 from flowguard.paths import Paths
@@ -21,6 +24,16 @@ from tests.service.composed import (
     memory,
 )
 from tests.virtual_time import now
+
+
+@pytest.fixture(autouse=True)
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtual time does not wait for threads."""
+
+    async def at_once(work: Callable[..., Any], /, *given: Any) -> Any:
+        return work(*given)
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
 
 
 def serving(tmp_path: Path, router: Router, use: Callable[[], Awaitable[None]]) -> None:

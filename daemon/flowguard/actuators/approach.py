@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,9 @@ RELEASE_SECONDS = 120.0
 # The kernel changed between our dump and our batch: a device vanished, a table was flushed.
 STALE = {errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.ERESTART, errno.ENODEV}
 NOTHING = Plan(None, None)
+
+
+log = logging.getLogger(__name__)
 
 
 class ConvergeError(Exception):
@@ -117,8 +121,28 @@ class Converger:
             return found == ruleset.wanted_state(wanted)
 
     async def held(self) -> tuple[tuple[str, Level], ...]:
-        """The levels that the tables give to devices now; raises OSError."""
-        return levels_in(await self._tables.read())
+        """The levels that the tables give to devices now; raises ConvergeError."""
+        with _reported():
+            return levels_in(await self._tables.read())
+
+    async def left_in_hardware(self) -> tuple[FlowTuple, ...] | None:
+        """What the engine may still forward: nothing, flows that would not leave, or (None) all.
+
+        Raises ConvergeError.
+        """
+        with _reported():
+            found = (await self._tables.read()).hardware
+        if found is None or not found.devices:
+            return ()
+        return await self._remaining() if not found.rules and self._parked else None
+
+    async def _remaining(self) -> tuple[FlowTuple, ...]:
+        """As far as it can be seen."""
+        try:
+            return await self._drained.remaining() if self._drained else ()
+        except (OSError, MalformedMessage) as error:
+            log.warning("what is left in hardware cannot be seen: %s", error)
+            return ()
 
     async def release(self, limit: float = RELEASE_SECONDS) -> tuple[FlowTuple, ...]:
         """Drain for at most `limit` seconds, remove everything, restore the timeouts.
@@ -132,13 +156,15 @@ class Converger:
                     await self._reach(NOTHING, self._machine.clock.now() + limit)
                     left: tuple[FlowTuple, ...] = ()
                     if self._parked:
-                        left = await self._drained.remaining() if self._drained else ()
+                        left = await self._remaining()
                         await self._remove_everything()
                     return left
                 finally:
                     self._timeouts.restore()
 
     async def _reach(self, plan: Plan, deadline: float) -> Reached:
+        # Half a change is nobody else's doing.
+        self._reached = None
         for attempt in range(1, ATTEMPTS + 1):
             present = self._present(plan)
             try:

@@ -31,6 +31,8 @@ TUPLES_RETURNED = 1000
 # A look costs a walk over the connection table, so a long drain is watched less closely.
 PAUSES = ((10.0, 0.25), (60.0, 1.0))
 LONGEST_PAUSE = 5.0
+# So long at the least a look may take.
+LEAST_SECONDS = 1.0
 ENGINE_PAUSE = 1.0
 # Reading a full engine takes a slow router seconds: it rests three times as long.
 ENGINE_SHARE = 3.0
@@ -87,11 +89,18 @@ class Drain:
         while True:
             now = self._now()
             try:
-                if await self._is_empty(now):
-                    self._engine.report_foreign()
-                    return True
+                # A driver may never come back from a look at its table.
+                async with asyncio.timeout(max(LEAST_SECONDS, deadline - now)):
+                    empty = await self._is_empty(now)
+            except TimeoutError:
+                self._complain(now, OSError("a look at it does not come back"))
             except (OSError, MalformedMessage) as error:
                 self._complain(now, error)
+            else:
+                if empty:
+                    self._engine.report_foreign()
+                    return True
+            now = self._now()
             if now >= deadline:
                 return False
             await asyncio.sleep(min(self._pause(now), deadline - now))

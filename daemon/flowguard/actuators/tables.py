@@ -95,6 +95,13 @@ class NewestPlan:
         """The levels that the kernel holds now; None when it does not say."""
         try:
             return await self._converger.held()
-        except OSError as error:
+        except ConvergeError as error:
             log.warning("the tables cannot be read: %s", error)
             return None
+
+    async def left_in_hardware(self) -> tuple[FlowTuple, ...] | None:
+        """What the engine may still forward: the flows that are known, none, or None for all.
+
+        Raises ConvergeError when the kernel does not say.
+        """
+        return await self._converger.left_in_hardware()

@@ -18,6 +18,7 @@ from flowguard.cli.common import (
     add_socket,
 )
 from flowguard.paths import Paths
+from flowguard.platform import early
 from flowguard.service.control import DEFAULT_SOCKET
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def live(paths: Paths) -> ExitCode:
     # asyncio, not imported yet, takes this as "no TLS" and leaves out OpenSSL: 5 MB.
     sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
     # These may come before the loop listens for them; Python would die of them.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, early.note)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     # systemd ends a main loop that hangs by SIGABRT; this shows where it hung.

@@ -37,6 +37,7 @@ from flowguard.core.events import (
 from flowguard.core.ladder import boots, canary, guards, identity, operator, progress, verdicts
 from flowguard.core.model import Attribution, Decision, Level
 from flowguard.core.records import replace
+from flowguard.core.requests import EndAbandoned
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
 
 Step = tuple[State, list[Command]]
@@ -52,7 +53,8 @@ def decide(state: State, event: Event) -> Step:
     # Whatever ended a hold-off, the device comes back as a canary and not all at once.
     state, more = canary.expire(state)
     commands += more
-    unfinished = isinstance(event, DevicesChanged | TablesLost) and not state.converged
+    again = DevicesChanged | TablesLost | EndAbandoned
+    unfinished = isinstance(event, again) and not state.converged
     anew = unfinished or progress.retry_is_due(state)
     anew = anew or state.devices != before.devices or state.draw != before.draw
     anew = anew or _draws_otherwise(before, state, event)

@@ -24,11 +24,11 @@ def replace_file(
     rename that overtakes the content leaves an empty file after a power cut. A file on tmpfs
     has no use for that. `system` carries the operations out, as the module os does.
     """
+    rest = text.encode()
     temporary = f"{path}.new"
     flags = system.O_WRONLY | system.O_CREAT | system.O_TRUNC
     file = system.open(temporary, flags, FOR_ROOT_ONLY)
     try:
-        rest = text.encode()
         while rest:
             rest = rest[system.write(file, rest) :]
         if durable:
@@ -85,6 +85,8 @@ class LinuxFiles:
             return os.fstat(file.fileno()).st_size
 
     def rename(self, path: str, to: str) -> None:
+        # An older version may have left it readable for all.
+        os.chmod(path, FOR_ROOT_ONLY)
         os.replace(path, to)
 
     def remove(self, path: str) -> None:

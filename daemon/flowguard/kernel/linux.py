@@ -33,6 +33,7 @@ from flowguard.kernel.route.addresses import forwarding_interfaces
 from flowguard.kernel.route.links import Links, LinkWatch
 from flowguard.kernel.route.routes import RouteQuestions
 from flowguard.kernel.sysctls import LinuxSysctls
+from flowguard.kernel.threads import in_thread
 
 T = TypeVar("T")
 
@@ -100,8 +101,13 @@ class LinuxTables:
         return self._nftables
 
     async def _in_thread(self, read: Callable[[Nftables], T]) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, read, self._open())
+        # Not of the common pool: whatever hangs there must not keep a step down waiting.
+        nftables = self._open()
+        return await in_thread(lambda: read(nftables), "read tables", _nothing)
+
+
+def _nothing() -> None:
+    """There is no lock to be let go."""
 
 
 class LinuxConnections:
@@ -161,11 +167,12 @@ class LinuxNetwork:
             self._routes = RouteQuestions()
         return self._routes.device_of(address)
 
-    def has_feature(self, device: str, feature: str) -> bool | None:
-        return ethtool.has_feature(device, feature)
+    async def has_feature(self, device: str, feature: str) -> bool | None:
+        # It waits for the kernel's lock of all links, which a driver's reset may hold for long.
+        return await asyncio.to_thread(ethtool.has_feature, device, feature)
 
-    def code_of(self, device: str) -> str:
-        return ethtool.code_of(device)
+    async def code_of(self, device: str) -> str:
+        return await asyncio.to_thread(ethtool.code_of, device)
 
     def watch(self, changed: Callable[[], None], failed: Failed) -> Watch:
         return LinkWatch(changed, failed)

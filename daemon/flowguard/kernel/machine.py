@@ -162,11 +162,11 @@ class Network(Protocol):
         """The device towards an address; None when there is no route."""
         ...
 
-    def has_feature(self, device: str, feature: str) -> bool | None:
+    async def has_feature(self, device: str, feature: str) -> bool | None:
         """Whether an ethtool feature is on; None when device or kernel do not know it."""
         ...
 
-    def code_of(self, device: str) -> str:
+    async def code_of(self, device: str) -> str:
         """The versions of driver and firmware in words, "" where the driver tells none."""
         ...
 

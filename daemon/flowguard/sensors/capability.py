@@ -31,10 +31,10 @@ async def bound_devices(tables: Tables) -> tuple[str, ...]:
     return found.devices if found and found.hardware else ()
 
 
-def known(network: Network, device: str, bound: Collection[str]) -> Capability:
+async def known(network: Network, device: str, bound: Collection[str]) -> Capability:
     """What can be told of it without touching its driver; `bound` are the `bound_devices`."""
     try:
-        if network.has_feature(device, FEATURE) is False:
+        if await network.has_feature(device, FEATURE) is False:
             missing = f"{FEATURE} is off, or the driver does not have it (ethtool -k)"
             return Capability(False, missing)
     except OSError as error:
@@ -45,7 +45,7 @@ def known(network: Network, device: str, bound: Collection[str]) -> Capability:
 async def probe(machine: Machine, device: str) -> Capability:
     """What is known of `device`, or else what a trial of it tells."""
     try:
-        found = known(machine.network, device, await bound_devices(machine.tables))
+        found = await known(machine.network, device, await bound_devices(machine.tables))
     except OSError as error:
         return Capability(None, error.strerror or str(error))
     return await trial(machine.tables, device) if found == UNKNOWN else found
@@ -73,4 +73,6 @@ async def refusal_of(tables: Tables, device: str, hardware: bool) -> str | None:
         if error.errno == errno.EOPNOTSUPP:
             return "not supported"
         return os.strerror(error.errno)
+    except OSError as error:
+        return error.strerror or str(error)
     return None

@@ -99,7 +99,7 @@ class Devices:
         machine: Machine,
         feed: Callable[[Event], None],
         interfaces: AskInterfaces = no_netifd,
-        may_try: Callable[[Device], bool] = lambda device: True,
+        may_try: Callable[[Device], Awaitable[bool]] | None = None,
     ) -> None:
         self.found = Found()
         self._network = machine.network
@@ -143,25 +143,28 @@ class Devices:
             bound = await bound_devices(self._tables)
         except OSError as error:
             reason = error.strerror or str(error)
-            return tuple(self._described(d, Capability(None, reason)) for d in devices)
-        return tuple([self._described(d, await self._capability(d, bound)) for d in devices])
+            return tuple([await self._described(d, Capability(None, reason)) for d in devices])
+        return tuple([await self._described(d, await self._capability(d, bound)) for d in devices])
 
     async def _capability(self, device: Device, bound: Sequence[str]) -> Capability:
         key = (device.name, device.ifindex)
-        found = known(self._network, device.name, bound)
+        found = await known(self._network, device.name, bound)
         if found.capable:
             self._capabilities[key] = found
         elif found == UNKNOWN:
-            if key not in self._capabilities and self._may_try(device):
+            if key not in self._capabilities and await self._is_allowed(device):
                 tried = await trial(self._tables, device.name)
                 # Never unknown: what a trial could not find out would be tried for ever.
                 self._capabilities[key] = replace(tried, capable=bool(tried.capable))
             found = self._capabilities.get(key, UNKNOWN)
         return found
 
-    def _described(self, device: Device, found: Capability) -> Device:
+    async def _is_allowed(self, device: Device) -> bool:
+        return self._may_try is None or await self._may_try(device)
+
+    async def _described(self, device: Device, found: Capability) -> Device:
         try:
-            code = self._network.code_of(device.name)
+            code = await self._network.code_of(device.name)
         except OSError:
             code = ""  # It has just vanished, and the next look will not find it.
         return replace(device, hardware_capable=found.capable, reason=found.reason, code=code)
@@ -172,3 +175,31 @@ class LinksSensor(ChangesSensor):
 
     def __init__(self, network: Network, changed: Callable[[], None]) -> None:
         super().__init__("links", network.watch, changed)
+
+
+class DevicesSensor:
+    """Looks at the devices whenever it is asked to; one look that waits serves all who asked.
+
+    A look that fails is taken again: what it was to find would be missed for ever.
+    """
+
+    name = "devices"
+    patience: float | None = None
+
+    def __init__(self, look: Callable[[], Awaitable[None]]) -> None:
+        self._look = look
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        self._asked.set()
+
+    async def run(self, alive: Callable[[], None]) -> None:
+        while True:
+            alive()
+            await self._asked.wait()
+            self._asked.clear()
+            try:
+                await self._look()
+            except BaseException:
+                self._asked.set()
+                raise

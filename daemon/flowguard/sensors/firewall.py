@@ -47,7 +47,7 @@ class Standby:
         self._firewall = firewall
 
     async def look(self, tables_lost: bool) -> bool:
-        """Find the reason anew; whether it is another than before.
+        """Find the reason anew; whether it is another than before. Raises OSError.
 
         A firewall without state was stopped when our tables went with it; before that it may
         never have been in use.
@@ -86,11 +86,7 @@ class Standby:
 
     async def _firewall_offloads(self) -> bool:
         """Two flowtables on one device compete for its flows, and the firewall's comes first."""
-        try:
-            found = await self._tables.foreign_flowtables()
-        except OSError as error:
-            log.warning("the firewall's flowtables cannot be seen: %s", error.strerror or error)
-            return False
+        found = await self._tables.foreign_flowtables()
         return any(flowtable.table == TABLE for flowtable in found)
 
 

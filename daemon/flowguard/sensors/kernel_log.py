@@ -105,11 +105,13 @@ class KernelLogSensor:
 
     def _tell(self, faults: list[tuple[int, Fault]]) -> None:
         for sequence, fault in faults:
+            if sequence <= self._position.told:
+                continue  # By the daemon before, while another report was still open.
             try:
                 self._on_fault(fault)
             except Exception as error:
                 self._end(error)
-            self._position.save(sequence)
+            self._position.save(self._reader.handled, sequence)
 
     def _end(self, error: Exception) -> None:
         """Have run() end with it, so that it is seen; what waits is told all the same."""
@@ -126,12 +128,17 @@ class KernelLogSensor:
 
 
 class LogPosition:
-    """The sequence number of the last handled record; no disk keeps a fault from being told."""
+    """How far the log was handled, kept as two sequence numbers: of the last record before any
+    report that is still open, and of the one with which the latest fault was complete (`told`).
+
+    No disk keeps a fault from being told.
+    """
 
     def __init__(self, machine: Machine, directory: str) -> None:
         self._machine = machine
         self._path = os.path.join(directory, "kmsg")
-        self._saved: int | None = None
+        self.told = -1
+        self._saved: tuple[int, int] | None = None
         self._complained = False
 
     def load(self) -> int | None:
@@ -140,8 +147,10 @@ class LogPosition:
         OSError when there is no kernel log.
         """
         try:
-            self._saved = int(self._machine.files.read(self._path))
-            return self._saved
+            handled, *told = map(int, self._machine.files.read(self._path).split())
+            self.told = told[0] if told else -1
+            self._saved = handled, self.told
+            return handled
         except (FileNotFoundError, ValueError):
             pass
         except OSError as error:
@@ -151,16 +160,18 @@ class LogPosition:
         self.save(newest)
         return newest
 
-    def save(self, sequence: int | None) -> None:
-        """Remember it, if it is news."""
-        if sequence is None or sequence == self._saved:
+    def save(self, handled: int | None, told: int = -1) -> None:
+        """Remember both, if they are news."""
+        self.told = max(self.told, told)
+        if handled is None or (handled, self.told) == self._saved:
             return
         try:
-            self._machine.files.replace(self._path, str(sequence))
+            told = f" {self.told}" if self.told > handled else ""
+            self._machine.files.replace(self._path, f"{handled}{told}")
         except OSError as error:
             self._complain(error)
         else:
-            self._saved = sequence
+            self._saved = handled, self.told
             self._complained = False
 
     def _complain(self, error: OSError) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from flowguard.core.faults import FaultAssembler, FaultRules, LogRecord, logtext
 from flowguard.core.model import Fault
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 TAIL_SECONDS = 120.0
 # So many lines at a time, then others on the loop have their turn.
 AT_ONCE = 50
+T = TypeVar("T")
 
 _CRASH = re.compile(
     r"Kernel panic - not syncing|BUG: |\bOops\b|Unable to handle kernel|Internal error: "
@@ -60,21 +62,37 @@ class _Trace:
         return bool(self.faults or self.crash)
 
 
+class Beside(Protocol):
+    """Does something that takes long without holding the loop up."""
+
+    async def __call__(self, work: Callable[[], T], /) -> T: ...
+
+
+async def directly(work: Callable[[], T]) -> T:
+    """Where nobody waits meanwhile."""
+    return work()
+
+
 async def look(
     rules: FaultRules,
     judged: Sequence[str],
     last_boot: LastBoot,
     previous_boot: Callable[[], PreviousBoot],
+    beside: Beside = directly,
 ) -> CrashEvidence:
     """Look everywhere; what is missing or unreadable is told in `sources`, never raised.
 
+    `beside` does beside the loop what takes long: a dump is a quarter of a megabyte of text.
+
     `previous_boot` gives the log of the boot before, or raises OSError with the reason.
     """
-    dumps, dumps_state = last_boot.dumps()
-    previous, journal_state = _journal(previous_boot)
+    dumps, dumps_state = await beside(last_boot.dumps)
+    previous, journal_state = await beside(lambda: _journal(previous_boot))
     new = [dump for dump in dumps.dumps if not set(dump.identities) <= set(judged)]
-    crashes = [await _judge(rules, logtext.read(d.text), d.reason) for d in new if d.is_crash]
-    consoles = [await _judge(rules, logtext.read(d.text)) for d in new if not d.is_crash]
+    texts = [await beside(partial(logtext.read, dump.text)) for dump in new]
+    read = list(zip(new, texts, strict=True))
+    crashes = [await _judge(rules, text, dump.reason) for dump, text in read if dump.is_crash]
+    consoles = [await _judge(rules, text) for dump, text in read if not dump.is_crash]
     journals = []
     present = [identity for dump in dumps.dumps for identity in dump.identities]
     if previous:

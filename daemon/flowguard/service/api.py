@@ -73,7 +73,7 @@ class Api:
         function = self._methods.get(method)
         if function is None:
             raise ApiError(f"unknown method {method!r}; known: {', '.join(self._methods)}")
-        if method != "stop":
+        if method not in ("stop", "status"):
             await self._running.started()
         return await function(params)
 

@@ -34,7 +34,7 @@ def live(paths: Paths, loaded: Loaded) -> None:
     try:
         _serve(machine, paths, loaded, log_health, deaths if deaths >= DEATHS_LIMIT else 0)
     except SystemExit:
-        _stop_early(machine, paths, loaded)
+        _stop_early(paths, loaded)
         runs.end()
         raise
     runs.end()
@@ -44,18 +44,20 @@ def _serve(machine: Machine, paths: Paths, loaded: Loaded, log_health: str, deat
     if deaths:
         from flowguard.service import retreat
 
-        retreat.to_software(machine, loaded.configuration, paths)
+        with linux.opened() as other:  # Each loop has its own: locks stay with theirs.
+            retreat.to_software(other, loaded.configuration, paths)
     fault_rules = rules.load_usable(loaded.configuration.rules)
     from flowguard.service import wiring
 
     asyncio.run(wiring.serve(machine, paths, loaded, fault_rules, log_health, deaths))
 
 
-def _stop_early(machine: Machine, paths: Paths, loaded: Loaded) -> None:
+def _stop_early(paths: Paths, loaded: Loaded) -> None:
     """Told to stop before the loop listens, it leaves what one before had in hardware."""
     from flowguard.service import retreat
 
-    retreat.to_software(machine, loaded.configuration, paths)
+    with linux.opened() as machine:
+        retreat.to_software(machine, loaded.configuration, paths)
 
 
 def stay_off(paths: Paths, loaded: Loaded) -> None:

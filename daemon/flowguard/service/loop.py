@@ -44,7 +44,7 @@ from flowguard.paths import Paths
 from flowguard.platform.configuration.loading import Configuration, Loaded
 from flowguard.sensors import last_boot
 from flowguard.sensors.arms.looks import ArmsSensor
-from flowguard.sensors.devices import Devices
+from flowguard.sensors.devices import Devices, DevicesSensor
 from flowguard.sensors.engine_table import EngineTableSensor
 from flowguard.sensors.firewall import Standby
 from flowguard.sensors.flow_counts import FlowCountsSensor
@@ -112,6 +112,7 @@ class Service:
 
     def _make_sensors(self) -> None:
         self.devices = Devices(self.machine, self.feed, self.surroundings.interfaces, self._may_try)
+        self.rescans = DevicesSensor(self.rescan)
         self.standby = Standby(self.tables, self.surroundings.firewall)
         self.kernel_log = KernelLogSensor(
             self.machine, self.fault_rules, self.paths.runtime_directory, self._on_fault
@@ -145,12 +146,14 @@ class Service:
         self._tell(event, before, commands)
 
     def _act(self, commands: list[Command]) -> None:
+        # First what everything else may wait for.
+        for command in commands:
+            if isinstance(command, Converge):
+                self.converge(command)
         for command in commands:
             match command:
-                case Converge():
-                    self.converge(command)
                 case Try():
-                    self.tasks.spawn(self._try())
+                    self.look_for_devices()
                 case Rescue(seconds):
                     stalled = [s.flow for s in self.arms.stalled()]
                     self.tasks.spawn(self._crossover.run(stalled, seconds))
@@ -161,7 +164,10 @@ class Service:
         for command in commands:
             if isinstance(command, Notify | Decided | Moved):
                 self.telling.tell(command)
-        self.telling.safely("event log", lambda: self._recorder.record(event, before))
+        led = bool(commands)
+        self.telling.safely(
+            "event log", lambda: self._recorder.record(event, before, led_to_something=led)
+        )
 
     def _arm_timer(self) -> None:
         if self._timer:
@@ -199,10 +205,10 @@ class Service:
         drain = self.state.drain
         return self.state.converged or (drain is not None and drain.flows is not None)
 
-    def _may_try(self, device: Device) -> bool:
+    async def _may_try(self, device: Device) -> bool:
         """A trial is a use of the driver, for which the policy has to be armed, on flash."""
-        names = {d.name for d in self.state.untried}
-        return self.ledger.is_kept and device.name in names
+        await self.ledger.kept()
+        return device.name in {d.name for d in self.state.untried}
 
     def _on_fault(self, fault: Fault) -> None:
         self.feed(FaultSeen(self.now(), fault))
@@ -214,20 +220,28 @@ class Service:
 
     async def _look_back(self, judged: tuple[str, ...]) -> CrashEvidence:
         return await last_boot.look(
-            self.fault_rules, judged, self.machine.last_boot, self.surroundings.previous_boot
+            self.fault_rules,
+            judged,
+            self.machine.last_boot,
+            self.surroundings.previous_boot,
+            self.surroundings.beside,
         )
 
-    async def _try(self) -> None:
-        await self.ledger.kept()
-        await self.rescan()
-
     async def rescan(self) -> None:
-        """Look at the devices again, and at what netifd says."""
+        """Look at the devices again, and at what netifd says; raises what was in the way."""
         await self.devices.rescan(self.configuration.device)
+
+    async def look_at_devices(self) -> None:
+        """The same now, and again later if it fails."""
+        try:
+            await self.rescan()
+        except Exception as error:
+            log.warning("the devices cannot be looked at: %s", error)
+            self.look_for_devices()
 
     def look_for_devices(self) -> None:
         """The same, in the background."""
-        self.tasks.spawn(self.rescan())
+        self.rescans.ask()
 
     def save_progress(self) -> None:
         """So that a daemon that starts after this one goes on where it ended."""

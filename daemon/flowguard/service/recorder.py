@@ -20,17 +20,16 @@ class EventRecorder:
     def __init__(self, files: Files, directory: str) -> None:
         self.path = os.path.join(directory, "events.jsonl")
         self._files = files
-        self._last_drain: tuple[int | None, int | None] | None = None
         self._size: int | None = None  # None: the file is not ours yet, or has a gap.
         self._begun = False
 
-    def record(self, event: Event, before: State) -> None:
+    def record(self, event: Event, before: State, *, led_to_something: bool = False) -> None:
         """Write one event, unless it says nothing new. `before` is the state it meets.
 
         Raises OSError. What is recorded after that begins with the state, because a log with
         a gap could not be replayed.
         """
-        if self._says_nothing(event, before):
+        if not led_to_something and _says_nothing(event, before):
             return
         try:
             if self._size is None or self._size > SIZE_LIMIT:
@@ -40,22 +39,6 @@ class EventRecorder:
             self._size = None
             raise
 
-    def _says_nothing(self, event: Event, before: State) -> bool:
-        if isinstance(event, DrainProgress):
-            counts = (event.flows, event.engine_entries)
-            same = self._last_drain == counts
-            self._last_drain = counts
-            return same and before.drain is not None
-        if isinstance(event, FlowsSeen):
-            refused_before = before.flows.refused if before.flows else 0
-            return bool(refused_before) == bool(event.refused)
-        if isinstance(event, FlowsJudged):
-            few = max(event.observed, before.observed) <= OBSERVED_MOST
-            open_blocks = any(test.process.block.total for test in before.detector.tests)
-            thinned = before.draw.observe_share > 1
-            return few and not (event.outcomes or event.births or open_blocks or thinned)
-        return False
-
     def _rotate(self, state: State) -> None:
         """A new file starts with what is known, so that it can be replayed on its own."""
         if self._files.exists(self.path):
@@ -63,3 +46,20 @@ class EventRecorder:
         begun, self._begun = self._begun, True
         if begun:
             self._files.append(self.path, encode_event(state) + "\n")
+
+
+def _says_nothing(event: Event, before: State) -> bool:
+    """Whether the state would be the same without it, as far as decisions go."""
+    if isinstance(event, DrainProgress):
+        drain = before.drain
+        same = drain and (drain.flows, drain.engine_entries) == (event.flows, event.engine_entries)
+        return bool(same) and event.held in (None, before.reached)
+    if isinstance(event, FlowsSeen):
+        refused_before = before.flows.refused if before.flows else 0
+        return bool(refused_before) == bool(event.refused)
+    if isinstance(event, FlowsJudged):
+        few = max(event.observed, before.observed) <= OBSERVED_MOST
+        open_blocks = any(test.process.block.total for test in before.detector.tests)
+        thinned = before.draw.observe_share > 1
+        return few and not (event.outcomes or event.births or open_blocks or thinned)
+    return False

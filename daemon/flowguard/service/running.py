@@ -16,6 +16,7 @@ from flowguard.core.model import FlowTuple, Level
 from flowguard.core.requests import EndAbandoned, EndAsked, PlannedEnd
 from flowguard.sensors.devices import LinksSensor
 from flowguard.sensors.firewall import FirewallSensor, TablesSensor
+from flowguard.sensors.supervise import Sensor
 from flowguard.service.greeting import greet
 from flowguard.service.loop import Service
 
@@ -24,6 +25,9 @@ PROGRESS_SECONDS = 10.0
 START_SECONDS = 30.0
 # A drain is parked after `drain_limit`; what takes this much longer will never end.
 END_MARGIN = 30.0
+# Whoever asked for the end waits no longer, whatever `drain_limit` is.
+END_DRAIN_SECONDS = 100.0
+AGAIN_SECONDS = 1.0
 FLASH_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
@@ -54,12 +58,18 @@ class Running:
     """The doors are opened first, so that whoever comes is answered, and closed last."""
 
     def __init__(
-        self, service: Service, doors: Sequence[Door] = (), opening: Sequence[Event] = ()
+        self,
+        service: Service,
+        doors: Sequence[Door] = (),
+        opening: Sequence[Event] = (),
+        late: Sequence[Sensor] = (),
     ) -> None:
+        """`opening` is what the policy hears first; `late` runs once the start has succeeded."""
         self.hook = Hook(service.machine.files, service.machine.programs)
         self._service = service
         self._doors = doors
         self._opening = opening
+        self._late = late
         self._firewall = FirewallSensor(
             service.standby,
             service.newest_plan.intact,
@@ -71,6 +81,7 @@ class Running:
         self._started = asyncio.Event()
         self._ended = asyncio.Event()
         self._ending = asyncio.Lock()
+        self._reloading = asyncio.Lock()
         self._release_asked = False
         self._left: tuple[FlowTuple, ...] = ()
 
@@ -110,12 +121,20 @@ class Running:
         if service.configuration.clear_crash_dumps:
             await service.ledger.kept()
             service.ledger.clear_dumps()
-        if await service.standby.look(tables_lost=False):
-            service.feed(StandbyChanged(service.now(), service.standby.reason))
-        await service.rescan()
+        # What is in hardware from before has its guards again before anything else.
         self._start_sensors()
+        try:
+            if await service.standby.look(tables_lost=False):
+                service.feed(StandbyChanged(service.now(), service.standby.reason))
+        except OSError as error:
+            log.warning("the tables of others cannot be seen: %s", error)
+        await service.look_at_devices()
+        # Whatever has come since that look.
+        self._firewall.touched()
         await service.standby.look_for_competitors()
         self._started.set()
+        for sensor in self._late:
+            service.supervision.start(sensor)
         greet(service)
 
     def _start_ended(self, task: asyncio.Task[None]) -> None:
@@ -130,6 +149,7 @@ class Running:
             service.flow_counts,
             service.arms,
             service.engine_table,
+            service.rescans,
             LinksSensor(service.machine.network, service.look_for_devices),
             TablesSensor(service.tables, self._firewall.touched),
             self._firewall,
@@ -141,7 +161,7 @@ class Running:
     async def look_again(self) -> None:
         """At the devices, and for other programs' flow offloading."""
         await self.started()
-        await self._service.rescan()
+        await self._service.look_at_devices()
         await self._service.standby.look_for_competitors()
 
     # --- configuration ------------------------------------------------------------------
@@ -152,6 +172,11 @@ class Running:
         A file that cannot be read changes nothing: half an edit must not cost the speed.
         """
         await self.started()
+        # One after the other, or the older of two files could be applied last.
+        async with self._reloading:
+            await self._reload()
+
+    async def _reload(self) -> None:
         service = self._service
         loaded = await service.surroundings.load()
         service.problems.found("configuration", map(str, loaded.problems))
@@ -171,15 +196,16 @@ class Running:
         # What somebody asked for at run time holds until the configuration wants another level.
         same = (new.enabled, new.level) == (former.enabled, former.level)
         wanted = service.state.wanted if same else new.wanted
-        if new.offload_settings != former.offload_settings:
+        other_rules = new.offload_settings != former.offload_settings
+        if other_rules:
             service.arms.configure(new.offload_settings)
         service.feed(Configured(service.now(), wanted, new.policy_settings))
+        if other_rules or new.flow_timeout != former.flow_timeout:
+            service.converge_again()
         if new.clear_crash_dumps:
             service.ledger.clear_dumps()
         service.devices.forget()
-        await service.rescan()
-        if new.offload_settings != former.offload_settings:
-            service.converge_again()
+        await service.look_at_devices()
 
     # --- the end ------------------------------------------------------------------------
 
@@ -231,19 +257,39 @@ class Running:
             # may be soon: who flashes a new system sends SIGTERM, and waits for no drain.
             service.feed(PlannedEnd(service.now()))
         if how is End.DRAIN:
-            await self._leave_hardware()
+            return await self._leave_hardware()
         if how is End.RELEASE:
             return await self._release()
         return ()
 
-    async def _leave_hardware(self) -> None:
+    async def _leave_hardware(self) -> tuple[FlowTuple, ...]:
+        """Wait until it is left, trying again as the policy does; what would not leave."""
         service = self._service
-        limit = service.configuration.drain_limit + END_MARGIN
-        await _within(limit, service.newest_plan.settled())
-        state = service.state
-        if state.level is Level.HARDWARE:
+        service.converger.drain_limit = min(service.converger.drain_limit, END_DRAIN_SECONDS)
+        service.converge_again()
+        limit = service.converger.drain_limit + END_MARGIN
+        try:
+            async with asyncio.timeout(limit):
+                left = await self._left_in_hardware()
+        except TimeoutError as error:
+            failure = service.state.failure
             service.feed(EndAbandoned(service.now()))
-            raise ConvergeError(state.failure.error if state.failure else _no_answer(limit))
+            raise ConvergeError(failure.error if failure else _no_answer(limit)) from error
+        return left
+
+    async def _left_in_hardware(self) -> tuple[FlowTuple, ...]:
+        plans = self._service.newest_plan
+        while True:
+            await plans.settled()
+            try:
+                left = await plans.left_in_hardware()
+            except ConvergeError as error:
+                log.warning("the tables cannot be read: %s", error)
+                left = None
+            if left is not None:
+                return left
+            # Refused for now: the policy tries again, and so do we.
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def _release(self) -> tuple[FlowTuple, ...]:
         service = self._service

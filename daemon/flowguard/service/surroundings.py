@@ -11,6 +11,7 @@ from flowguard.core.records import frozen
 from flowguard.platform.configuration.loading import Loaded
 from flowguard.platform.systemd.journal import PreviousBoot
 from flowguard.sensors.firewall import Firewall
+from flowguard.sensors.last_boot import Beside, directly
 
 if TYPE_CHECKING:  # Seldom asked for, or, where there is no ubus, never.
     from flowguard.checks.finding import Finding
@@ -28,6 +29,7 @@ class Surroundings:
 
     `interfaces` asks netifd: None where there is none, OSError when nobody answers.
     `previous_boot` gives the log of the boot before, or raises OSError with the reason.
+    `beside` does something that takes long without holding the loop up.
     `neighbours` is what `flowguard check` says of the firewall and of other programs.
     """
 
@@ -37,3 +39,4 @@ class Surroundings:
     firewall: Firewall
     previous_boot: Callable[[], PreviousBoot]
     neighbours: Callable[[], Awaitable[Iterable[Finding]]] = no_neighbours
+    beside: Beside = directly

@@ -15,12 +15,13 @@ from flowguard.core.faults import FaultRules
 from flowguard.core.requests import HoldAsked
 from flowguard.kernel.machine import Machine
 from flowguard.paths import Paths
-from flowguard.platform import supervisor
+from flowguard.platform import early, supervisor
 from flowguard.platform.configuration import loading
 from flowguard.platform.configuration.loading import Loaded
 from flowguard.platform.openwrt.firewall4 import Firewall4
 from flowguard.platform.openwrt.ubus_presence import UbusPresence
 from flowguard.platform.systemd import journal
+from flowguard.sensors.supervise import Sensor
 from flowguard.service.api import PUBLIC, Api
 from flowguard.service.control_server import ControlServer
 from flowguard.service.loop import Service
@@ -53,7 +54,8 @@ async def serve(
     if log_health:
         service.other_health["log"] = lambda: log_health
     doors: list[ControlServer] = []
-    running = Running(service, doors, _opening(service, deaths))
+    late: list[Sensor] = []
+    running = Running(service, doors, _opening(service, deaths), late)
     api = Api(service, running)
     doors.append(ControlServer(paths.socket, api.call))
 
@@ -67,7 +69,8 @@ async def serve(
     service.other_health["ubus"] = lambda: presence.health
     service.supervision.start(presence)
     if attended := supervisor.find(os.environ, presence.ask):
-        service.supervision.start(supervisor.Attendance(attended))
+        # Before that nothing is ready; a start that hangs must not look alive.
+        late.append(supervisor.Attendance(attended))
     _listen_to_signals(service, running)
     await running.run()
 
@@ -100,6 +103,7 @@ def _surroundings(machine: Machine, paths: Paths, netifd: _Netifd) -> Surroundin
         Firewall4(),
         lambda: journal.previous_boot(machine.clock.boot_id),
         lambda: asyncio.to_thread(_look_for_neighbours),
+        asyncio.to_thread,
     )
 
 
@@ -131,8 +135,8 @@ def _listen_to_signals(service: Service, running: Running) -> None:
         asyncio.get_running_loop().add_signal_handler(number, act)
 
     def end() -> None:
-        if not running.stopping:
-            service.tasks.spawn(running.end_anyway(End.DRAIN))
+        # Also while another end is on its way, which may fail.
+        service.tasks.spawn(running.end_anyway(End.DRAIN))
 
     def interrupt() -> None:
         if running.stopping:
@@ -142,4 +146,6 @@ def _listen_to_signals(service: Service, running: Running) -> None:
     on(signal.SIGTERM, end)
     on(signal.SIGINT, interrupt)
     on(signal.SIGHUP, lambda: service.tasks.spawn(running.reload()))
+    if early.heard(signal.SIGHUP):
+        service.tasks.spawn(running.reload())
     on(signal.SIGUSR1, lambda: service.tasks.spawn(running.look_again()))

@@ -141,14 +141,14 @@ class BoundNetwork:
         self._process.hold(costs.ROUTE)
         return self._netdevs.device_of(address)
 
-    def has_feature(self, device: str, feature: str) -> bool | None:
+    async def has_feature(self, device: str, feature: str) -> bool | None:
         self._process.hold(costs.ETHTOOL)
         netdev = self._netdevs.by_name.get(device)
         if netdev is None:
             raise OSError(19, "No such device")
         return netdev.tc_offload
 
-    def code_of(self, device: str) -> str:
+    async def code_of(self, device: str) -> str:
         self._process.hold(costs.ETHTOOL)
         netdev = self._netdevs.by_name.get(device)
         if netdev is None:

@@ -157,9 +157,19 @@ def arm(state: State) -> Step:
 
 def disarm(state: State) -> Step:
     """Nothing is left in hardware: what happens from now on is not its fault."""
-    if not state.armed or not state.converged or state.in_use:
+    if not state.armed or not state.converged or state.in_use or state.parked:
         return state, []
     return replace(state, armed=()), [Save()]
+
+
+def arm_again(state: State) -> Step:
+    """An end that was planned did not come: what is still in hardware is in use again."""
+    held = tuple(
+        device
+        for device in state.devices
+        if state.reached_by(device.name) is Level.HARDWARE or device.name in state.parked
+    )
+    return replace(state, armed=held), [Save()]
 
 
 def planned_end(state: State) -> Step:

@@ -87,7 +87,8 @@ def _decision(
     state: State, name: str, before: Level, now: Level, otherwise: str
 ) -> tuple[State, Decision]:
     """What led there: the latest decision on the device, which is marked as reached."""
-    latest = next((d for d in reversed(state.decisions) if d.device == name), None)
+    moves = (d for d in reversed(state.decisions) if d.device == name and d.before is not d.after)
+    latest = next(moves, None)
     if latest is None or latest.after is not now:
         return state, Decision(state.time, name, before, now, otherwise, reached=state.time)
     reached = replace(latest, reached=state.time)
@@ -101,7 +102,9 @@ def on_converge_failed(state: State, event: ConvergeFailed) -> Step:
     if event.held is not None:
         state, moved = _reach(state, event.held)
         expired += moved
-    if event.device and state.level_of(event.device) is not Level.NONE:
+    # Where nothing is moved by evidence, a verdict would not bring another try.
+    moves = not state.settings.detect_only
+    if event.device and moves and state.level_of(event.device) is not Level.NONE:
         state, refused = verdicts.on_refusal(state, event.device, event.error)
         return state, expired + refused
     attempts = state.failure.attempts + 1 if state.failure else 1

@@ -18,15 +18,17 @@ counters afterwards (mtk_foe_entry_get_mib). Hence: look rarely.
 
 from __future__ import annotations
 
-import asyncio
+import errno
 import os
 import re
 import socket
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 from flowguard.core.model import FlowTuple
 from flowguard.core.records import frozen
+from flowguard.kernel.clock import monotonic
+from flowguard.kernel.threads import in_thread
 
 LINE = re.compile(
     r"[0-9a-f]+ ([A-Z]{3})(?: +[^ ]+)*? orig=([^- ]+)->([^ ]+)(?: new=([^- ]+)->([^ ]+))?"
@@ -37,6 +39,8 @@ UDP = 1 << 30  # MTK_FOE_IB1_UDP
 ENTRIES, BIND = "entries", "bind"
 # Bytes at a time, some 40 entries; reading one that NAT rewrites takes 20 us on a PC.
 CHUNK = 1 << 13
+# A full table takes a slow router some seconds.
+HANGS_AFTER = 30.0
 
 
 @frozen
@@ -65,16 +69,45 @@ def paths(debugfs: str, name: str) -> list[str]:
 
 async def sweep(debugfs: str, name: str) -> AsyncGenerator[list[EngineEntry], None]:
     """The entries in chunks, the loop having its turn in between; raises OSError."""
-    loop = asyncio.get_running_loop()
     for path in paths(debugfs, name):
-        file = _open(path)
+        reading = _Reading(path)
         try:
-            # The driver prints its whole table inside the first read.
-            while lines := await loop.run_in_executor(None, file.readlines, CHUNK):
+            while lines := await reading.more():
                 yield list(parse(lines))
         finally:
-            # It waits for a read that is under way.
-            loop.run_in_executor(None, file.close)
+            reading.close()
+
+
+class _Reading:
+    """One table as it is read, in threads of its own: a driver may never come back.
+
+    Where one hangs no other is tried: one thread is enough to lose.
+    """
+
+    _under_way: ClassVar[dict[int, float]] = {}
+
+    def __init__(self, path: str) -> None:
+        now = monotonic()
+        if any(now - begun > HANGS_AFTER for begun in _Reading._under_way.values()):
+            raise OSError(errno.EBUSY, "an earlier look at the engine has not come back")
+        self._file = _open(path)
+        self._closed = False
+
+    async def more(self) -> list[str]:
+        """Some lines; the driver prints its whole table inside the first read."""
+        _Reading._under_way[id(self)] = monotonic()
+        return await in_thread(lambda: self._file.readlines(CHUNK), "engine", self._came_back)
+
+    def close(self) -> None:
+        """At once, or when the read that is under way comes back."""
+        self._closed = True
+        if id(self) not in _Reading._under_way:
+            self._file.close()
+
+    def _came_back(self) -> None:
+        del _Reading._under_way[id(self)]
+        if self._closed:
+            self._file.close()
 
 
 def parse(lines: Iterable[str]) -> Iterator[EngineEntry]:
