@@ -166,8 +166,8 @@ class LogPosition:
         if handled is None or (handled, self.told) == self._saved:
             return
         try:
-            told = f" {self.told}" if self.told > handled else ""
-            self._machine.files.replace(self._path, f"{handled}{told}")
+            numbers = [handled, self.told] if self.told > handled else [handled]
+            self._machine.files.replace(self._path, " ".join(map(str, numbers)))
         except OSError as error:
             self._complain(error)
         else:
