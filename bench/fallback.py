@@ -87,6 +87,8 @@ def flowguard_rounds(engine: Engine, changes: Changes, count: int) -> Iterator[R
     options = "boot_delay '0'\nhold_off '1'\nhold_off_limit '1'\nsettle '0'"
     daemon = Daemon(Path(tempfile.mkdtemp()), options).start()
     for _ in range(count):
+        # What was found before would let a few flows back into hardware only.
+        daemon.cli("forget")
         daemon.wait_for_levels(all_on("hardware"))
         _wait_for_flows(engine)
         yield measure(engine, changes, "flowguard")
