@@ -279,3 +279,36 @@ def test_flow_timeouts_of_a_daemon_that_was_killed_are_put_back() -> None:
         assert lab.router.timeouts.flow_timeouts == [30, 30]
 
     in_lab(use)
+
+
+def test_hardware_is_left_although_the_level_below_is_refused() -> None:
+    async def use(lab: Lab) -> None:
+        await lab.up()
+
+        def refuse(change: Change) -> None:
+            if isinstance(change, CreateTable):
+                raise refused(change, errno.ENOMEM)
+
+        lab.router.ruleset.refuse = refuse
+        with pytest.raises(ConvergeError):
+            await lab.converger.converge(lab.plan(SOFTWARE))
+        hardware = lab.router.hardware
+        assert hardware and not hardware.rules
+        assert lab.progress[-1].flows == 0, "and it was drained"
+
+    in_lab(use)
+
+
+def test_a_drain_that_cannot_be_seen_lets_flows_leave_and_is_parked() -> None:
+    async def use(lab: Lab) -> None:
+        await lab.up()
+        lab.router.flows.always = OSError(errno.ENOMEM, "Cannot allocate memory")
+        task = asyncio.create_task(lab.converger.converge(lab.plan(SOFTWARE)))
+        await asyncio.sleep(LIMIT / 2)
+        assert lab.router.timeouts.flow_timeouts == [0, 0]
+        (told,) = lab.progress
+        assert (told.flows, told.held) == (None, IN_SOFTWARE)
+        assert (await task).parked == (LAN, WAN)
+        assert lab.router.timeouts.flow_timeouts == [FLOW_TIMEOUT] * 2
+
+    in_lab(use)

@@ -302,3 +302,10 @@ def test_refusals_by_the_driver_are_told_once() -> None:
 def test_leftover_tables_are_converged_even_without_devices() -> None:
     story = Story().on(Started(100, Level.HARDWARE, SETTINGS)).on(DevicesChanged(100, ()))
     assert [c.levels for c in story.last if isinstance(c, Converge)] == [()]
+
+
+def test_a_start_asks_nothing_of_the_kernel_before_the_devices_are_known() -> None:
+    """Whatever the configuration says: what the daemon before left there is to stay."""
+    settings = replace(SETTINGS, control_share=SETTINGS.control_share + 1)
+    story = Story().on(Started(100, Level.HARDWARE, settings))
+    assert not any(isinstance(c, Converge) for c in story.last)

@@ -364,3 +364,25 @@ def test_losses_and_returns_alternate_and_the_health_agrees_with_them(lives: lis
     kinds = [type(event) for event in told.events]
     assert kinds == [SensorLost, SensorBack] * (len(kinds) // 2) + [SensorLost] * (len(kinds) % 2)
     assert supervision.health["eye"].startswith("not available") == (len(kinds) % 2 == 1)
+
+
+def test_the_first_signs_are_waited_for_be_they_good_or_bad() -> None:
+    async def seen(alive: Callable[[], None]) -> None:
+        await asyncio.sleep(5)
+        alive()
+        await asyncio.sleep(1000)
+
+    async def unseen(alive: Callable[[], None]) -> None:
+        await asyncio.sleep(8)
+        raise OSError("nothing to be seen")
+
+    async def main() -> None:
+        supervision = Supervision(now, Told())
+        supervision.start(Eye([seen], "seen"))
+        supervision.start(Eye([unseen], "unseen"))
+        began = now()
+        await supervision.first_signs(["seen", "unseen"])
+        assert now() - began == pytest.approx(8)
+        await supervision.close()
+
+    virtual_time.run(main())

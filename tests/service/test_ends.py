@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from flowguard.core.model import Level
+from flowguard.kernel.nftables.changes import Change
 from flowguard.paths import Paths
 from flowguard.platform.configuration.loading import Loaded
 from flowguard.platform.configuration.options import Configuration
 from flowguard.service.running import End
 from tests import virtual_time
-from tests.actuators.router import LAN, WAN, Router
+from tests.actuators.router import LAN, WAN, Router, refused
 from tests.service.composed import Daemon, Platform, while_running
 
 CONFIGURATION = Configuration(enabled=True, device=(LAN, WAN), boot_delay=0)
@@ -61,6 +63,21 @@ def test_a_release_that_comes_in_a_drain_still_leaves_nothing(tmp_path: Path, fi
 def test_a_drain_alone_leaves_the_software_level(tmp_path: Path) -> None:
     async def use(daemon: Daemon, router: Router) -> None:
         await daemon.api.call("stop", {"how": End.DRAIN})
+
+    router = live(tmp_path, use)
+    assert router.hardware is None and router.software is not None
+
+
+def test_a_stop_that_the_kernel_refuses_for_a_moment_still_leaves_hardware(tmp_path: Path) -> None:
+    async def use(daemon: Daemon, router: Router) -> None:
+        refusals = iter(range(10))
+
+        def refuse(change: Change) -> None:
+            if next(refusals, None) is not None:
+                raise refused(change, errno.ENOMEM)
+
+        router.ruleset.refuse = refuse
+        await daemon.running.end_anyway(End.DRAIN)
 
     router = live(tmp_path, use)
     assert router.hardware is None and router.software is not None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import errno
 import tempfile
 from pathlib import Path
 
@@ -42,3 +43,13 @@ def test_a_damaged_file_counts_for_nothing(text: str) -> None:
         Path(folder, "runs").write_text(text, encoding="utf-8")
         runs_in(Path(folder)).begin(100.0)
         assert runs_in(Path(folder)).begin(101.0) >= 1
+
+
+class FullDisk(LinuxFiles):
+    def replace(self, path: str, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+
+def test_a_run_that_cannot_be_noted_begins_all_the_same(tmp_path: Path) -> None:
+    assert runs_in(tmp_path).begin(10.0) == 0
+    assert Runs(FullDisk(), str(tmp_path)).begin(20.0) == 1

@@ -40,8 +40,10 @@ def _start_after_release(self: NewestPlan, target: Any) -> None:
     _START(self, target)
 
 
-async def _release_alone(self: Running) -> Any:
-    return await self._service.newest_plan.release()
+async def _leave_at_once(self: Running, how: End) -> Any:
+    if how is End.RELEASE:
+        return await self._service.newest_plan.release()
+    return await _LEAVE(self, how)
 
 
 async def _zombie(self: Running, how: End) -> Any:
@@ -77,12 +79,13 @@ async def _endless(self: Converger, plan: Any, deadline: float) -> Any:
     return await _REACH(self, plan, math.inf)
 
 
-_FEED, _START, _END, _REACH = Service.feed, NewestPlan.start, Running.end, Converger._reach
+_FEED, _START, _REACH = Service.feed, NewestPlan.start, Converger._reach
+_END, _LEAVE = Running.end, Running._leave
 
 MENDS: dict[int, tuple[tuple[object, str, Any], ...]] = {
     1: ((OrderedTables, "_in_turn", _out_of_turn),),
     2: ((Service, "feed", _recorder_first),),
-    4: ((NewestPlan, "start", _start_after_release), (Running, "_release", _release_alone)),
+    4: ((NewestPlan, "start", _start_after_release), (Running, "_leave", _leave_at_once)),
     5: ((Running, "end", _zombie),),
     6: ((ArmsSensor, "configure", _configure_half),),
     7: ((Supervision, "_keep_running", _run_once),),

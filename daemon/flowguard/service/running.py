@@ -29,6 +29,9 @@ END_MARGIN = 30.0
 END_DRAIN_SECONDS = 100.0
 AGAIN_SECONDS = 1.0
 FLASH_SECONDS = 10.0
+# A kernel that refuses for a moment is asked again; the supervisor's patience has an end.
+RETRY_SECONDS = 5.0
+REFUSED_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -232,14 +235,20 @@ class Running:
         self._ended.set()
 
     async def end_anyway(self, how: End) -> None:
-        """The same for whoever does not wait for an answer."""
-        try:
-            left = await self.end(how)
-        except ConvergeError as error:
-            log.error("hardware could not be left: %s", error)
-            left = ()
-            # What goes on in hardware is remembered again.
-            await _within(FLASH_SECONDS, self._service.ledger.kept())
+        """The same for whoever does not wait for an answer, and ends us in the end."""
+        deadline = self._service.now() + REFUSED_SECONDS
+        left: tuple[FlowTuple, ...] = ()
+        while True:
+            try:
+                left = await self.end(how)
+                break
+            except ConvergeError as error:
+                log.error("hardware could not be left: %s", error)
+            if self._service.now() >= deadline:
+                # What goes on in hardware is remembered again.
+                await _within(FLASH_SECONDS, self._service.ledger.kept())
+                break
+            await asyncio.sleep(RETRY_SECONDS)
         for flow in left:
             log.error("still in hardware: %s", flow)
         self._ended.set()

@@ -198,3 +198,25 @@ def test_whatever_was_lost_hardware_comes_back_once_all_have_seen_for_long(
     state, _ = decide(state, Converged(end + 1))
     state, _ = decide(state, Tick(end + GRACE))
     assert {level for _, level in state.levels} == HARDWARE
+
+
+@pytest.mark.parametrize("sensor", GUARDS)
+def test_nothing_goes_up_while_a_guard_is_blind_if_only_since_a_moment(sensor: str) -> None:
+    story = Story().on(Started(100, Level.HARDWARE, SETTINGS)).on(lost(100, sensor))
+    story.on(DevicesChanged(100, ALL))
+    assert on(story) == SOFTWARE
+    story.on(SensorBack(101, sensor)).on(Tick(101 + GRACE))
+    assert on(story) == HARDWARE
+
+
+def test_a_guard_that_is_lost_while_the_kernel_is_asked_for_hardware_takes_that_back() -> None:
+    story = Story().on(Started(100, Level.HARDWARE, SETTINGS)).on(DevicesChanged(100, ALL))
+    assert on(story) == HARDWARE
+    assert on(story.on(lost(100.1))) == SOFTWARE
+
+
+def test_what_the_daemon_before_left_in_hardware_stays_for_the_grace() -> None:
+    held = tuple((device.name, Level.HARDWARE) for device in ALL)
+    story = Story().on(Started(100, Level.HARDWARE, SETTINGS, held=held)).on(lost(100))
+    assert on(story.on(DevicesChanged(100, ALL))) == HARDWARE
+    assert on(story.on(Tick(100 + GRACE))) == SOFTWARE

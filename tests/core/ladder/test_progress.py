@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.events import (
+    Converge,
     Converged,
     ConvergeFailed,
     Decided,
@@ -15,8 +16,10 @@ from flowguard.core.events import (
     Event,
     FaultSeen,
     Moved,
+    Severity,
     StandbyChanged,
     Started,
+    TablesLost,
     Tick,
 )
 from flowguard.core.model import Decision, Level
@@ -172,3 +175,20 @@ def test_the_moves_that_are_told_add_up_to_what_the_kernel_holds(
             assert dict(state.reached) == dict(event.held)
         assert len({c.decision for c in commands if isinstance(c, Decided)}) <= len(NAMES)
         assert decode_event(encode_event(state)) == state
+
+
+def test_tables_that_somebody_removed_are_told_as_gone_and_built_at_once() -> None:
+    """Also while a refusal is waited for."""
+    story = started().on(ConvergeFailed(200, "busy", None, all_on(HARDWARE)))
+    assert story.state.failure and story.state.failure.retry_at == 205
+    story.on(TablesLost(201, ()))
+    assert {(m.before, m.after) for m in moved(story)} == {(HARDWARE, NONE)}
+    assert any(isinstance(command, Converge) for command in story.last)
+
+
+def test_a_drain_that_cannot_be_seen_is_told_as_that() -> None:
+    story = started().on(FaultSeen(200, fault(device="wan")))
+    story.on(DrainProgress(201, None, None, (), all_on(SOFTWARE)))
+    assert story.state.level is SOFTWARE
+    (told,) = story.on(Tick(260)).notes(Severity.ERROR)
+    assert "cannot be seen" in told

@@ -111,7 +111,7 @@ def refusing_kernel(scene: Scene, luck: Random) -> None:
 def refuse_some(scene: Scene, luck: Random) -> None:
     scene.faults.began(REFUSAL)
     number = luck.choice((errno.EBUSY, errno.ENOMEM, errno.ERESTART))
-    count = luck.choice((1, 3, 12))
+    count = luck.choice((1, 3, 12, 12))
     scene.world.tell("the next %d transactions fail: %s", count, errno.errorcode[number])
     fails = scene.kernel.transactions.fails
     fails.extend([number] * count)
