@@ -282,6 +282,7 @@ class Running:
                 left = await self._left_in_hardware()
         except TimeoutError as error:
             failure = service.state.failure
+            service.converger.drain_limit = service.configuration.drain_limit
             service.feed(EndAbandoned(service.now()))
             raise ConvergeError(failure.error if failure else _no_answer(limit)) from error
         return left
