@@ -227,7 +227,7 @@ class Converger:
         """Until hardware is empty; what is not by then is parked."""
         held = levels_in(await self._tables.read())
         # A second attempt knows which entries of the engine the first one waited for.
-        self._drained = Drain(self._machine, self._progress, held, self._drained)
+        self._drained = Drain(self._machine, self._progress, held, self._is_bound, self._drained)
         try:
             self._set_timeouts(draining=True, hardware=True)
             if await self._drained.finish(deadline):
@@ -237,6 +237,10 @@ class Converger:
                 self._parked_until = self._machine.clock.now() + PARKED_SECONDS
         finally:
             self._set_timeouts(draining=False, hardware=True)
+
+    async def _is_bound(self) -> bool:
+        found = await self._tables.read()
+        return found.hardware is not None and bool(found.hardware.hardware)
 
     def _is_parked(self, found: TablesState) -> bool:
         """Whether what is there was drained in vain a while ago, and has taken nothing since."""
