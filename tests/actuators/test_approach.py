@@ -14,7 +14,7 @@ from flowguard.core.events import DrainProgress
 from flowguard.core.model import Level
 from flowguard.core.tables.description import Plan
 from flowguard.core.tables.plan import OffloadSettings, plan
-from flowguard.kernel.nftables.changes import Change, CreateTable
+from flowguard.kernel.nftables.changes import Change, CreateTable, DeleteTable
 from flowguard.kernel.nftables.ordered import OrderedTables
 from flowguard.kernel.nftables.ruleset import TablesState, wanted_state
 from tests import virtual_time
@@ -324,5 +324,48 @@ def test_a_drain_of_a_table_that_somebody_took_away_is_over() -> None:
         before = now()
         assert (await task).held == IN_SOFTWARE
         assert now() - before < 2
+
+    in_lab(use)
+
+
+def test_a_look_at_the_engine_that_never_comes_back_keeps_no_drain_from_its_end() -> None:
+    async def use(lab: Lab) -> None:
+        await lab.up()
+        engines = lab.router.engines
+        engines.entries, engines.hangs = [], True
+        before = now()
+        reached = await lab.converger.converge(lab.plan(SOFTWARE))
+        assert LIMIT <= now() - before < LIMIT + 2
+        assert (reached.held, reached.parked) == (IN_SOFTWARE, (LAN, WAN))
+        assert lab.router.timeouts.flow_timeouts == [FLOW_TIMEOUT] * 2
+
+    in_lab(use)
+
+
+def test_a_release_needs_no_sight_of_the_connections() -> None:
+    async def use(lab: Lab) -> None:
+        await lab.up()
+        lab.router.flows.always = OSError(errno.ENOMEM, "Cannot allocate memory")
+        assert await lab.converger.release(40) == ()
+        assert (lab.router.hardware, lab.router.software) == (None, None)
+        assert lab.router.timeouts.flow_timeouts == [30, 30]
+
+    in_lab(use)
+
+
+def test_half_a_change_is_nobody_elses_doing() -> None:
+    async def use(lab: Lab) -> None:
+        await lab.up()
+
+        def refuse(change: Change) -> None:
+            if isinstance(change, DeleteTable):
+                raise refused(change, errno.EOPNOTSUPP)
+
+        lab.router.ruleset.refuse = refuse
+        with pytest.raises(ConvergeError):
+            await lab.converger.converge(lab.plan(SOFTWARE))
+        hardware = lab.router.hardware
+        assert hardware and not hardware.rules
+        assert await lab.converger.intact()
 
     in_lab(use)

@@ -16,6 +16,7 @@ from flowguard.core.events import Converged, ConvergeFailed, DrainProgress, Even
 from flowguard.core.model import Level
 from flowguard.core.tables.description import Plan
 from flowguard.core.tables.plan import OffloadSettings, plan
+from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.kernel.nftables.changes import Change
 from flowguard.kernel.nftables.ordered import OrderedTables
 from flowguard.kernel.nftables.ruleset import TablesState, wanted_state
@@ -122,6 +123,21 @@ def test_a_refusal_is_told_with_what_the_kernel_holds() -> None:
         assert isinstance(event, ConvergeFailed)
         assert dict(event.held or ()) == {LAN: SOFTWARE, WAN: SOFTWARE}
         assert lab.newest.reached == lab.plan(SOFTWARE)
+
+    in_lab(use)
+
+
+def test_a_refusal_is_told_although_the_kernel_answers_with_nonsense() -> None:
+    async def use(lab: Lab) -> None:
+        def refuse(change: Change) -> None:
+            lab.router.ruleset.unreadable = MalformedMessage("an attribute ends too soon")
+            raise refused(change, 12)
+
+        lab.router.ruleset.refuse = refuse
+        lab.start(HARDWARE)
+        await lab.newest.settled()
+        ((event, _),) = lab.told
+        assert isinstance(event, ConvergeFailed) and event.held is None
 
     in_lab(use)
 

@@ -10,6 +10,7 @@ from flowguard.core.events import (
     BootSeen,
     Converge,
     Converged,
+    ConvergeFailed,
     Decided,
     DevicesChanged,
     FaultSeen,
@@ -22,7 +23,14 @@ from flowguard.core.events import (
 )
 from flowguard.core.model import Attribution, Boots, Fault, FaultClass, Level, Verdict
 from flowguard.core.records import replace
-from flowguard.core.requests import PlannedEnd, RetryAsked, WantedChanged
+from flowguard.core.requests import (
+    EndAbandoned,
+    EndAsked,
+    PlannedEnd,
+    RetryAsked,
+    SuspendAsked,
+    WantedChanged,
+)
 from tests.core.test_policy import ALL, LAN1, LAN2, SETTINGS, WAN, Story, fault
 
 OOPS = FaultClass.KERNEL_OOPS
@@ -63,6 +71,56 @@ def test_the_intent_is_cleared_when_hardware_is_empty() -> None:
     assert story.state.armed == ALL
     story.on(Converged(50))
     assert not story.state.armed and Save() in story.last
+
+
+def on(level: Level) -> tuple[tuple[str, Level], ...]:
+    return tuple((device.name, level) for device in ALL)
+
+
+def in_hardware() -> Story:
+    return boot().on(Tick(31)).on(Converged(32, on(HARDWARE)))
+
+
+def ends(story: Story, time: float, leave: Level = Level.SOFTWARE) -> Story:
+    """Somebody wants the daemon to end, as planned."""
+    story.on(EndAsked(time, leave)).on(PlannedEnd(time))
+    assert not story.state.armed
+    return story
+
+
+def test_what_could_not_be_drained_keeps_the_intent() -> None:
+    story = in_hardware().on(WantedChanged(40, Level.SOFTWARE))
+    story.on(Converged(100, on(Level.SOFTWARE), ("wan",)))
+    assert story.state.armed == ALL
+    story.on(Converged(800, on(Level.SOFTWARE)))
+    assert not story.state.armed
+
+
+def test_an_end_that_does_not_come_arms_what_the_kernel_would_not_let_go() -> None:
+    story = in_hardware().on(WantedChanged(40, Level.SOFTWARE))
+    story.on(ConvergeFailed(41, "busy", None, on(HARDWARE)))
+    ends(story, 42).on(EndAbandoned(72))
+    assert story.state.armed == ALL and Save() in story.last
+
+
+def test_an_end_that_does_not_come_arms_what_is_parked() -> None:
+    story = in_hardware().on(WantedChanged(40, Level.SOFTWARE))
+    story.on(Converged(100, on(Level.SOFTWARE), ("wan",)))
+    ends(story, 110).on(EndAbandoned(140))
+    assert story.state.armed == (WAN,) and Save() in story.last
+
+
+def test_an_end_that_does_not_come_arms_nothing_that_is_not_in_use() -> None:
+    story = in_hardware().on(WantedChanged(40, Level.SOFTWARE))
+    story.on(Converged(50, on(Level.SOFTWARE)))
+    assert not ends(story, 60).on(EndAbandoned(90)).state.armed
+
+
+def test_what_a_failed_release_interrupted_is_asked_for_again() -> None:
+    story = in_hardware().on(SuspendAsked(40, suspended=True))
+    ends(story, 41, Level.NONE).on(EndAbandoned(60))
+    (asked,) = [c for c in story.last if isinstance(c, Converge)]
+    assert dict(asked.levels) == dict(on(Level.NONE))
 
 
 def test_an_offload_trace_convicts_the_named_device_at_once() -> None:

@@ -15,6 +15,7 @@ from flowguard.kernel.conntrack import DumpInterrupted, Entry, Filter, Flow
 from flowguard.kernel.conntrack.entry import matching
 from flowguard.kernel.engines import EngineEntry
 from flowguard.kernel.machine import Failed, Machine
+from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.kernel.nftables.changes import Change
 from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
 from flowguard.kernel.pstore import Dumps
@@ -136,7 +137,7 @@ class Ruleset(Watchable):
         super().__init__()
         self.state = TablesState(None, None)
         self.foreign: tuple[ForeignFlowtable, ...] = ()
-        self.unreadable: OSError | None = None
+        self.unreadable: OSError | MalformedMessage | None = None
         self.tried: list[Change] = []
         self.refuse: Callable[[Change], None] = lambda change: None
 
@@ -344,6 +345,7 @@ class PacketEngines:
     def __init__(self) -> None:
         self.entries: list[EngineEntry] | None = None
         self.failure: OSError | None = None
+        self.hangs = False
         self.sweeps = 0
 
     def are_readable(self) -> bool:
@@ -351,6 +353,8 @@ class PacketEngines:
 
     async def sweep(self, *, only_bound: bool) -> AsyncGenerator[list[EngineEntry], None]:
         self.sweeps += 1
+        if self.hangs:
+            await asyncio.get_running_loop().create_future()
         if self.failure:
             raise self.failure
         found = [e for e in self.entries or [] if e.bound or not only_bound]

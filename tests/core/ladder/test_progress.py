@@ -24,6 +24,7 @@ from flowguard.core.events import (
 )
 from flowguard.core.model import Decision, Level
 from flowguard.core.policy import decide
+from flowguard.core.records import replace
 from flowguard.core.replay import decode_event, encode_event
 from flowguard.core.requests import SuspendAsked
 from flowguard.core.state import State
@@ -201,3 +202,26 @@ def test_what_has_to_come_down_is_tried_again_soon_however_often_it_was_refused(
         story.on(ConvergeFailed(now, "no memory", None, all_on(HARDWARE)))
         assert story.state.next_deadline() == now + 2
         assert any(isinstance(c, Converge) for c in story.on(Tick(now + 2)).last)
+
+
+def detecting() -> Story:
+    """Hardware is wanted, and whatever happens is only told."""
+    settings = replace(SETTINGS, detect_only=True)
+    return Story().on(Started(100, HARDWARE, settings)).on(DevicesChanged(100, ALL))
+
+
+def test_only_detecting_what_one_device_was_refused_for_is_tried_again_as_well() -> None:
+    refusal = ConvergeFailed(101, "hardware flowtable on wan: busy", "wan", ())
+    story = detecting().on(refusal)
+    assert story.state.failure and story.state.failure.retry_at == 106
+    assert any(isinstance(command, Converge) for command in story.on(Tick(106)).last)
+
+
+def test_no_move_is_told_with_the_reason_of_what_moved_nothing() -> None:
+    story = detecting().on(Converged(101, all_on(HARDWARE)))
+    story.on(FaultSeen(200, fault(device="wan")))
+    assert "would step down" in story.decided()[0].reason
+    story.on(TablesLost(300, ())).on(Converged(301, all_on(HARDWARE)))
+    assert {(m.device, m.reason) for m in moved(story)} == {
+        (name, "wanted level is hardware") for name in NAMES
+    }
