@@ -319,4 +319,4 @@ def test_a_fault_that_comes_before_the_devices_are_known_is_judged_with_them() -
     assert story.levels()["wan"] is Level.SOFTWARE and story.levels()["lan1"] is Level.HARDWARE
     verdict = story.state.verdict_on("wan")
     assert verdict and verdict.strikes == 1 and Save() in story.last
-    assert not story.on(DevicesChanged(200, ALL)).last
+    assert story.on(DevicesChanged(200, ALL)).state.verdict_on("wan") == verdict
