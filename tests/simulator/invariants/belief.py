@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from flowguard.actuators.approach import levels_in
+from flowguard.actuators.steps import levels_in
 from flowguard.core.model import Level
 from flowguard.core.state import State
 from flowguard.service.status import status
