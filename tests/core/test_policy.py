@@ -320,3 +320,9 @@ def test_a_fault_that_comes_before_the_devices_are_known_is_judged_with_them() -
     verdict = story.state.verdict_on("wan")
     assert verdict and verdict.strikes == 1 and Save() in story.last
     assert story.on(DevicesChanged(200, ALL)).state.verdict_on("wan") == verdict
+
+
+def test_a_fault_while_nothing_takes_part_is_nobodys() -> None:
+    story = started().on(DevicesChanged(200, ())).on(Converged(201, ()))
+    story.on(FaultSeen(202, fault(device="wan"))).on(DevicesChanged(300, ALL))
+    assert story.state.verdict_on("wan") is None

@@ -101,7 +101,7 @@ def _handle(state: State, event: Event) -> Step:
         case FaultSeen():
             if event.fault.attribution is not Attribution.NONE:
                 state = replace(state, disturbed=state.time)
-            if not state.devices:
+            if not state.devices and state.level is Level.HARDWARE:
                 return replace(state, unjudged=(*state.unjudged, event.fault)[-UNJUDGED_MOST:]), []
             return verdicts.on_fault(state, event.fault)
         case BootSeen():
@@ -162,11 +162,10 @@ def _devices_changed(state: State, event: DevicesChanged) -> Step:
     if state.devices and event.devices != state.devices:
         state = replace(state, disturbed=state.time)
     state, commands = identity.match(replace(state, devices=event.devices))
-    if event.devices:
-        faults, state = state.unjudged, replace(state, unjudged=())
-        for fault in faults:
-            state, more = verdicts.on_fault(state, fault)
-            commands += more
+    faults, state = state.unjudged, replace(state, unjudged=())
+    for fault in faults:
+        state, more = verdicts.on_fault(state, fault)
+        commands += more
     return state, commands
 
 
