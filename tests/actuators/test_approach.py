@@ -16,7 +16,7 @@ from flowguard.core.tables.description import Plan
 from flowguard.core.tables.plan import OffloadSettings, plan
 from flowguard.kernel.nftables.changes import Change, CreateTable, DeleteTable
 from flowguard.kernel.nftables.ordered import OrderedTables
-from flowguard.kernel.nftables.ruleset import wanted_state
+from flowguard.kernel.nftables.ruleset import TablesState, wanted_state
 from tests import virtual_time
 from tests.actuators.router import LAN, WAN, Router, refused
 from tests.virtual_time import now
@@ -310,6 +310,20 @@ def test_a_drain_that_cannot_be_seen_lets_flows_leave_and_is_parked() -> None:
         assert (told.flows, told.held) == (None, IN_SOFTWARE)
         assert (await task).parked == (LAN, WAN)
         assert lab.router.timeouts.flow_timeouts == [FLOW_TIMEOUT] * 2
+
+    in_lab(use)
+
+
+def test_a_drain_of_a_table_that_somebody_took_away_is_over() -> None:
+    async def use(lab: Lab) -> None:
+        await lab.up()
+        lab.router.flows.leave_after = None
+        task = asyncio.create_task(lab.converger.converge(lab.plan(SOFTWARE)))
+        await asyncio.sleep(5)
+        lab.router.ruleset.state = TablesState(None, None)
+        before = now()
+        assert (await task).held == IN_SOFTWARE
+        assert now() - before < 2
 
     in_lab(use)
 

@@ -309,3 +309,14 @@ def test_a_start_asks_nothing_of_the_kernel_before_the_devices_are_known() -> No
     settings = replace(SETTINGS, control_share=SETTINGS.control_share + 1)
     story = Story().on(Started(100, Level.HARDWARE, settings))
     assert not any(isinstance(c, Converge) for c in story.last)
+
+
+def test_a_fault_that_comes_before_the_devices_are_known_is_judged_with_them() -> None:
+    """The kernel reported it between two lives of the daemon, with hardware on."""
+    held = tuple((device.name, Level.HARDWARE) for device in ALL)
+    story = Story().on(Started(100, Level.HARDWARE, SETTINGS, armed=ALL, held=held))
+    story.on(FaultSeen(100, fault(device="wan"))).on(DevicesChanged(100.1, ALL))
+    assert story.levels()["wan"] is Level.SOFTWARE and story.levels()["lan1"] is Level.HARDWARE
+    verdict = story.state.verdict_on("wan")
+    assert verdict and verdict.strikes == 1 and Save() in story.last
+    assert story.on(DevicesChanged(200, ALL)).state.verdict_on("wan") == verdict

@@ -23,7 +23,14 @@ from flowguard.core.events import (
 )
 from flowguard.core.model import Attribution, Boots, Fault, FaultClass, Level, Verdict
 from flowguard.core.records import replace
-from flowguard.core.requests import EndAbandoned, EndAsked, PlannedEnd, RetryAsked, SuspendAsked, WantedChanged
+from flowguard.core.requests import (
+    EndAbandoned,
+    EndAsked,
+    PlannedEnd,
+    RetryAsked,
+    SuspendAsked,
+    WantedChanged,
+)
 from tests.core.test_policy import ALL, LAN1, LAN2, SETTINGS, WAN, Story, fault
 
 OOPS = FaultClass.KERNEL_OOPS

@@ -22,6 +22,8 @@ def main() -> int:
         # Sets are walked in the order of hashes, and one seed has to mean one trace.
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "tests.simulator", *sys.argv[1:]])
+    if options.reverts:
+        return _find_reverts()
     seeds = [options.seed] if options.seed is not None else list(range(1, options.seeds + 1))
     started = time.monotonic()
     hours, steps, violations = 0.0, 0, 0
@@ -41,12 +43,27 @@ def main() -> int:
     return 1 if violations else 0
 
 
+def _find_reverts() -> int:
+    """Take back one mend after the other; 1 when one is not found."""
+    from tests.simulator.reverts import MENDS, find
+
+    listen()
+    missing = 0
+    for row in MENDS:
+        found = find(row)
+        missing += found is None
+        told = f"seed {found.seed}: {found.violation[:160]}" if found else "NOT FOUND"
+        print(f"row {row}: {told}", flush=True)
+    return 1 if missing else 0
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="how many (%(default)s)")
     parser.add_argument("--seed", type=int, help="this one alone")
     parser.add_argument("--hours", type=float, default=1.0, help="for each router (%(default)s)")
     parser.add_argument("--trace", action="store_true", help="print what happens, step by step")
+    parser.add_argument("--reverts", action="store_true", help="what is found without a mend")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     return parser.parse_args()
 

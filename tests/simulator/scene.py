@@ -113,6 +113,7 @@ class Scene:
         self.limits.lift_all("blind")
         self.faults.blinding.clear()
         self.survival.recorder_is_whole = True
+        self.tables.released = False
 
 
 class Ear(logging.Handler):

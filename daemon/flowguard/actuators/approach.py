@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from flowguard.actuators.damage import has_oopsed, without_unbinding
 from flowguard.actuators.drain import Drain
 from flowguard.actuators.flow_timeouts import FlowTimeouts
+from flowguard.actuators.steps import last_changes, levels_in, lower_level
 from flowguard.core.events import DrainProgress
 from flowguard.core.model import FlowTuple, Level
 from flowguard.core.records import frozen, replace
-from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
+from flowguard.core.tables.description import HARDWARE_TABLE, Plan, Table
 from flowguard.kernel.machine import Machine, Tables
 from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.kernel.nftables import ruleset
@@ -209,7 +210,7 @@ class Converger:
         if plan.hardware:
             # Before the first flow is taken: it keeps the timeout that it started with.
             self._set_timeouts(draining=False, hardware=True)
-        changes = _last_changes(found, plan)
+        changes = last_changes(found, plan)
         if changes and plan.hardware and plan.hardware.rules and self._is_safe:
             await self._is_safe()
         await self._commit(changes)
@@ -218,7 +219,7 @@ class Converger:
         """Hardware takes no new flow from here on; the level below takes them all at once."""
         rules = ruleset.drop_rules(HARDWARE_TABLE, found.hardware) if found.hardware else []
         try:
-            await self._commit([*rules, *_lower_level(found, plan)])
+            await self._commit([*rules, *lower_level(found, plan)])
         except NftablesError:
             # That the level below is refused must not keep anything in hardware.
             await self._commit(rules)
@@ -227,7 +228,7 @@ class Converger:
         """Until hardware is empty; what is not by then is parked."""
         held = levels_in(await self._tables.read())
         # A second attempt knows which entries of the engine the first one waited for.
-        self._drained = Drain(self._machine, self._progress, held, self._drained)
+        self._drained = Drain(self._machine, self._progress, held, self._is_bound, self._drained)
         try:
             self._set_timeouts(draining=True, hardware=True)
             if await self._drained.finish(deadline):
@@ -237,6 +238,10 @@ class Converger:
                 self._parked_until = self._machine.clock.now() + PARKED_SECONDS
         finally:
             self._set_timeouts(draining=False, hardware=True)
+
+    async def _is_bound(self) -> bool:
+        found = await self._tables.read()
+        return found.hardware is not None and bool(found.hardware.hardware)
 
     def _is_parked(self, found: TablesState) -> bool:
         """Whether what is there was drained in vain a while ago, and has taken nothing since."""
@@ -259,7 +264,7 @@ class Converger:
         """By force, but for a kernel that oopsed."""
         self._parked = ()
         found = await self._tables.read()
-        await self._commit(_last_changes(found, self._possible(NOTHING, found)))
+        await self._commit(last_changes(found, self._possible(NOTHING, found)))
         self._reached = NOTHING
 
     async def _explained(self, error: NftablesError) -> ConvergeError:
@@ -309,32 +314,3 @@ def _reported() -> Iterator[None]:
         yield
     except (NftablesError, MalformedMessage, OSError) as error:
         raise ConvergeError(str(error)) from error
-
-
-def levels_in(found: TablesState) -> tuple[tuple[str, Level], ...]:
-    """The level that each device has by these tables; one that is not named is on none."""
-    levels: dict[str, Level] = {}
-    for level, table in ((Level.SOFTWARE, found.software), (Level.HARDWARE, found.hardware)):
-        if table and table.rules:
-            levels |= {name: level for name in table.devices if name in table.forward_names}
-    return tuple(sorted(levels.items()))
-
-
-def _lower_level(found: TablesState, plan: Plan) -> list[Change]:
-    if found.software == ruleset.wanted_state(plan).software:
-        return []
-    return ruleset.rebuild(plan.software, SOFTWARE_TABLE, found.software)
-
-
-def _last_changes(found: TablesState, plan: Plan) -> list[Change]:
-    changes = _hardware(found.hardware, plan.hardware)
-    if changes or found.software != ruleset.wanted_state(plan).software:
-        # Rebuilt also when hardware changes, so that busy flows are taken anew, one level up.
-        changes += ruleset.rebuild(plan.software, SOFTWARE_TABLE, found.software)
-    return changes
-
-
-def _hardware(found: TableState | None, table: Table | None) -> list[Change]:
-    if table is None:
-        return ruleset.remove(HARDWARE_TABLE, found)
-    return ruleset.update(table, found) if found else ruleset.create(table)

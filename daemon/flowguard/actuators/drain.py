@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from flowguard.core.events import DrainProgress
@@ -59,9 +59,10 @@ class Drain:
         machine: Machine,
         progress: Callable[[DrainProgress], None],
         held: Levels,
+        is_bound: Callable[[], Awaitable[bool]],
         former: Drain | None = None,
     ) -> None:
-        """`held` are the devices' levels meanwhile.
+        """`held` are the devices' levels meanwhile; `is_bound`: there still is a hardware table.
 
         `former` is an attempt that did not come to its end.
         """
@@ -69,6 +70,7 @@ class Drain:
         self._now = machine.clock.now
         self._progress = progress
         self._held = held
+        self._is_bound = is_bound
         self._started = self._now()
         self._engine = _EngineView(machine, former.awaited if former else set())
         self._reported: DrainProgress | None = None
@@ -106,6 +108,8 @@ class Drain:
             await asyncio.sleep(min(self._pause(now), deadline - now))
 
     async def _is_empty(self, now: float) -> bool:
+        if not await self._is_bound():
+            return True  # Of a table that somebody took away nobody will ever say more.
         count, flows = await look(self._machine, IN_HARDWARE, TUPLES_SHOWN)
         stuck = await self._engine.look(now, count)
         self._report(now, count, flows, stuck)

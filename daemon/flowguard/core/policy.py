@@ -41,6 +41,8 @@ from flowguard.core.requests import EndAbandoned
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
 
 Step = tuple[State, list[Command]]
+# Faults that wait for the first look at the devices.
+UNJUDGED_MOST = 20
 
 
 def decide(state: State, event: Event) -> Step:
@@ -99,6 +101,8 @@ def _handle(state: State, event: Event) -> Step:
         case FaultSeen():
             if event.fault.attribution is not Attribution.NONE:
                 state = replace(state, disturbed=state.time)
+            if not state.devices:
+                return replace(state, unjudged=(*state.unjudged, event.fault)[-UNJUDGED_MOST:]), []
             return verdicts.on_fault(state, event.fault)
         case BootSeen():
             return boots.on_boot(state, event)
@@ -157,7 +161,13 @@ def _started(state: State, event: Started) -> Step:
 def _devices_changed(state: State, event: DevicesChanged) -> Step:
     if state.devices and event.devices != state.devices:
         state = replace(state, disturbed=state.time)
-    return identity.match(replace(state, devices=event.devices))
+    state, commands = identity.match(replace(state, devices=event.devices))
+    if event.devices:
+        faults, state = state.unjudged, replace(state, unjudged=())
+        for fault in faults:
+            state, more = verdicts.on_fault(state, fault)
+            commands += more
+    return state, commands
 
 
 def _flows_seen(state: State, event: FlowsSeen) -> Step:

@@ -11,7 +11,7 @@ from flowguard.core.arms.detector import Detector, Evidence, Mute
 from flowguard.core.arms.draw import Draw, OutcomeKind
 from flowguard.core.arms.passing import Passing
 from flowguard.core.events import FlowsSeen
-from flowguard.core.model import Boots, Decision, Device, Level, PolicySettings, Verdict
+from flowguard.core.model import Boots, Decision, Device, Fault, Level, PolicySettings, Verdict
 from flowguard.core.records import frozen, replace
 
 DECISIONS_KEPT = 50
@@ -123,7 +123,8 @@ class State:
     number of that request; only flows born since `compared_since` can be compared, and
     `compared` are the levels that `detector` has compared so far. `thinned` is when the share
     of observed flows last changed. `unproven` is the last trial that ended without proof either
-    way. `canary_tests` count flows born since `canary_epoch`.
+    way. `canary_tests` count flows born since `canary_epoch`. `unjudged` are faults that came
+    before any device was known.
 
     `armed` are the devices that the intent names. `disturbed` is when anything last changed
     or failed. `retried`: somebody ended the waits of this boot. `suspended` and `held_until`
@@ -144,6 +145,7 @@ class State:
     drain: Drain | None = None
     failure: Failure | None = None
     weak_faults: tuple[WeakFault, ...] = ()
+    unjudged: tuple[Fault, ...] = ()
     rebuilds: tuple[float, ...] = ()
     rebuild_held_until: float = 0
     flows: FlowsSeen | None = None
@@ -213,7 +215,11 @@ class State:
     @property
     def in_use(self) -> tuple[Device, ...]:
         """The devices whose hardware offload is in use; a trial is a use of it."""
-        on_hardware = (d for d in self.devices if self.level_of(d.name) is Level.HARDWARE)
+        on_hardware = (
+            d
+            for d in self.devices
+            if Level.HARDWARE in (self.level_of(d.name), self.reached_by(d.name))
+        )
         return (*on_hardware, *self.untried)
 
     @property

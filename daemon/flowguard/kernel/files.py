@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flowguard.kernel.threads import in_thread
+if TYPE_CHECKING:
+    import asyncio
 
 FOR_ROOT_ONLY = 0o600
 
@@ -56,7 +56,7 @@ class LinuxFiles:
 
     def __init__(self, system: ModuleType | Any = os) -> None:
         self._system = system
-        self._keeping = asyncio.Lock()
+        self._keeping: asyncio.Lock | None = None
 
     def read(self, path: str) -> str:
         with open(path, encoding="utf-8") as file:
@@ -71,8 +71,14 @@ class LinuxFiles:
 
     async def keep(self, path: str, text: str) -> None:
         """One after the other, in the order of the calls."""
-        await self._keeping.acquire()
-        await in_thread(partial(self._keep, path, text), "keep", self._keeping.release)
+        # Only here, as the daemon's first steps have no room for asyncio (service/life.py).
+        from asyncio import Lock
+
+        from flowguard.kernel.threads import in_thread
+
+        self._keeping = keeping = self._keeping or Lock()
+        await keeping.acquire()
+        await in_thread(partial(self._keep, path, text), "keep", keeping.release)
 
     def append(self, path: str, text: str) -> int:
         _make_folder(path)

@@ -11,16 +11,18 @@ call holds the loop up: what may take long is awaited. Callbacks are called on t
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from flowguard.core.records import frozen
-from flowguard.core.tables.topology import Link
-from flowguard.kernel.conntrack import Entry, Filter, Flow
-from flowguard.kernel.engines import EngineEntry
-from flowguard.kernel.nftables.changes import Change
-from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
-from flowguard.kernel.pstore import Dumps
-from flowguard.kernel.route.links import Links
+
+if TYPE_CHECKING:  # Whoever only names a part of it loads none of these.
+    from flowguard.core.tables.topology import Link
+    from flowguard.kernel.conntrack import Entry, Filter, Flow
+    from flowguard.kernel.engines import EngineEntry
+    from flowguard.kernel.nftables.changes import Change
+    from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
+    from flowguard.kernel.pstore import Dumps
+    from flowguard.kernel.route.links import Links
 
 
 class Watch(Protocol):

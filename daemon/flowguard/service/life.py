@@ -7,11 +7,9 @@ it takes for good comes to lie where the rules were read.
 
 from __future__ import annotations
 
-import asyncio
-
 from flowguard import rules
-from flowguard.kernel import linux
-from flowguard.kernel.machine import Machine
+from flowguard.kernel.clock import LinuxClock
+from flowguard.kernel.files import LinuxFiles
 from flowguard.paths import Paths
 from flowguard.platform import log
 from flowguard.platform.configuration.loading import Loaded
@@ -28,32 +26,34 @@ def live(paths: Paths, loaded: Loaded) -> None:
     the software level behind.
     """
     log_health = log.set_up(loaded.configuration.log_level)
-    machine = linux.machine()
-    runs = Runs(machine.files, paths.runtime_directory)
-    deaths = runs.begin(machine.clock.now())
+    runs = Runs(LinuxFiles(), paths.runtime_directory)
+    deaths = runs.begin(LinuxClock().now())
     try:
-        _serve(machine, paths, loaded, log_health, deaths if deaths >= DEATHS_LIMIT else 0)
+        _serve(paths, loaded, log_health, deaths if deaths >= DEATHS_LIMIT else 0)
     except SystemExit:
-        _stop_early(paths, loaded)
+        _leave_hardware(paths, loaded)  # It ends before the loop listened.
         runs.end()
         raise
     runs.end()
 
 
-def _serve(machine: Machine, paths: Paths, loaded: Loaded, log_health: str, deaths: int) -> None:
+def _serve(paths: Paths, loaded: Loaded, log_health: str, deaths: int) -> None:
     if deaths:
-        from flowguard.service import retreat
-
-        with linux.opened() as other:  # Each loop has its own: locks stay with theirs.
-            retreat.to_software(other, loaded.configuration, paths)
+        _leave_hardware(paths, loaded)
     fault_rules = rules.load_usable(loaded.configuration.rules)
+    import asyncio
+
+    from flowguard.kernel import linux
     from flowguard.service import wiring
 
+    machine = linux.machine()
     asyncio.run(wiring.serve(machine, paths, loaded, fault_rules, log_health, deaths))
 
 
-def _stop_early(paths: Paths, loaded: Loaded) -> None:
-    """Told to stop before the loop listens, it leaves what one before had in hardware."""
+def _leave_hardware(paths: Paths, loaded: Loaded) -> None:
+    """What one before may have left in it; with a machine of its own, as locks stay with the
+    loop that they are used in."""
+    from flowguard.kernel import linux
     from flowguard.service import retreat
 
     with linux.opened() as machine:
@@ -63,6 +63,7 @@ def _stop_early(paths: Paths, loaded: Loaded) -> None:
 def stay_off(paths: Paths, loaded: Loaded) -> None:
     """What one before may have left in hardware has no guard: nothing stays where that is
     wished, the software level where the file does not tell any more what is wished."""
+    from flowguard.kernel import linux
     from flowguard.service import retreat
 
     log.set_up(loaded.configuration.log_level)

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
 from flowguard.actuators.approach import RELEASE_SECONDS, ConvergeError
 from flowguard.actuators.hook import Hook
-from flowguard.core.events import Configured, Event, StandbyChanged
+from flowguard.core.events import Event, StandbyChanged
 from flowguard.core.model import FlowTuple, Level
 from flowguard.core.requests import EndAbandoned, EndAsked, PlannedEnd
 from flowguard.sensors.devices import LinksSensor
@@ -19,8 +19,9 @@ from flowguard.sensors.firewall import FirewallSensor, TablesSensor
 from flowguard.sensors.supervise import Sensor
 from flowguard.service.greeting import greet
 from flowguard.service.loop import Service
+from flowguard.service.reloading import reload
+from flowguard.service.saving import Progress
 
-PROGRESS_SECONDS = 10.0
 # What is left of a start when the end is asked for; a stuck driver must not keep us.
 START_SECONDS = 30.0
 # A drain is parked after `drain_limit`; what takes this much longer will never end.
@@ -177,38 +178,7 @@ class Running:
         await self.started()
         # One after the other, or the older of two files could be applied last.
         async with self._reloading:
-            await self._reload()
-
-    async def _reload(self) -> None:
-        service = self._service
-        loaded = await service.surroundings.load()
-        service.problems.found("configuration", map(str, loaded.problems))
-        new, former = loaded.configuration, service.configuration
-        if loaded.readable and (new.rules or former.rules):
-            service.fault_rules = await service.surroundings.load_rules(new.rules)
-            service.problems.found("rules", service.fault_rules.left_out)
-            service.kernel_log.use(service.fault_rules)
-        await service.standby.look_for_competitors()
-        if not loaded.readable:
-            log.error("the configuration stays as it was")
-            return
-        service.configuration = new
-        logging.getLogger().setLevel(new.log_level.upper())
-        service.converger.flow_timeout = new.flow_timeout
-        service.converger.drain_limit = new.drain_limit
-        # What somebody asked for at run time holds until the configuration wants another level.
-        same = (new.enabled, new.level) == (former.enabled, former.level)
-        wanted = service.state.wanted if same else new.wanted
-        other_rules = new.offload_settings != former.offload_settings
-        if other_rules:
-            service.arms.configure(new.offload_settings)
-        service.feed(Configured(service.now(), wanted, new.policy_settings))
-        if other_rules or new.flow_timeout != former.flow_timeout:
-            service.converge_again()
-        if new.clear_crash_dumps:
-            service.ledger.clear_dumps()
-        service.devices.forget()
-        await service.look_at_devices()
+            await reload(self._service)
 
     # --- the end ------------------------------------------------------------------------
 
@@ -282,6 +252,7 @@ class Running:
                 left = await self._left_in_hardware()
         except TimeoutError as error:
             failure = service.state.failure
+            service.converger.drain_limit = service.configuration.drain_limit
             service.feed(EndAbandoned(service.now()))
             raise ConvergeError(failure.error if failure else _no_answer(limit)) from error
         return left
@@ -310,22 +281,6 @@ class Running:
             self._release_asked = False
             service.feed(EndAbandoned(service.now()))
             raise ConvergeError(str(error) or _no_answer(limit)) from error
-
-
-class Progress:
-    """Saves from time to time what the next daemon goes on from."""
-
-    name = "progress"
-    patience: float | None = 60.0
-
-    def __init__(self, save: Callable[[], None]) -> None:
-        self._save = save
-
-    async def run(self, alive: Callable[[], None]) -> None:
-        while True:
-            self._save()
-            alive()
-            await asyncio.sleep(PROGRESS_SECONDS)
 
 
 def _no_answer(seconds: float) -> str:

@@ -195,6 +195,15 @@ def test_a_drain_that_cannot_be_seen_is_told_as_that() -> None:
     assert "cannot be seen" in told
 
 
+def test_what_has_to_come_down_is_tried_again_soon_however_often_it_was_refused() -> None:
+    story = started().on(FaultSeen(200, fault(device="wan")))
+    for _ in range(20):
+        now = story.state.time
+        story.on(ConvergeFailed(now, "no memory", None, all_on(HARDWARE)))
+        assert story.state.next_deadline() == now + 2
+        assert any(isinstance(c, Converge) for c in story.on(Tick(now + 2)).last)
+
+
 def detecting() -> Story:
     """Hardware is wanted, and whatever happens is only told."""
     settings = replace(SETTINGS, detect_only=True)

@@ -190,8 +190,11 @@ def _release_now(scene: Scene, luck: Random) -> None:
     router.is_wanted = False
     scene.tables.by_force = True
     _disturb_end(scene, luck)
+    waits = True
 
     def answered(result: Any) -> None:
+        nonlocal waits
+        waits = False
         if isinstance(result, Exception):
             router.is_wanted = True
             scene.tables.by_force = False
@@ -199,14 +202,24 @@ def _release_now(scene: Scene, luck: Random) -> None:
         scene.tables.released = True
         scene.disturb("released", luck.uniform(5, 300), lambda: start(scene))
 
+    def died() -> None:
+        scene.world.after(1.0, beside)
+
+    def beside() -> None:
+        if waits and not router.is_off:
+            scene.tables.by_force = True
+            router.program("release", lambda machine: _beside(scene, machine, answered))
+
     if life and life.alive and life.api:
         life.told_to_end = "release"
+        # Whose daemon dies before it answers does it himself.
+        life.process.at_end.append(died)
         router.ask("stop", answered, how="release")
     elif life and life.alive:
         # Its lock is held, and it does not listen yet: the program waits until it does.
         router.world.after(0.2, lambda: _release_now(scene, luck))
     else:
-        scene.router.program("release", lambda machine: _beside(scene, machine, answered))
+        beside()
 
 
 def _disturb_end(scene: Scene, luck: Random) -> None:

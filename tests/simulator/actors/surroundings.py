@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import errno
+import math
 from random import Random
 
 from flowguard.core.model import Level
 from tests.simulator.invariants.faults import DEATH
 from tests.simulator.scene import Scene
 from tests.simulator.topology import port
+
+LEDGER_SECONDS = 620.0
+"""So much later at the latest what could not be saved is on flash."""
 
 
 def outage(scene: Scene, luck: Random) -> None:
@@ -105,11 +109,13 @@ def full_disk(scene: Scene, luck: Random) -> None:
     scene.world.tell("%s: %s", "tmpfs" if on_tmpfs else "flash", errno.errorcode[number])
     medium.error = number
     scene.faults.blinding.add("disk")
+    scene.limits.flash_trouble_until = math.inf
     if on_tmpfs:
         scene.survival.recorder_is_whole = False
 
     def undo() -> None:
         medium.error = None
+        scene.limits.flash_trouble_until = scene.world.now + LEDGER_SECONDS
         if not (disk.tmpfs.error or disk.flash.error):
             scene.faults.blinding.discard("disk")
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from flowguard.actuators.approach import levels_in
+from flowguard.actuators.steps import levels_in
 from flowguard.core.model import Level
 from flowguard.core.state import State
 from flowguard.service.status import status
@@ -104,14 +104,15 @@ class Belief:
     def look_at_eyes(self) -> None:
         """Every watch is open, some time after everything that could close one is mended."""
         life = self._router.life
-        started = life and life.running and life.running._started.is_set()
+        running = life.running if life else None
+        started = running and running._started.is_set() and not running.stopping
         hindered = self._faults.blinding or self._router.kernel.connections.interrupts
         if not (life and life.alive and started) or hindered:
             self._eyes_open_at = None
             return
-        read = self._router.platform.last_read
-        if self._eyes_open_at is None or read is not self._read:
-            self._read = read
+        now_read = (life, self._router.platform.last_read)
+        if self._eyes_open_at is None or now_read != self._read:
+            self._read = now_read
             self._eyes_open_at = self._world.now + EYES_SECONDS
         elif self._world.now > self._eyes_open_at:
             self._judge_eyes()

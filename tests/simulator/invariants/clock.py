@@ -6,6 +6,9 @@ from __future__ import annotations
 from tests.simulator.router import Router
 from tests.simulator.world import World
 
+REFUSED_SECONDS = 2.6
+"""After a refusal the kernel is asked again that soon when hardware has to be left."""
+
 
 class AbleTime:
     """Adds up the seconds in which a daemon lived, had started, and the kernel was free."""
@@ -28,4 +31,6 @@ class AbleTime:
         life = self._router.life
         if life is None or not life.alive or life.running is None:
             return False
-        return life.running._started.is_set() and not self._router.kernel.transactions.is_busy
+        transactions = self._router.kernel.transactions
+        refused = self._world.now - transactions.last_refusal < REFUSED_SECONDS
+        return life.running._started.is_set() and not (transactions.is_busy or refused)

@@ -41,10 +41,11 @@ class Limit:
 
 
 class Limits:
-    """By name; the actors set and lift them."""
+    """By name; the actors set and lift them. Until `flash_trouble_until` nothing may be saved."""
 
     def __init__(self, world: World, router: Router, able: AbleTime) -> None:
         self.by_name: dict[str, Limit] = {}
+        self.flash_trouble_until = 0.0
         self._world = world
         self._router = router
         self._able = able
@@ -81,7 +82,8 @@ class Limits:
         """What had not reached flash, or never goes there, is forgotten."""
         now = self._world.now
         for name, limit in list(self.by_name.items()):
-            if not limit.survives or now - limit.since < FORGETFUL:
+            unsaved = now < self.flash_trouble_until or now - limit.since < FORGETFUL
+            if not limit.survives or unsaved:
                 self.lift(name)
 
     def in_force(self) -> list[Limit]:

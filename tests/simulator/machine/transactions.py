@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -37,6 +38,7 @@ class Transactions:
     ) -> None:
         self.slowness = 1.0
         self.fails: deque[int] = deque()
+        self.last_refusal = -math.inf
         self.binding: str | None = None
         self.on_commit: Callable[[Transaction, Tables], None] = lambda transaction, before: None
         self.on_bound: Callable[[str], None] = lambda device: None
@@ -92,6 +94,8 @@ class Transactions:
         self.binding = None
         refused = self._finish(transaction)
         self._running = None
+        if refused:
+            self.last_refusal = self._world.now
         transaction.done(refused)
         self._next()
 

@@ -20,6 +20,8 @@ from flowguard.core.state import Drain, Failure, State
 
 RETRY_FIRST = 5.0
 RETRY_LIMIT = 300.0
+# What has to leave its level is not kept there by a kernel that refuses for a moment.
+RETRY_DOWN = 2.0
 # Hardware that could not be drained is tried again so much later.
 PARKED_RETRY = 601.0
 
@@ -109,11 +111,17 @@ def on_converge_failed(state: State, event: ConvergeFailed) -> Step:
         return state, expired + refused
     attempts = state.failure.attempts + 1 if state.failure else 1
     wait = min(RETRY_FIRST * 2 ** min(attempts - 1, 16), RETRY_LIMIT)
+    if _is_too_high(state):
+        wait = RETRY_DOWN
     repeated = state.failure is not None and state.failure.error == event.error
     failure = Failure(event.error, attempts, state.time + wait)
     message = f"the kernel refused the flowtables: {event.error}; next try in {wait:g} s"
     commands: list[Command] = [] if repeated else [Notify(Severity.ERROR, message)]
     return replace(state, failure=failure), expired + commands
+
+
+def _is_too_high(state: State) -> bool:
+    return any(level.rank > state.level_of(name).rank for name, level in state.reached)
 
 
 def on_tables_lost(state: State, event: TablesLost) -> Step:
