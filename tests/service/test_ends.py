@@ -5,32 +5,40 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from flowguard.core.model import Level
+from flowguard.core.records import replace
 from flowguard.kernel.nftables.changes import Change
+from flowguard.kernel.nftables.ruleset import TablesState
 from flowguard.paths import Paths
 from flowguard.platform.configuration.loading import Loaded
 from flowguard.platform.configuration.options import Configuration
-from flowguard.service.running import End
+from flowguard.service.running import END_DRAIN_SECONDS, END_MARGIN, End
 from tests import virtual_time
 from tests.actuators.router import LAN, WAN, Router, refused
 from tests.service.composed import Daemon, Platform, while_running
+from tests.virtual_time import now
 
 CONFIGURATION = Configuration(enabled=True, device=(LAN, WAN), boot_delay=0)
 SECONDS = 120
 
 
-def live(directory: Path, use: Callable[[Daemon, Router], Awaitable[None]]) -> Router:
+def live(
+    directory: Path,
+    use: Callable[[Daemon, Router], Awaitable[None]],
+    configuration: Configuration = CONFIGURATION,
+) -> Router:
     """A daemon on hardware with connections there."""
     router = Router()
     paths = Paths(None, str(directory), str(directory / "control.sock"))
 
     async def run() -> None:
-        daemon = Daemon(router.machine, paths, Platform(Loaded(CONFIGURATION, ())))
+        daemon = Daemon(router.machine, paths, Platform(Loaded(configuration, ())))
 
         async def used() -> None:
             async with asyncio.timeout(SECONDS):
@@ -81,3 +89,53 @@ def test_a_stop_that_the_kernel_refuses_for_a_moment_still_leaves_hardware(tmp_p
 
     router = live(tmp_path, use)
     assert router.hardware is None and router.software is not None
+
+
+@pytest.mark.parametrize("failing", range(8))
+def test_one_look_at_the_tables_that_fails_keeps_nothing_in_hardware(
+    tmp_path: Path, failing: int
+) -> None:
+    async def use(daemon: Daemon, router: Router) -> None:
+        read, looks = router.ruleset.read, itertools.count()
+
+        async def fail_once() -> TablesState:
+            if next(looks) == failing:
+                raise OSError(errno.EINTR, "Interrupted system call")
+            return await read()
+
+        router.ruleset.read = fail_once  # type: ignore[method-assign]
+        assert await daemon.api.call("stop", {}) == {"left_in_hardware": []}
+        assert router.hardware is None and router.software is not None
+
+    live(tmp_path, use)
+
+
+@pytest.mark.parametrize("refusals", [1, 2, 3])
+def test_a_few_refusals_keep_nothing_in_hardware(tmp_path: Path, refusals: int) -> None:
+    async def use(daemon: Daemon, router: Router) -> None:
+        asked = itertools.count()
+
+        def refuse(change: Change) -> None:
+            if next(asked) < refusals:
+                raise refused(change, errno.ENOMEM)
+
+        router.ruleset.refuse = refuse
+        assert await daemon.api.call("stop", {}) == {"left_in_hardware": []}
+        assert router.hardware is None and router.software is not None
+
+    live(tmp_path, use)
+
+
+@pytest.mark.parametrize("drain_limit", [60, 600])
+def test_a_stop_tells_what_would_not_leave_hardware_and_does_not_wait_for_ever(
+    tmp_path: Path, drain_limit: int
+) -> None:
+    async def use(daemon: Daemon, router: Router) -> None:
+        router.flows.leave_after = None
+        before = now()
+        answer = await daemon.api.call("stop", {})
+        assert now() - before <= min(drain_limit, END_DRAIN_SECONDS) + END_MARGIN
+        assert len(answer["left_in_hardware"]) == 3
+        assert router.hardware and not router.hardware.rules
+
+    live(tmp_path, use, replace(CONFIGURATION, drain_limit=drain_limit))

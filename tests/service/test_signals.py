@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -13,11 +15,17 @@ from typing import Any
 import pytest
 
 from flowguard import rules
+from flowguard.core.model import Level
+from flowguard.core.records import replace
+from flowguard.core.tables.description import HARDWARE_TABLE
+from flowguard.kernel.nftables.changes import Change, DeleteTable
 from flowguard.paths import Paths
+from flowguard.platform import early
+from flowguard.platform.configuration import loading
 from flowguard.platform.configuration.loading import Loaded
 from flowguard.service import wiring
 from tests import virtual_time
-from tests.actuators.router import Router
+from tests.actuators.router import Router, refused
 from tests.service.composed import (
     CONFIGURED,
     PATHS,
@@ -48,6 +56,16 @@ def serving(tmp_path: Path, router: Router, use: Callable[[], Awaitable[None]]) 
             await life
 
     virtual_time.run(run())
+
+
+async def ask(tmp_path: Path, method: str, **params: Any) -> dict[str, Any]:
+    """The whole reply of the control socket."""
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "control.sock")
+    writer.write(json.dumps({"method": method, "params": params}).encode() + b"\n")
+    reply: dict[str, Any] = json.loads(await reader.readline())
+    writer.close()
+    await writer.wait_closed()
+    return reply
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -91,3 +109,46 @@ def test_ctrl_c_during_a_drain_waits_for_nothing_any_more(tmp_path: Path) -> Non
     serving(tmp_path, router, use)
     assert router.timeouts.flow_timeouts != [0, 0]
     assert not memory(router)["intent"], "somebody wanted it so"
+
+
+def test_a_signal_during_a_release_that_fails_ends_by_a_drain(tmp_path: Path) -> None:
+    router = Router()
+    router.flows.leave_after = 20.0
+    refusals: list[Change] = []
+
+    def refuse(change: Change) -> None:
+        if change == DeleteTable(HARDWARE_TABLE) and not refusals:
+            refusals.append(change)
+            raise refused(change, errno.ENOMEM)
+
+    async def use() -> None:
+        await until(lambda: router.hardware and router.hardware.rules)
+        router.flows.offload(3)
+        router.ruleset.refuse = refuse
+        release = asyncio.create_task(ask(tmp_path, "stop", release=True))
+        await until(lambda: router.timeouts.zeroed)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert "the kernel refuses" in (await release)["error"]
+
+    serving(tmp_path, router, use)
+    assert refusals and router.hardware is None and router.software
+
+
+def test_a_configuration_that_changes_before_anybody_listens_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router = Router()
+    changed = Loaded(replace(CONFIGURED, level=Level.SOFTWARE), ())
+    monkeypatch.setattr(early, "_heard", set())
+    monkeypatch.setattr(loading, "load", lambda path: changed)
+
+    async def use() -> None:
+        await until(lambda: router.software and memory(router)["wanted"] == "software")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    former = signal.signal(signal.SIGHUP, early.note)
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)
+        serving(tmp_path, router, use)
+    finally:
+        signal.signal(signal.SIGHUP, former)
