@@ -146,3 +146,11 @@ def test_tmpfs_is_not_waited_for(tmp_path: Path) -> None:
     flash = SlowFlash()  # Its fsync would never end.
     LinuxFiles(flash).replace(str(tmp_path / "file"), "text")
     assert (tmp_path / "file").read_text() == "text"
+
+
+def test_a_new_name_shuts_out_who_could_read_the_file_before(tmp_path: Path) -> None:
+    path, to = tmp_path / "events", tmp_path / "events.1"
+    path.touch(0o644)  # As a version before left it.
+    path.chmod(0o644)
+    LinuxFiles().rename(str(path), str(to))
+    assert mode(to) == 0o600

@@ -307,12 +307,15 @@ class Ring(Watchable):
             raise self.refusal
         return self.records[-1][0] if self.records else None
 
-    def write(self, *texts: str, sequence: int | None = None, rest: str = "") -> None:
-        """Records one after the other, heard together."""
+    def write(
+        self, *texts: str, sequence: int | None = None, rest: str = "", caller: str = ""
+    ) -> None:
+        """Records one after the other, heard together; `caller` is the task that wrote them."""
+        source = f",caller={caller}" if caller else ""
         batch = []
         for text in texts:
             number = (self.newest_number() + 1) if sequence is None else sequence
-            data = f"3,{number},{number * 2_000_000},-;{text}\n{rest}".encode()
+            data = f"3,{number},{number * 2_000_000},-{source};{text}\n{rest}".encode()
             self.records.append((number, data))
             batch.append(data)
         self.happens(batch)

@@ -238,6 +238,57 @@ def test_a_restart_in_the_midst_of_a_report_reads_it_again() -> None:
     play(story)
 
 
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_fault_told_in_the_midst_of_a_report_is_told_once_and_the_report_is_not_lost(
+    saved: bool,
+) -> None:
+    async def story(parts: Parts) -> None:
+        parts.kernel_log.write(ORDINARY)
+        daemon = Daemon(parts)
+        await daemon.start()
+        parts.kernel_log.write(STALL, BUSY)
+        assert daemon.rules == ["mtk-ppe-table-busy"]
+        if saved:
+            daemon.sensor.save_position()
+        await daemon.stop()
+        assert parts.files.texts[POSITION] == "1 3"
+        assert await life(parts) == ["rcu-stall"]
+        assert parts.files.texts[POSITION] == "3"
+        assert await life(parts) == []
+
+    play(story)
+
+
+def test_of_two_open_reports_each_is_told_once_whatever_kills_the_daemon_in_between() -> None:
+    async def story(parts: Parts) -> None:
+        parts.kernel_log.write(ORDINARY)
+        daemon = Daemon(parts)
+        await daemon.start()
+        parts.kernel_log.write(STALL, caller="T1")
+        parts.kernel_log.write(STALL, caller="T2")
+        parts.kernel_log.write(ORDINARY)  # By now nothing more has come of the first.
+        assert daemon.rules == ["rcu-stall"]
+        await daemon.stop()
+        assert await life(parts) == ["rcu-stall"]
+        assert await life(parts) == []
+
+    play(story)
+
+
+def test_two_faults_that_are_complete_at_once_are_both_told() -> None:
+    async def story(parts: Parts) -> None:
+        assert await life(parts, STALL, BUSY) == ["mtk-ppe-table-busy", "rcu-stall"]
+        daemon = Daemon(parts)
+        await daemon.start()
+        parts.kernel_log.write(STALL)
+        parts.kernel_log.write(BUSY, sequence=9)  # With it the report is over, and it is one.
+        assert sorted(daemon.rules) == ["mtk-ppe-table-busy", "rcu-stall"]
+        await daemon.stop()
+        assert await life(parts) == []
+
+    play(story)
+
+
 @pytest.mark.parametrize("text", ["not a number", ""])
 def test_a_damaged_position_counts_as_a_first_start(text: str) -> None:
     async def story(parts: Parts) -> None:

@@ -20,6 +20,7 @@ from flowguard.platform.configuration import loading
 from flowguard.platform.configuration.loading import Configuration, Loaded
 from flowguard.platform.systemd.journal import NoJournal, PreviousBoot
 from flowguard.sensors.devices import no_netifd
+from flowguard.sensors.supervise import Sensor
 from flowguard.service.api import Api
 from flowguard.service.loop import Service
 from flowguard.service.running import Door, Running
@@ -87,11 +88,12 @@ class Daemon:
         platform: Platform,
         doors: Sequence[Door] = (),
         opening: Sequence[Event] = (),
+        late: Sequence[Sensor] = (),
     ) -> None:
         loaded = platform.loaded
         self.service = Service(machine, platform.surroundings, paths, loaded, shipped_rules())
         self.service.problems.found("configuration", map(str, loaded.problems))
-        self.running = Running(self.service, doors, opening)
+        self.running = Running(self.service, doors, opening, late)
         self.api = Api(self.service, self.running)
 
 
@@ -123,10 +125,11 @@ class Home:
         configuration: Configuration = CONFIGURED,
         router: Router | None = None,
         doors: Sequence[Door] = (),
+        late: Sequence[Sensor] = (),
     ) -> None:
         self.router = router or Router()
         self.platform = Platform(Loaded(configuration, ()))
-        self.daemon = Daemon(self.router.machine, PATHS, self.platform, doors)
+        self.daemon = Daemon(self.router.machine, PATHS, self.platform, doors, late=late)
         self.service = self.daemon.service
         self.running = self.daemon.running
 

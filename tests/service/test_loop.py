@@ -15,7 +15,7 @@ import pytest
 from flowguard.core.events import FaultSeen
 from flowguard.core.model import Attribution, Decision, Fault, FaultClass, Level
 from flowguard.core.records import replace
-from flowguard.core.requests import WantedChanged
+from flowguard.core.requests import HoldAsked, WantedChanged
 from flowguard.kernel.nftables.changes import Change, CreateTable
 from tests.actuators.router import LAN, WAN, Router
 from tests.service.composed import CONFIGURED, Home, at_home
@@ -189,6 +189,33 @@ def test_no_driver_is_tried_before_flash_has_the_intent() -> None:
         home.router.flash.works.set()
         await home.settled()
         assert home.router.ruleset.tried
+
+    at_home(use, configuration=configuration)
+
+
+def test_what_has_to_be_saved_during_a_look_at_the_devices_loses_no_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configuration = replace(CONFIGURED, level=SOFTWARE)
+
+    async def use(home: Home) -> None:
+        await home.settled()
+        router, scan = home.router, home.router.network.scan
+
+        async def slow(*given: Any) -> Any:
+            await asyncio.sleep(10)
+            return await scan(*given)
+
+        monkeypatch.setattr(router.network, "scan", slow)
+        home.service.feed(WantedChanged(now(), HARDWARE))
+        await asyncio.sleep(5)
+        assert home.service.ledger.is_kept
+        router.flash.works.clear()
+        home.service.feed(HoldAsked(now(), 0))
+        await asyncio.sleep(100)
+        assert not router.ruleset.tried
+        router.flash.works.set()
+        await home.until(lambda: hardware_devices(home) == (LAN, WAN))
 
     at_home(use, configuration=configuration)
 

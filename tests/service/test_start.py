@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from flowguard.core.events import (
-    FaultSeen,
-)
+from flowguard.core.events import FaultSeen
 from flowguard.core.model import Attribution, Fault, FaultClass, Level
 from flowguard.core.records import replace
+from flowguard.core.state import GUARDS
 from flowguard.kernel.nftables.changes import Change, CreateTable
-from flowguard.kernel.nftables.ruleset import TablesState
+from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
+from flowguard.sensors.firewall import OWN_OFFLOADING
 from flowguard.service.running import End
 from tests import virtual_time
-from tests.actuators.router import WAN, Router
+from tests.actuators.router import LAN, WAN, Router
 from tests.service.composed import (
     CONFIGURED,
     Home,
@@ -63,6 +64,70 @@ def test_the_door_is_open_while_the_daemon_is_still_starting_and_stop_is_answere
 
     live(use, lambda: Home(router=router, doors=(gate,)))
     assert not gate.is_open and router.ruleset.state == NOTHING
+
+
+class Attendance:
+    """Tells somebody that the daemon is ready; it knows since when."""
+
+    name = "supervisor"
+    patience: float | None = None
+
+    def __init__(self) -> None:
+        self.ready: float | None = None
+
+    async def run(self, alive: Callable[[], None]) -> None:
+        self.ready = now()
+        await asyncio.Event().wait()
+
+
+def test_a_look_at_the_devices_that_hangs_keeps_no_guard_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    router, attendance, answers = Router(), Attendance(), asyncio.Event()
+    scan = router.network.scan
+
+    async def hang(*given: Any) -> Any:
+        await answers.wait()
+        return await scan(*given)
+
+    monkeypatch.setattr(router.network, "scan", hang)
+
+    async def use(home: Home) -> None:
+        await asyncio.sleep(100)
+        health = home.service.supervision.health
+        assert {name: health.get(name) for name in GUARDS} == dict.fromkeys(GUARDS, "ok")
+        assert router.kernel_log.listening
+        assert attendance.ready is None, "nothing is ready yet"
+        answers.set()
+        await on_hardware(home)
+        assert attendance.ready == 100
+        await home.running.end(End.KEEP)
+
+    live(use, lambda: Home(router=router, late=(attendance,)))
+
+
+def test_a_firewall_that_begins_to_offload_during_the_start_is_stood_by_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It does so after the first look at its tables, and before anybody listens."""
+    router = Router()
+    see = router.ruleset.foreign_flowtables
+
+    async def see_and_change() -> tuple[ForeignFlowtable, ...]:
+        found = await see()
+        router.ruleset.foreign = (ForeignFlowtable("fw4", False, (LAN, WAN)),)
+        return found
+
+    monkeypatch.setattr(router.ruleset, "foreign_flowtables", see_and_change)
+
+    async def use(home: Home) -> None:
+        await home.running.started()
+        await home.until(lambda: home.service.state.standby == OWN_OFFLOADING)
+        await home.settled()
+        assert router.ruleset.state == NOTHING
+        await home.running.end(End.KEEP)
+
+    live(use, lambda: Home(router=router))
 
 
 @pytest.mark.parametrize("steps", range(0, 200, 7))

@@ -84,7 +84,10 @@ class KernelLogSensor:
     def _took(self, records: list[bytes]) -> None:
         for record in records:
             try:
-                self._tell(self._reader.take(record))
+                # The daemon before told some, while another report was still open. None that
+                # is told when the log is quiet: by then no report is open.
+                found = self._reader.take(record)
+                self._tell([f for f in found if f[0] > self._position.told_before])
             except Exception as error:
                 self._end(error)
         self._complain()
@@ -104,14 +107,13 @@ class KernelLogSensor:
             self._tell(self._reader.flush())
 
     def _tell(self, faults: list[tuple[int, Fault]]) -> None:
-        for sequence, fault in faults:
-            if sequence <= self._position.told:
-                continue  # By the daemon before, while another report was still open.
+        for _, fault in faults:
             try:
                 self._on_fault(fault)
             except Exception as error:
                 self._end(error)
-            self._position.save(self._reader.handled, sequence)
+        if faults:  # They are complete with the same record.
+            self._position.save(self._reader.handled, faults[-1][0])
 
     def _end(self, error: Exception) -> None:
         """Have run() end with it, so that it is seen; what waits is told all the same."""
@@ -129,7 +131,8 @@ class KernelLogSensor:
 
 class LogPosition:
     """How far the log was handled, kept as two sequence numbers: of the last record before any
-    report that is still open, and of the one with which the latest fault was complete (`told`).
+    report that is still open, and of the one with which the latest fault was complete.
+    `told_before` is the latter as the daemon before left it.
 
     No disk keeps a fault from being told.
     """
@@ -137,7 +140,8 @@ class LogPosition:
     def __init__(self, machine: Machine, directory: str) -> None:
         self._machine = machine
         self._path = os.path.join(directory, "kmsg")
-        self.told = -1
+        self.told_before = -1
+        self._told = -1
         self._saved: tuple[int, int] | None = None
         self._complained = False
 
@@ -148,8 +152,8 @@ class LogPosition:
         """
         try:
             handled, *told = map(int, self._machine.files.read(self._path).split())
-            self.told = told[0] if told else -1
-            self._saved = handled, self.told
+            self.told_before = self._told = told[0] if told else -1
+            self._saved = handled, self._told
             return handled
         except (FileNotFoundError, ValueError):
             pass
@@ -162,16 +166,16 @@ class LogPosition:
 
     def save(self, handled: int | None, told: int = -1) -> None:
         """Remember both, if they are news."""
-        self.told = max(self.told, told)
-        if handled is None or (handled, self.told) == self._saved:
+        self._told = max(self._told, told)
+        if handled is None or (handled, self._told) == self._saved:
             return
         try:
-            numbers = [handled, self.told] if self.told > handled else [handled]
+            numbers = [handled, self._told] if self._told > handled else [handled]
             self._machine.files.replace(self._path, " ".join(map(str, numbers)))
         except OSError as error:
             self._complain(error)
         else:
-            self._saved = handled, self.told
+            self._saved = handled, self._told
             self._complained = False
 
     def _complain(self, error: OSError) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import tempfile
@@ -10,11 +11,12 @@ import threading
 from ipaddress import IPv6Address
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.model import FlowTuple
-from flowguard.kernel.engines import EngineEntry, is_readable, sweep
+from flowguard.kernel.engines import EngineEntry, is_readable, mtk_ppe, sweep
 from tests.ubus.test_connection import until
 
 TAIL = "eth=02:00:00:00:00:01->02:00:00:00:00:02 etype=0800 vlan=0,0"
@@ -99,30 +101,85 @@ def test_a_full_engine_is_read_in_many_turns(tmp_path: Path) -> None:
     assert sum(chunks) == 16384 and max(chunks) < 60
 
 
+class Driver:
+    """An engine whose table never comes to its end until it is `let_go`."""
+
+    def __init__(self, directory: Path) -> None:
+        (directory / "ppe0").mkdir()
+        self.table = directory / "ppe0" / "entries"
+        os.mkfifo(self.table)
+        self.root = str(directory)
+        # As long as this end is open, whoever reads waits for more.
+        self._end = os.open(self.table, os.O_RDWR)
+
+    async def hangs(self) -> None:
+        """Somebody looks at the table, and gives up when it does not come back."""
+        looking = asyncio.ensure_future(anext(sweep(self.root)))
+        os.write(self._end, b"the first line\n")
+        await until(lambda: fcntl.ioctl(self._end, termios.FIONREAD, bytes(4)) == bytes(4))
+        looking.cancel()
+        await asyncio.wait([looking])
+
+    def let_go(self) -> None:
+        os.close(self._end)
+        self.table.unlink()
+        self.table.write_text(TCP4 + "\n")
+
+    async def is_read_again(self) -> list[EngineEntry]:
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    return await anext(sweep(self.root))
+                except OSError:
+                    await asyncio.sleep(0.001)
+
+
+def threads() -> int:
+    return [thread.name for thread in threading.enumerate()].count("engine")
+
+
 def test_whoever_stops_a_sweep_does_not_wait_for_the_driver(tmp_path: Path) -> None:
-    (tmp_path / "ppe0").mkdir()
-    table = tmp_path / "ppe0" / "entries"
-    os.mkfifo(table)
-    # As long as this end is open, whoever reads waits for more.
-    driver = os.open(table, os.O_RDWR)
+    driver = Driver(tmp_path)
     stopped = threading.Event()
 
     def end() -> bool:
         in_time = stopped.wait(5)
-        os.close(driver)
+        driver.let_go()
         return in_time
 
     async def run() -> bool:
         ending = asyncio.create_task(asyncio.to_thread(end))
-        reading = asyncio.ensure_future(anext(sweep(str(tmp_path))))
-        os.write(driver, b"the first line\n")
-        await until(lambda: fcntl.ioctl(driver, termios.FIONREAD, bytes(4)) == bytes(4))
-        reading.cancel()
-        await asyncio.wait([reading])
+        await driver.hangs()
         stopped.set()
-        return await ending
+        in_time = await ending
+        await until(lambda: not threads())
+        return in_time
 
     assert asyncio.run(run())
+
+
+def test_while_a_look_hangs_no_other_thread_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(mtk_ppe, "monotonic", lambda: clock[0])
+    driver = Driver(tmp_path)
+
+    async def run() -> None:
+        await driver.hangs()
+        clock[0] += mtk_ppe.HANGS_AFTER + 1
+        try:
+            for _ in range(3):
+                with pytest.raises(OSError, match="has not come back") as caught:
+                    async with asyncio.timeout(5):
+                        await anext(sweep(driver.root))
+                assert caught.value.errno == errno.EBUSY
+            assert threads() == 1
+        finally:
+            driver.let_go()
+        assert [entry.flow for entry in await driver.is_read_again()] == [FLOW4]
+
+    asyncio.run(run())
 
 
 ports = st.integers(0, 65535)
