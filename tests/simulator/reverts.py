@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -18,7 +19,6 @@ from flowguard.actuators.approach import ConvergeError, Converger
 from flowguard.actuators.tables import NewestPlan
 from flowguard.core.events import Event
 from flowguard.core.ladder import guards
-from flowguard.core.records import frozen
 from flowguard.core.state import State
 from flowguard.kernel.nftables.ordered import OrderedTables
 from flowguard.sensors.arms.looks import ArmsSensor
@@ -116,7 +116,7 @@ SECONDS = 2520.0
 MOST_SEEDS = 150
 
 
-@frozen
+@dataclass(frozen=True)
 class Find:
     seed: int
     violation: str
