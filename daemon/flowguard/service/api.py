@@ -30,6 +30,8 @@ FLOWS_SHOWN, FLOWS_MOST = 100, 1000
 DECISIONS_MOST = 1000
 HOLD_MOST = 30 * 86400
 NAME_SHOWN = 64
+START_SHOWN_SECONDS = 5.0
+"""A status is complete after the start; where that hangs, what is known is better than nothing."""
 PUBLIC: dict[str, dict[str, type]] = {
     "status": {},
     "flows": {"limit": int},
@@ -73,7 +75,9 @@ class Api:
         function = self._methods.get(method)
         if function is None:
             raise ApiError(f"unknown method {method!r}; known: {', '.join(self._methods)}")
-        if method not in ("stop", "status"):
+        if method == "status":
+            await self._running.started_within(START_SHOWN_SECONDS)
+        elif method != "stop":
             await self._running.started()
         return await function(params)
 

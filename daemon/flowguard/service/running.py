@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Sequence
 from enum import StrEnum
@@ -111,6 +112,12 @@ class Running:
     async def started(self) -> None:
         """Wait until requests can be served."""
         await self._started.wait()
+
+    async def started_within(self, seconds: float) -> None:
+        """The same, but for no longer than that."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._started.wait()
 
     async def _start(self) -> None:
         service = self._service

@@ -19,12 +19,14 @@ from tests.lab.namespace import run
 from tests.lab.reboots import exchange
 from tests.lab.traffic import Downloads
 from tests.lab.traffic.control import Batch, Traffic
+from tests.lab.wait import wait_for
 
 RUNTIME = Path("/run/flowguard-lab")
 FLASH = Path("/run/flash")
 FLASH_DEVICE = "/dev/vda"
 PSTORE = Path("/sys/fs/pstore")
 WATCHDOG_SECONDS = 3
+SETTLED_LIMIT = 120.0
 # The piece of RAM that the kernel was told to leave alone (hardware.py).
 RAMOOPS = ("mem_address=0x30000000", "mem_size=0x400000", "record_size=0x40000", "ecc=1")
 
@@ -40,11 +42,18 @@ class Actions:
         self._daemon: Daemon | None = None
 
     def start(self, options: str, ahead: int = 0) -> dict[str, Any]:
-        """Start flowguard with these options; its first status."""
+        """Start flowguard with these options; its status when that has settled."""
         self._daemon = Daemon(RUNTIME, options, state=FLASH / "flowguard", ahead=ahead)
         self._daemon.log = self._folder / "flowguard.log"
         self._daemon.start()
+        wait_for(self._is_settled, "what is allowed to be reached", SETTLED_LIMIT)
         return self._daemon.status()
+
+    def _is_settled(self) -> bool:
+        """Whether the kernel holds what may be; a fresh start has not asked for it yet."""
+        assert self._daemon is not None
+        devices = self._daemon.status()["devices"]
+        return bool(devices) and all(d["level"] == d["allowed"] for d in devices)
 
     def status(self) -> dict[str, Any]:
         assert self._daemon is not None
@@ -98,7 +107,7 @@ class Actions:
     def shut_down(self) -> None:
         """End flowguard as its service script does when the router goes down."""
         assert self._daemon is not None
-        self._daemon.cli("stop")
+        self._daemon.cli("stop", "--reboot")
 
     def reboot(self) -> None:
         """The last steps of a planned reboot."""
