@@ -96,6 +96,7 @@ class Converger:
         self._parked: tuple[str, ...] = ()
         self._parked_until = 0.0
         self._drained: Drain | None = None
+        self._is_empty = False  # since hardware took its last flow
 
     def recover(self) -> None:
         """Put back the flow timeouts that a killed predecessor left changed; call it first."""
@@ -135,7 +136,12 @@ class Converger:
             found = (await self._tables.read()).hardware
         if found is None or not found.devices:
             return ()
-        return await self._remaining() if not found.rules and self._parked else None
+        if found.rules:
+            return None
+        if self._parked:
+            return await self._remaining()
+        # Where what comes after the drain was refused, hardware is empty all the same.
+        return () if self._is_empty else None
 
     async def _remaining(self) -> tuple[FlowTuple, ...]:
         """As far as it can be seen."""
@@ -191,6 +197,7 @@ class Converger:
             if found == ruleset.wanted_state(possible) and not leaves:
                 return
             if leaves:
+                self._is_empty = False
                 await self._stop_taking(found, possible)
                 await self._drain(leaves, deadline)
                 found = await self._tables.read()
@@ -232,7 +239,7 @@ class Converger:
         try:
             self._set_timeouts(draining=True, hardware=True)
             if await self._drained.finish(deadline):
-                self._drained = None
+                self._drained, self._is_empty = None, True
             else:
                 self._parked = leaves
                 self._parked_until = self._machine.clock.now() + PARKED_SECONDS

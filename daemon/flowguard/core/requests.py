@@ -71,9 +71,13 @@ class EndAsked:
 
 @frozen
 class EndAbandoned:
-    """It does not end after all: the kernel would not let go of something."""
+    """The kernel would not let go of something: what is in hardware is in use again.
+
+    `goes_on`: it does not end after all, and is allowed what it was before.
+    """
 
     time: float
+    goes_on: bool = True
 
 
 Request = (

@@ -88,6 +88,7 @@ class Running:
         self._ending = asyncio.Lock()
         self._reloading = asyncio.Lock()
         self._release_asked = False
+        self._goes_on = True
         self._left: tuple[FlowTuple, ...] = ()
 
     @property
@@ -214,6 +215,8 @@ class Running:
     async def end_anyway(self, how: End) -> None:
         """The same for whoever does not wait for an answer, and ends us in the end."""
         deadline = self._service.now() + REFUSED_SECONDS
+        # Nothing may go up again behind our back.
+        self._goes_on = False
         left: tuple[FlowTuple, ...] = ()
         while True:
             try:
@@ -260,7 +263,7 @@ class Running:
         except TimeoutError as error:
             failure = service.state.failure
             service.converger.drain_limit = service.configuration.drain_limit
-            service.feed(EndAbandoned(service.now()))
+            service.feed(EndAbandoned(service.now(), self._goes_on))
             raise ConvergeError(failure.error if failure else _no_answer(limit)) from error
         return left
 
@@ -286,7 +289,7 @@ class Running:
                 return await service.newest_plan.release()
         except (ConvergeError, TimeoutError) as error:
             self._release_asked = False
-            service.feed(EndAbandoned(service.now()))
+            service.feed(EndAbandoned(service.now(), self._goes_on))
             raise ConvergeError(str(error) or _no_answer(limit)) from error
 
 

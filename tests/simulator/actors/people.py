@@ -185,7 +185,7 @@ def release(scene: Scene, luck: Random) -> None:
 def _release_now(scene: Scene, luck: Random) -> None:
     router = scene.router
     life = router.life
-    if router.is_off or scene.is_disturbed("stopped service"):
+    if router.is_off or any(map(scene.is_disturbed, ("stopped service", "released"))):
         return
     router.is_wanted = False
     scene.tables.by_force = True

@@ -45,7 +45,7 @@ def on_request(state: State, request: Request) -> Step:
         case EndAsked():
             return replace(state, leave=request.leave), []
         case EndAbandoned():
-            return boots.arm_again(replace(state, leave=None))
+            return boots.arm_again(replace(state, leave=None) if request.goes_on else state)
         case PlannedEnd():
             return boots.planned_end(state)
 
