@@ -13,7 +13,7 @@ import pytest
 
 from flowguard.core.model import Level
 from flowguard.core.records import replace
-from flowguard.kernel.nftables.changes import Change
+from flowguard.kernel.nftables.changes import Change, CreateTable
 from flowguard.kernel.nftables.ruleset import TablesState
 from flowguard.paths import Paths
 from flowguard.platform.configuration.loading import Loaded
@@ -139,3 +139,35 @@ def test_a_stop_tells_what_would_not_leave_hardware_and_does_not_wait_for_ever(
         assert router.hardware and not router.hardware.rules
 
     live(tmp_path, use, replace(CONFIGURATION, drain_limit=drain_limit))
+
+
+def refuse_software(router: Router) -> None:
+    def refuse(change: Change) -> None:
+        if isinstance(change, CreateTable) and not change.table.hardware:
+            raise refused(change, errno.ENOENT)
+
+    router.ruleset.refuse = refuse
+
+
+def test_hardware_that_was_drained_is_left_whatever_is_refused_after_it(tmp_path: Path) -> None:
+    async def use(daemon: Daemon, router: Router) -> None:
+        refuse_software(router)
+        before = now()
+        assert await daemon.api.call("stop", {}) == {"left_in_hardware": []}
+        assert now() - before < END_DRAIN_SECONDS
+        assert router.hardware is None or not router.hardware.rules
+
+    live(tmp_path, use)
+
+
+def test_nothing_goes_up_again_behind_an_end_that_cannot_be_had(tmp_path: Path) -> None:
+    async def use(daemon: Daemon, router: Router) -> None:
+        async def unreadable() -> TablesState:
+            raise OSError(errno.EINTR, "Interrupted system call")
+
+        router.ruleset.read = unreadable  # type: ignore[method-assign]
+        await daemon.running.end_anyway(End.DRAIN)
+        assert daemon.service.state.target is not Level.HARDWARE
+        assert daemon.service.state.armed, "what goes on in hardware is remembered"
+
+    live(tmp_path, use)
