@@ -206,7 +206,10 @@ def _release_now(scene: Scene, luck: Random) -> None:
         scene.world.after(1.0, beside)
 
     def beside() -> None:
-        if waits and not router.is_off:
+        if scene.kernel.transactions.is_busy:
+            # A process that is in the kernel does not die before it comes out, and has the lock.
+            scene.world.after(1.0, beside)
+        elif waits and not router.is_off:
             scene.tables.by_force = True
             router.program("release", lambda machine: _beside(scene, machine, answered))
 
