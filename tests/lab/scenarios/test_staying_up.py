@@ -110,6 +110,9 @@ def test_a_release_while_it_starts_leaves_nothing(
     daemon.start().wait_for_levels(ALL_HARDWARE)
     daemon.kill()
     daemon.launch()
+    lock = daemon.socket.with_name("lock")
+    # Before that it is a release before a start, which that start does not have to heed.
+    wait_for(lambda: lock.read_text().strip() == str(daemon.pid), "it to have begun", interval=0.01)
     # Waiting is the point here: each release meets another stage of the start.
     time.sleep(seconds)
     daemon.stop("release")
