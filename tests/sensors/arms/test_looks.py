@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flowguard.core.arms.draw import ENDED_CHECKPOINTS, Draw, OutcomeKind
+from flowguard.core.arms.draw import ENDED_CHECKPOINTS, Draw, OutcomeKind, Outcomes
 from flowguard.core.events import Converge, Event, FlowsJudged, SensorBack, SensorLost
 from flowguard.core.model import FlowTuple, Level
 from flowguard.core.records import replace
@@ -122,7 +122,9 @@ def test_as_long_as_nothing_is_drawn_there_is_nothing_to_look_at(router: Router)
     assert router.alive == [0, 5, 10, 15, 20, 25, 30, 35, 40]
 
 
-def test_the_ends_of_flows_are_heard_between_two_looks(router: Router) -> None:
+def ends_heard(router: Router) -> list[Outcomes]:
+    """What the sensor says of ends, after one flow ended between two looks."""
+
     async def story() -> None:
         router.sensor.begin(REACHED)
         await router.pass_looks(2)
@@ -132,23 +134,15 @@ def test_the_ends_of_flows_are_heard_between_two_looks(router: Router) -> None:
         await router.pass_looks(LATEST)
 
     router.run(story)
-    ended = [o for j in router.judged for o in j.outcomes if o.kind is OutcomeKind.ENDED]
-    assert sum(o.counts.treated_failed for o in ended) == 1
+    return [o for j in router.judged for o in j.outcomes if o.kind is OutcomeKind.ENDED]
+
+
+def test_the_ends_of_flows_are_heard_between_two_looks(router: Router) -> None:
+    assert sum(o.counts.treated_failed for o in ends_heard(router)) == 1
 
 
 def test_since_6_18_the_ends_of_flows_tell_nothing() -> None:
-    router = Router("6.18.2")
-
-    async def story() -> None:
-        router.sensor.begin(REACHED)
-        await router.pass_looks(2)
-        router.add(1)
-        await router.pass_looks(2)
-        router.table.end(1, status=ASSURED, tcp_state=CLOSE)
-        await router.pass_looks(LATEST)
-
-    router.run(story)
-    assert not [o for j in router.judged for o in j.outcomes if o.kind is OutcomeKind.ENDED]
+    assert not ends_heard(Router("6.18.2"))
 
 
 def test_another_mark_reaches_looks_and_events_at_once(router: Router) -> None:
