@@ -2,7 +2,7 @@
 """Text of kernel logs, however it was saved -> records in the order they happened.
 
 Understood: dmesg (with or without `<N>`, callers, `-x`, `-T`), /dev/kmsg, logread,
-busybox and RFC 3164 syslog, journalctl (short, short-iso, short-monotonic), exported CSV,
+busybox and RFC 3164 syslog, journalctl (all short forms), exported CSV, serial consoles,
 console wall messages, pstore parts; quoted, coloured or marked up as people post them.
 """
 
@@ -20,7 +20,10 @@ _QUOTE = re.compile(r"^(?:\s*(?:>|\*\*|`|#|\|))+ ?")
 # The kernel's longest line is far shorter; what is longer is no line of a log.
 _LONGEST = 4096
 # dmesg's stamp, with the caller that CONFIG_PRINTK_CALLER adds.
-_STAMP = re.compile(r"\[ *(?P<time>\d{1,9}\.\d{1,6})\](?:\[ *(?P<caller>[TC]\d+)\])?:? ?")
+# dmesg -d and journalctl's short-delta say as well how long ago the line before it was.
+_STAMP = re.compile(
+    r"\[ *(?P<time>\d{1,9}\.\d{1,6})(?: +<[ \d.]+[ *]?>)?\](?:\[ *(?P<caller>[TC]\d+)\])?:? ?"
+)
 _KMSG = re.compile(r"(?P<priority>\d+),\d+,(?P<micro>\d+),[-c+](?:,[^;]*)?;")
 _PRIORITY = re.compile(r"^<(?P<priority>\d{1,3})>(?:\d )?")
 _FACILITY = re.compile(
@@ -28,17 +31,27 @@ _FACILITY = re.compile(
     r"|local[0-7])[. :,]+(?:emerg|alert|crit|err|error|warn|warning|notice|info|debug)\b"
 )
 _CLOCK = r"\d\d:\d\d:\d\d(?:[.,]\d+)?"
+_ZONE = r"(?:Z|[+-]\d\d:?\d\d)"
 _DATE = (
     rf"(?:\w{{3}} )?\w{{3}} +\d{{1,2}} {_CLOCK}(?: \w{{2,5}})?(?: \d{{4}})?"
-    rf"|\d{{4}}-\d\d-\d\d[T ,]{_CLOCK}(?:Z|[+-]\d\d:?\d\d)?"
+    rf"|\w{{3}} \d{{4}}-\d\d-\d\d {_CLOCK} [A-Z]{{2,5}}"
+    rf"|\d{{4}}-\d\d-\d\d[T ,]{_CLOCK}{_ZONE}?"
+    r"|\d{10}\.\d{6}"
+)
+# dmesg -T, and dmesg --time-format=iso: whatever it prints is the kernel's.
+_DMESG = re.compile(
+    rf"\[(?:{_DATE})\] |\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d,\d+{_ZONE} (?![\w.-]+ kernel: )"
 )
 _WALL_CLOCK = re.compile(rf"^\W?(?:{_DATE})")
 _SYSLOG = re.compile(
-    rf"^\W?(?:{_DATE})\]? (?:(?P<host>[\w.-]+) )?(?:(?P<facility>\w+)\.\w+ )?"
+    rf"^(?:<\d{{1,3}}>)?\W?(?:{_DATE})\]? (?:(?P<host>[\w.-]+) )?(?:(?P<facility>\w+)\.\w+ )?"
     r"(?P<tag>[\w./() -]+?)(?P<pid>\[\d+\])?: ?(?P<text>.*)$"
 )
 _CSV = re.compile(rf"^(?:{_DATE}),\w*,[^,]*,(?P<facility>\w+),(?P<tag>[^,]*),(?P<text>.*)$")
-_HOSTED = re.compile(r"^[\w.-]+ kernel: ")
+_HOSTED = re.compile(r"^(?:[\w.-]+ )?kernel: ")
+# A console shows the kernel's line behind the prompt of a shell, and whatever was typed there.
+_PROMPT = re.compile(r"\[?[\w.@:~/ -]*\]?[#$>](?: .*)?$|\S+ login: *$")
+_UNDATED = re.compile(r"^(?:[\w.-]+ )?(?:kern|user)\.\w+ kernel: ")
 _PROGRAM = re.compile(r"^[\w./-]+\[\d+\]: ")
 _WALL = re.compile(r"^\s*kernel: ?")
 _TAG = re.compile(r"(?P<tag>[\w./-]+)(?:\[\d+\])?: *$")
@@ -94,12 +107,15 @@ def _record(line: str) -> LogRecord:
     stamp = _STAMP.search(line, 0, 200)
     if stamp and _is_prefix(line[: stamp.start()]):
         return _stamped(line[: stamp.start()], stamp, line[stamp.end() :])
+    if found := _DMESG.match(line):
+        return LogRecord(line[found.end() :])
     if found := _CSV.match(line) or _SYSLOG.match(line):
-        kernel = found["tag"].strip() == "kernel" and found["facility"] in (None, "kern")
+        # Where klogd knows no facility it writes for the kernel as `user`, without any stamp.
+        kernel = found["tag"].strip() == "kernel" and found["facility"] in (None, "kern", "user")
         return LogRecord(found["text"], kernel=kernel)
     text = _PRIORITY.sub("", line)
-    if _WALL.match(text):
-        return LogRecord(_WALL.sub("", text))
+    if found := _WALL.match(text) or _UNDATED.match(text):
+        return LogRecord(text[found.end() :])
     return LogRecord(text, kernel=_marked_kernel(line) is not False and not _PROGRAM.match(text))
 
 
@@ -113,14 +129,18 @@ def _stamped(before: str, stamp: re.Match[str], text: str) -> LogRecord:
 
 
 def _is_prefix(before: str) -> bool:
-    """Whether this can stand before the kernel's stamp: a date, a host, a facility, noise."""
+    """Whether this can stand before the kernel's stamp: a date, a host, a facility, a shell's
+    prompt, noise."""
     known = _PRIORITY.match(before) or _FACILITY.search(before) or "kern" in before
-    return bool(known or _WALL_CLOCK.match(before) or not re.search(r"\w{3}", before))
+    known = known or _WALL_CLOCK.match(before) or _PROMPT.match(before)
+    return bool(known or not re.search(r"\w{3}", before))
 
 
 def _of_kernel(before: str) -> bool:
     """Whether the kernel wrote the line that has this before its stamp."""
     marked = _marked_kernel(before)
+    if marked is None and _PROMPT.match(before):
+        return True
     if marked is None and (found := _TAG.search(before[-80:])):
         return found["tag"] in ("kernel", "kern")
     return marked is not False
