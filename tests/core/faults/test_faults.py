@@ -104,6 +104,19 @@ def _tail(frame: str) -> str:
         (x86("acme_xmit", "acme_start acme", "dev_hard_start_xmit", module="acme"), DRIVER, "acme"),
         (x86("acme_poll", "__napi_poll", module="acme"), DRIVER, "acme"),
         (x86("acme_ioctl", "vfs_ioctl", module="acme"), NONE, None),
+        # Code without an owner is its caller's, where that has nothing to do with packets.
+        (x86("some_function", "shrink_node"), NONE, None),
+        (x86("some_function", "acme_ioctl acme", "vfs_ioctl"), NONE, None),
+        (x86("some_function", "acme_poll acme", "__napi_poll"), WEAK, None),
+        (x86("some_function", "ip_rcv"), WEAK, None),
+        (x86("__list_del_entry_valid", "__dentry_kill"), NONE, None),
+        # What a module sets up in the stack is the module's, but no packet on its way.
+        (x86("nf_hook_entry_grow", "nf_register_net_hook", "acme_init acme"), NONE, None),
+        (x86("dev_add_pack", "ath9k_start ath9k", "netif_receive_skb"), NONE, None),
+        (x86("dev_add_pack", "flow_offload_alloc nf_flow_table"), OFFLOAD, None),
+        (x86("fib_table_lookup", "ip_rcv", "netif_receive_skb", "ath9k_rx ath9k"), WEAK, None),
+        (x86("nf_conntrack_free", "nf_hook_slow", "acme_hook acme"), WEAK, None),
+        (x86("dev_close", "mt7915_stop mt7915e"), WEAK, None),
         # Nothing is known.
         (x86("some_function"), WEAK, None),
     ],
@@ -302,6 +315,87 @@ WARNING: CPU: 0 PID: 9 at mt7915_mac_reset_work+0x408/0x700 [mt7915e]
 def test_transmit_timeout_of_what_cannot_be_offloaded_is_none_of_ours() -> None:
     assert not faults_of("NETDEV WATCHDOG: usb0 (cdc_ncm): transmit queue 0 timed out")
     assert not faults_of("NETDEV WATCHDOG: wlan0 (ath10k_pci): transmit queue 0 timed out 9 ms")
+
+
+UNRELATED_TEXT = "NETDEV WATCHDOG: eth1 (ax88179_178a): transmit queue 0 timed out"
+BETWEEN = "br-lan: port 2(lan2) entered disabled state\n"
+
+
+@pytest.mark.parametrize(
+    "driver", ["r8152", "cdc_ncm", "ax88179_178a", "MOSCHIP usb-ethernet driver"]
+)
+@pytest.mark.parametrize(
+    "report",
+    [
+        "{cut}{text}\n{warn}{rest}",
+        "{cut}{warn}\n{text}{rest}",
+        "{text}\n{warn}{rest}",
+        "{warn}\n{text}{rest}",
+        "{cut}{text}\n{between}{warn}{rest}",
+        "{cut}{warn}\n{between}{text}{rest}",
+        "{text}\n{between}{warn}",
+        "{text}\n{warn}",
+    ],
+)
+def test_a_warning_whose_text_names_somebody_else_accuses_nobody(report: str, driver: str) -> None:
+    text = UNRELATED_TEXT.replace("ax88179_178a", driver)
+    parts = {"cut": CUT, "warn": WATCHDOG_WARN, "rest": WATCHDOG_REST, "between": BETWEEN}
+    assert not faults_of(report.format(text=text, **parts))
+    # The same report about a device that can be offloaded is one fault, and names it.
+    assert only(report.format(text=WATCHDOG_TEXT, **parts)).device == "eth0"
+
+
+def test_a_warning_belongs_to_no_text_of_long_ago() -> None:
+    (fault,) = faults_of(f"{UNRELATED_TEXT}\n{WATCHDOG_WARN}", step=30.0)
+    assert (fault.rule, fault.attribution, fault.device) == ("tx-timeout-warning", DRIVER, None)
+
+
+def test_a_trace_through_offloading_counts_whomever_the_text_names() -> None:
+    rest = WATCHDOG_REST.replace(" call_timer_fn", " nf_flow_offload_stats+0x1/0x2\n call_timer_fn")
+    assert only(f"{CUT}{UNRELATED_TEXT}\n{WATCHDOG_WARN}{rest}").attribution is OFFLOAD
+
+
+def test_nothing_on_usb_has_an_engine() -> None:
+    usb = "acme 2-1.4:1.0 eth1: NETDEV WATCHDOG: CPU: 1: transmit queue 0 timed out 5030 ms"
+    assert not faults_of(usb)
+    assert only(usb.replace("2-1.4:1.0", "0000:01:00.0")).device == "eth1"
+
+
+@pytest.mark.parametrize(
+    ("module", "attribution"),
+    [("mt7603e", NONE), ("mt76x2e", NONE), ("mt7615e", NONE), ("mt7915e", WEAK), ("mt7996e", WEAK)],
+)
+def test_warnings_of_wireless_count_only_where_it_can_be_offloaded(
+    module: str, attribution: Attribution
+) -> None:
+    site = f"WARNING: CPU: 1 PID: 9 at mac.c:30 0x86054000 [{module}@8ad90000+0x9000]"
+    assert verdict(faults_of(f"{CUT}{site}\n{MODULES}")) is attribution
+    # A crash may be the doing of whoever wrote to its memory.
+    assert only(x86("some_handler", module=module)).attribution is WEAK
+
+
+def test_wireless_offload_that_could_not_be_set_up_is_no_fault_of_ethernet() -> None:
+    assert not faults_of(
+        """
+        mt7986-wmac 18000000.wifi: attaching wed device 0 version 2
+        platform 15011000.wed: Direct firmware load for acme_wo_1.bin failed with error -2
+        platform 15011000.wed: failed to attach wed device
+        platform 15011000.wed: failed to disable wed-wo
+        """
+    )
+
+
+def test_an_imbalanced_reference_is_judged_by_who_gave_it_back() -> None:
+    text = f"""{CUT}rcuref - imbalanced put()
+WARNING: CPU: 1 PID: 0 at lib/rcuref.c:267 rcuref_put_slowpath+0x55/0x70
+Call Trace:
+ dst_release+0x40/0x60
+ {{caller}}
+---[ end trace 0000000000000000 ]---"""
+    offloading = only(text.format(caller="flow_offload_free+0x30/0x90 [nf_flow_table]"))
+    assert (offloading.rule, offloading.attribution) == ("memory-corruption", OFFLOAD)
+    assert only(text.format(caller="ip_rcv_finish+0x30/0x90")).attribution is WEAK
+    assert not faults_of(text.format(caller="acme_done+0x30/0x90 [acme]"))
 
 
 def test_kernels_before_flow_offload_have_no_offload_faults() -> None:

@@ -33,6 +33,12 @@ class _Said:
     text: str
 
 
+@frozen
+class _Message:
+    match: Match
+    record: LogRecord
+
+
 class FaultAssembler:
     """Feed it every record in order; it returns the faults that are complete.
 
@@ -44,6 +50,7 @@ class FaultAssembler:
         self._rules = rules
         self._reports: dict[str, Report] = {}
         self._said: _Said | None = None
+        self._message: _Message | None = None
         self._history: dict[_Key, deque[float | None]] = {}
         self._told: dict[_Key, float] = {}
         self._too_old = False
@@ -95,11 +102,11 @@ class FaultAssembler:
         if line and line.kind is LineKind.FRAME:
             return self._body(record, line)
         self._note_version(line)
-        match = self._rules.match(record)
-        if match and match.rule.report:
+        match = self._rules.find(record)
+        if match and match.rule.report and not match.elsewhere:
             return self._start(record, match, line)
         if match:
-            return self._message(record, match)
+            return self._take_message(record, match)
         if line and line.kind is LineKind.CUT:
             return self._cut(record)
         if line and line.kind is not LineKind.OTHER:
@@ -132,6 +139,8 @@ class FaultAssembler:
         if not report or report.done or not report.young or match.rule.id in report.seen:
             faults = self._close(record.caller)
             report = self._open(record)
+            if message := self._message_of(record, match):
+                report.tell(message.match, message.record.text, told=True)
         report.head(match, record.text)
         if line:
             report.add(line)
@@ -149,15 +158,30 @@ class FaultAssembler:
         self._touch(report, record)
         return faults
 
-    def _message(self, record: LogRecord, match: Match) -> list[Fault]:
+    def _take_message(self, record: LogRecord, match: Match) -> list[Fault]:
         """A line with a meaning of its own, unless it is the text of a WARN."""
         report = self._reports.get(record.caller)
-        if report and report.expects_message and not report.message:
+        if report and report.awaits(match):
             report.tell(match, record.text)
             self._touch(report, record)
             return []
         self._pass(record)
+        self._message = _Message(match, record)
         return self._tell(record, match)
+
+    def _message_of(self, record: LogRecord, headline: Match) -> _Message | None:
+        """What was said just before a WARN that says nothing itself: its text, most likely.
+
+        The line that tells the two apart ("cut here") is not in every log.
+        """
+        message, self._message = self._message, None
+        if not message or not headline.rule.generic:
+            return None
+        if message.match.rule.fault_class is not headline.rule.fault_class:
+            return None
+        before, now = message.record.time, record.time
+        recent = before is None or now is None or 0 <= now - before <= QUIET_SECONDS
+        return message if recent and message.record.caller == record.caller else None
 
     def _body(self, record: LogRecord, line: TraceLine) -> list[Fault]:
         report = self._reports.get(record.caller) or self._open(record)
@@ -209,7 +233,7 @@ class FaultAssembler:
     def _tell(self, record: LogRecord, match: Match) -> list[Fault]:
         rule = match.rule
         attribution = self._attribution(record, match)
-        if attribution is Attribution.NONE:
+        if match.elsewhere or attribution is Attribution.NONE:
             return []
         fault = Fault(
             rule.id, rule.fault_class, attribution, match.device, match.driver, record.text

@@ -17,6 +17,7 @@ class Owner(StrEnum):
     WORKER = "worker"  # the flow-offload worker: everything above it is offloading
     OFFLOAD = "offload"
     UNRELATED = "unrelated"
+    WIFI_APART = "wifi_apart"  # the same SoCs' wireless that cannot be offloaded
     WIFI = "wifi"  # wireless of a SoC whose wireless can be offloaded
     DRIVER = "driver"  # a wired Ethernet driver
     HELPER = "helper"  # called by everybody: the caller is to blame
@@ -56,6 +57,9 @@ def strength(attribution: Attribution) -> int:
     return _STRENGTH.index(attribution)
 
 
+_Place = tuple[Code, Owner | None]
+
+
 class CodeMap:
     """Owner of a place in the kernel, and the verdict over a whole trace."""
 
@@ -84,13 +88,19 @@ class CodeMap:
         if culprit is None:
             return Accusation(default)
         code, owner = stack[culprit], owners[culprit]
+        outwards = list(zip(stack, owners, strict=True))[culprit:]
         if owner is not Owner.UNRELATED and Owner.OFFLOAD in owners:
             offload = stack[owners.index(Owner.OFFLOAD)]
             return Accusation(Attribution.OFFLOAD, self._driver(stack), str(offload))
         if owner is None and code.module:
-            owner = _unknown_module(code, stack[culprit:], owners[culprit:])
+            owner = _unknown_module(code, outwards)
+        elif owner in (None, Owner.NETWORK) and (caller := _called_from_elsewhere(outwards)):
+            return Accusation(Attribution.NONE, None, str(caller))
         if owner is None or owner is Owner.DISPATCH:
             return Accusation(default, None, str(code))
+        if owner is Owner.WIFI_APART:
+            # Its warnings are its own; where it crashes, others may have written.
+            return Accusation(min(default, Attribution.WEAK, key=strength), None, str(code))
         attribution = _ATTRIBUTION[owner]
         driver = self._driver([code]) if attribution is Attribution.DRIVER else None
         return Accusation(attribution, driver, str(code))
@@ -158,13 +168,55 @@ _ATTRIBUTION = {
 }
 
 
-def _unknown_module(
-    code: Code, stack: Sequence[Code], owners: Sequence[Owner | None]
-) -> Owner | None:
+def _unknown_module(code: Code, outwards: Sequence[_Place]) -> Owner | None:
     """A module that the transmit or poll path called is a network driver."""
     callers = (
         owner
-        for frame, owner in zip(stack, owners, strict=True)
+        for frame, owner in outwards
         if frame.module != code.module and owner is not Owner.HELPER
     )
     return Owner.DRIVER if next(callers, None) is Owner.DISPATCH else Owner.UNRELATED
+
+
+def _called_from_elsewhere(outwards: Sequence[_Place]) -> Code | None:
+    """Who brought the kernel's own code there, if that has nothing to do with packets.
+
+    Code without an owner is its caller's. The network stack is its caller's where a module
+    sets something up in it; on a packet's way it is nobody's but its own.
+    """
+    in_the_stack = outwards[0][1] is Owner.NETWORK
+    for index, (code, owner) in enumerate(outwards):
+        if owner is None and code.module:
+            owner = _unknown_module(code, outwards[index:])
+        if owner is Owner.UNRELATED:
+            return code if code.module or not in_the_stack else None
+        if owner is Owner.NETWORK and in_the_stack and not code.symbol.startswith(_PACKET_WAYS):
+            continue
+        if owner not in (None, Owner.HELPER):
+            return None
+    return None
+
+
+# Here the stack takes a packet from, or gives it to, whoever stands beside it in the trace.
+_PACKET_WAYS = (
+    "netif_receive_skb",
+    "__netif_receive_skb",
+    "netif_rx",
+    "napi_gro_",
+    "dev_queue_xmit",
+    "__dev_queue_xmit",
+    "dev_hard_start",
+    "process_backlog",
+    "nf_hook_slow",
+    "ip_rcv",
+    "ipv6_rcv",
+    "ip_local_out",
+    "ip_queue_xmit",
+    "ip_output",
+    "ip6_output",
+    "ip6_xmit",
+    "tcp_",
+    "udp",
+    "sock_",
+    "sk_",
+)

@@ -131,9 +131,9 @@ def _stamped(before: str, stamp: re.Match[str], text: str) -> LogRecord:
 def _is_prefix(before: str) -> bool:
     """Whether this can stand before the kernel's stamp: a date, a host, a facility, a shell's
     prompt, noise."""
-    known = _PRIORITY.match(before) or _FACILITY.search(before) or "kern" in before
-    known = known or _WALL_CLOCK.match(before) or _PROMPT.match(before)
-    return bool(known or not re.search(r"\w{3}", before))
+    known = _PRIORITY.match(before) or _FACILITY.search(before) or _WALL_CLOCK.match(before)
+    noise = not re.search(r"\w{3}", before)
+    return bool(known or "kern" in before or _PROMPT.match(before) or noise)
 
 
 def _of_kernel(before: str) -> bool:

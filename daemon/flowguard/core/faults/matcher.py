@@ -46,8 +46,8 @@ class FaultRule:
     `attribution` holds when nothing else is known; with `report` a dump follows that knows
     better, but never counts for more than `at_most`. A `generic` line leaves the name of
     the fault to a more telling one beside it; a `consequence` belongs to the report before
-    it. `drivers` limits the rule to those drivers, `ethernet` to lines that name a netdev
-    or a known Ethernet driver.
+    it. `drivers` limits the rule to those drivers, whoever they are, `ethernet` to lines that
+    name a netdev or a known Ethernet driver. `power_cycle`: nothing else cures it.
     """
 
     id: str
@@ -61,6 +61,7 @@ class FaultRule:
     generic: bool
     consequence: bool
     ethernet: bool
+    power_cycle: bool
     at_most: Attribution
     driver: str | None
     drivers: frozenset[str]
@@ -81,14 +82,20 @@ class FaultRule:
         driver = groups.get("driver") or speaker.driver or self.driver
         if self.drivers and (driver or "").replace("-", "_") not in self.drivers:
             return None
-        return Match(self, groups.get("device") or speaker.device, driver)
+        return Match(self, groups.get("device") or speaker.device, driver, speaker.on_usb)
 
 
 @frozen
 class Match:
+    """A line that a rule knows.
+
+    `elsewhere`: it is about a driver that offloading has nothing to do with.
+    """
+
     rule: FaultRule
     device: str | None
     driver: str | None
+    elsewhere: bool = False
 
 
 @frozen
@@ -108,6 +115,7 @@ class Context:
 class _Speaker:
     driver: str | None = None
     device: str | None = None
+    on_usb: bool = False
 
 
 # dev_printk(): "driver bus-id: ", netdev_printk(): "driver bus-id netdev[ (state)]: ".
@@ -115,12 +123,15 @@ _DEV_PREFIX = re.compile(
     r"(?P<driver>[A-Za-z][\w+-]*) (?P<bus>(?=[\w:.@+-]*\d)[\w:.@+-]*[\w@+-])"
     r"(?: (?P<device>[\w.@-]{1,15})(?: \([^)]*\))*)?: "
 )
+# An interface of a USB device (usb_set_configuration()); nothing on USB has a packet engine.
+_ON_USB = re.compile(r"\d+-\d+(?:\.\d+)*:\d+\.\d+")
 _NETDEV_PREFIX = re.compile(r"(?P<device>(?:eth|lan|wan|en[opsx]|swp|sfp|port)[\w.-]{0,12}): ")
 
 
 def _speaker(text: str) -> _Speaker:
     if found := _DEV_PREFIX.match(text):
-        return _Speaker(found["driver"], found["device"])
+        on_usb = _ON_USB.fullmatch(found["bus"]) is not None
+        return _Speaker(found["driver"], found["device"], on_usb)
     if found := _NETDEV_PREFIX.match(text):
         return _Speaker(None, found["device"])
     return _Speaker()
@@ -168,14 +179,19 @@ class FaultRules:
 
     def match(self, record: LogRecord) -> Match | None:
         """The first rule for the line, unless its driver has nothing to do with forwarding."""
+        found = self.find(record)
+        return None if found and found.elsewhere else found
+
+    def find(self, record: LogRecord) -> Match | None:
+        """The first rule for the line, whosever driver it is about."""
         for rule in self.rules:
             found = rule.match(record.text)
             if not found:
                 continue
             owner = self.code.driver_owner(found.driver) if found.driver else None
             device = found.device or record.device
-            if owner is Owner.UNRELATED:
-                return None
+            if found.elsewhere or (owner is Owner.UNRELATED and not rule.drivers):
+                return Match(rule, device, found.driver, elsewhere=True)
             if not rule.ethernet or device or owner is Owner.DRIVER:
                 return Match(rule, device, found.driver)
         return None
@@ -200,6 +216,7 @@ def _rule(table: Table) -> FaultRule:
         generic=table.flag("generic"),
         consequence=table.flag("consequence"),
         ethernet=table.flag("ethernet"),
+        power_cycle=table.flag("power_cycle"),
         at_most=table.choice("at_most", Attribution, Attribution.OFFLOAD),
         driver=table.optional_text("driver"),
         drivers=frozenset(name.replace("-", "_") for name in table.texts("drivers")),

@@ -14,7 +14,10 @@ _UNKNOWN = Accusation(Attribution.NONE)
 
 @mutable
 class Report:
-    """Headline, message and traces. Without a headline it is a fragment: its start was lost."""
+    """Headline, message and traces. Without a headline it is a fragment: its start was lost.
+
+    `told`: the message has been told as a fault by itself.
+    """
 
     opened: float | None
     first: str
@@ -23,7 +26,8 @@ class Report:
     headline: Match | None = None
     line: str = ""
     message: Match | None = None
-    told: str = ""
+    text: str = ""
+    told: bool = False
     last: float | None = None
     silent: int = 0
     length: int = 0
@@ -42,10 +46,19 @@ class Report:
             self.headline = match
             self.line = text
 
-    def tell(self, match: Match, text: str) -> None:
+    def awaits(self, match: Match) -> bool:
+        """Whether this is the text of the WARN: it comes next to it, or is of its kind."""
+        if self.message or self.done:
+            return False
+        rule = self.headline.rule if self.headline else None
+        same = rule is not None and rule.generic and rule.fault_class is match.rule.fault_class
+        return self.expects_message or same
+
+    def tell(self, match: Match, text: str, told: bool = False) -> None:
         """Take the text that a WARN was given."""
         self.message = match
-        self.told = text
+        self.text = text
+        self.told = told
 
     def add(self, line: TraceLine) -> None:
         if line.kind is LineKind.SECTION and not self.traces[-1].empty:
@@ -57,6 +70,8 @@ class Report:
         verdict = self._verdict(code, context)
         if verdict.attribution is Attribution.NONE:
             return None
+        if self.told and self.message and self.message.rule.attribution is verdict.attribution:
+            return None
         match = self.message or self.headline
         return Fault(
             rule=match.rule.id if match else "trace-without-start",
@@ -64,7 +79,7 @@ class Report:
             attribution=verdict.attribution,
             device=match.device if match else None,
             driver=(match.driver if match else None) or verdict.driver,
-            line=self.told or self.line or self.first,
+            line=self.text or self.line or self.first,
             because=verdict.because,
         )
 
@@ -76,15 +91,20 @@ class Report:
             verdict = Accusation(Attribution.WEAK, None, verdict.because) if weak else verdict
         else:
             rule = self.headline.rule
-            verdict = self._traced(code, rule.attribution)
+            verdict = self._traced(code, Attribution.NONE if self._elsewhere else rule.attribution)
             if verdict.attribution is Attribution.WEAK and self._nameless(code):
                 verdict = max(verdict, context, key=_rank)
             if strength(verdict.attribution) > strength(rule.at_most):
                 verdict = Accusation(rule.at_most)
-        if self.message:
+        if self.message and not self.message.elsewhere:
             message = Accusation(self.message.rule.attribution, self.message.driver)
             verdict = max(verdict, message, key=_rank)
         return verdict
+
+    @property
+    def _elsewhere(self) -> bool:
+        """The text of the WARN names somebody else, so what is not known is not ours."""
+        return self.message is not None and self.message.elsewhere
 
     def _traced(self, code: CodeMap, default: Attribution) -> Accusation:
         # A trace without a name must not outvote one that clears the suspicion.
