@@ -100,6 +100,12 @@ def test_a_fault_is_told_whatever_its_text_and_nothing_of_it_is_executed(tmp_pat
     assert environment["LINE"] == "a\\x00b \\udc80 $(touch /tmp/never) `x`"
 
 
+def test_what_needs_a_power_cycle_is_told(tmp_path: Path) -> None:
+    (environment,) = told(tmp_path, lambda hook: hook.power_cycle_needed("wan", "reset failed"))
+    assert environment["ACTION"] == "power_cycle"
+    assert (environment["DEVICE"], environment["EVIDENCE"]) == ("wan", "reset failed")
+
+
 def test_the_order_is_kept(tmp_path: Path) -> None:
     def tell(hook: Hook) -> None:
         hook.fault_seen(FAULT)

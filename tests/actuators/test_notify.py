@@ -9,18 +9,21 @@ from collections.abc import Iterator
 import pytest
 
 from flowguard.actuators.notify import Telling
-from flowguard.core.events import Decided, Moved, Notify, Severity
+from flowguard.core.events import Decided, Moved, Notify, PowerCycleNeeded, Severity
 from flowguard.core.model import Attribution, Decision, Fault, FaultClass, Level
 
 STEP = Decision(7.5, "wan", Level.HARDWARE, Level.SOFTWARE, "driver fault")
 STAY = Decision(8.0, "wan", Level.SOFTWARE, Level.SOFTWARE, "exonerated")
 FAULT = Fault("r", FaultClass.TX_TIMEOUT, Attribution.DRIVER, None, "d", "a\0b")
 
+HEARD = [FAULT, "wan: no\0", STEP]
+"""What a listener hears of all that `tell_all` tells."""
+
 
 class Listener:
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
-        self.heard: list[Decision | Fault] = []
+        self.heard: list[Decision | Fault | str] = []
 
     def moved(self, decision: Decision) -> None:
         self._hear(decision)
@@ -28,7 +31,10 @@ class Listener:
     def fault_seen(self, fault: Fault) -> None:
         self._hear(fault)
 
-    def _hear(self, what: Decision | Fault) -> None:
+    def power_cycle_needed(self, device: str, evidence: str) -> None:
+        self._hear(f"{device}: {evidence}")
+
+    def _hear(self, what: Decision | Fault | str) -> None:
         if self.failure:
             raise self.failure
         self.heard.append(what)
@@ -58,6 +64,7 @@ def tell_all(telling: Telling) -> None:
     telling.tell(Notify(Severity.ERROR, "a\0b"))
     telling.tell(Decided(STEP))
     telling.fault_seen(FAULT)
+    telling.tell(PowerCycleNeeded("wan", "no\0"))
     telling.tell(Moved(STEP))
 
 
@@ -66,7 +73,7 @@ def test_listeners_hear_of_faults_and_moves_and_of_no_decision_to_stay() -> None
     telling.add("hook", listener)
     telling.tell(Decided(STAY))
     tell_all(telling)
-    assert listener.heard == [FAULT, STEP]
+    assert listener.heard == HEARD
     assert telling.health == {}
 
 
@@ -78,12 +85,12 @@ def test_a_listener_that_fails_is_in_the_health_until_it_hears_again(
     telling.add("hook", other)
     for _ in range(3):
         tell_all(telling)
-    assert other.heard == [FAULT, STEP] * 3
+    assert other.heard == HEARD * 3
     assert telling.health == {"ubus": "not available: gone"}
     assert caplog.text.count("ubus could not be told: gone") == 1
     deaf.failure = None
     tell_all(telling)
-    assert deaf.heard == [FAULT, STEP]
+    assert deaf.heard == HEARD
     assert telling.health == {}
 
 
@@ -93,7 +100,7 @@ def test_a_log_that_takes_no_nul_keeps_nobody_from_hearing(handler: NoNul) -> No
     telling.tell(Notify(Severity.ERROR, "a\0b"))
     assert telling.health == {"log": "not available: embedded null character"}
     tell_all(telling)
-    assert listener.heard == [FAULT, STEP]
+    assert listener.heard == HEARD
 
 
 def test_a_log_that_takes_nothing_is_in_the_health(handler: NoNul) -> None:

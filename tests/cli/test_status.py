@@ -17,6 +17,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "hardware_capable": True,
         "held_off_until": 1600.0,
         "held_until_reboot": False,
+        "needs_power_cycle": False,
         "strikes": 1,
         "reason": "held off: driver fault tx-timeout",
     }
@@ -89,6 +90,15 @@ def test_what_the_kernel_holds_and_what_is_allowed_are_two_things() -> None:
     assert "software, though hardware is allowed, held off for 583 s" in raised
     lowered = text(devices=[{**device, "level": "hardware"}])
     assert "hardware, though only software is allowed" in lowered
+
+
+def test_what_needs_a_power_cycle_says_so_and_nothing_of_waiting() -> None:
+    (device,) = status()["devices"]
+    held = {**device, "held_off_until": None, "held_until_reboot": True}
+    assert "held until the next boot" in text(devices=[held])
+    shown = text(devices=[{**held, "needs_power_cycle": True}])
+    assert "needs a power cycle" in shown
+    assert "next boot" not in shown
 
 
 def test_a_decision_comes_with_its_evidence() -> None:

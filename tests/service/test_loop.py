@@ -34,6 +34,9 @@ class Deaf:
     def fault_seen(self, fault: Fault) -> None:
         raise OSError(errno.EPIPE, "Broken pipe")
 
+    def power_cycle_needed(self, device: str, evidence: str) -> None:
+        raise OSError(errno.EPIPE, "Broken pipe")
+
 
 class NoNul(logging.Handler):
     """As syslog(3) of Python 3.12 and later."""

@@ -39,6 +39,9 @@ class Listener:
     def fault_seen(self, fault: Fault) -> None:
         pass
 
+    def power_cycle_needed(self, device: str, evidence: str) -> None:
+        pass
+
     def took(self) -> list[tuple[str, Level, Level]]:
         """What was heard since it was asked last."""
         moves, self.moves = self.moves, []

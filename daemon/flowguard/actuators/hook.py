@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The user's own script, run when a device changes its level and when the kernel reports a fault.
+"""The user's own script, run when a device changes its level, when the kernel reports a fault,
+and when only a power cycle helps.
 
 What it is told is described in the script that is installed (config/flowguard.user).
 """
@@ -68,6 +69,10 @@ class Hook:
             DRIVER=fault.driver or "",
             LINE=fault.line,
         )
+
+    def power_cycle_needed(self, device: str, evidence: str) -> None:
+        """ACTION=power_cycle."""
+        self._add(WAITING_LIMIT, ACTION="power_cycle", DEVICE=device, EVIDENCE=evidence)
 
     async def run(self, alive: Callable[[], None]) -> None:
         """Until cancelled, which kills a call under way."""

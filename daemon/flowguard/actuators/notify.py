@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
-from flowguard.core.events import Decided, Moved, Notify, Severity
+from flowguard.core.events import Decided, Moved, Notify, PowerCycleNeeded, Severity
 from flowguard.core.model import Decision, Fault
+from flowguard.core.state import POWER_CYCLE
 from flowguard.platform.log import fields
 
 log = logging.getLogger(__name__)
@@ -25,11 +27,13 @@ _SEVERITIES = {
 
 
 class Listener(Protocol):
-    """Hears of levels that the kernel was seen to hold, and of faults."""
+    """Hears of levels that the kernel was seen to hold, of faults, and of what is dead."""
 
     def moved(self, decision: Decision) -> None: ...
 
     def fault_seen(self, fault: Fault) -> None: ...
+
+    def power_cycle_needed(self, device: str, evidence: str) -> None: ...
 
 
 class Telling:
@@ -42,20 +46,25 @@ class Telling:
     def add(self, name: str, listener: Listener) -> None:
         self._listeners[name] = listener
 
-    def tell(self, command: Notify | Decided | Moved) -> None:
+    def tell(self, command: Notify | Decided | PowerCycleNeeded | Moved) -> None:
         match command:
             case Notify(severity, message):
                 self.safely("log", lambda: log.log(_SEVERITIES[severity], "%s", message))
             case Decided(decision):
                 self.safely("log", lambda: _log_decision(decision))
+            case PowerCycleNeeded(device, evidence):
+                self.safely("log", lambda: _log_power_cycle(device, evidence))
+                self._tell_all(lambda told: told.power_cycle_needed(device, evidence))
             case Moved(decision):
-                for name, listener in self._listeners.items():
-                    self.safely(name, lambda told=listener: told.moved(decision))  # type: ignore[misc]
+                self._tell_all(lambda told: told.moved(decision))
 
     def fault_seen(self, fault: Fault) -> None:
         self.safely("log", lambda: _log_fault(fault))
+        self._tell_all(lambda told: told.fault_seen(fault))
+
+    def _tell_all(self, tell: Callable[[Listener], None]) -> None:
         for name, listener in self._listeners.items():
-            self.safely(name, lambda told=listener: told.fault_seen(fault))  # type: ignore[misc]
+            self.safely(name, partial(tell, listener))
 
     def safely(self, receiver: str, tell: Callable[[], None]) -> None:
         """Whatever goes wrong is in `health`, until the receiver can be told again."""
@@ -86,6 +95,11 @@ def _log_decision(decision: Decision) -> None:
         reason=decision.reason,
     )
     log.log(logging.WARNING if falls else logging.INFO, "%s", decision, extra=told)
+
+
+def _log_power_cycle(device: str, evidence: str) -> None:
+    told = fields(device=device)
+    log.error("%s: %s: %s", device, POWER_CYCLE, evidence, extra=told)
 
 
 def _log_fault(fault: Fault) -> None:

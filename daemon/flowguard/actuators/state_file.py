@@ -115,6 +115,7 @@ def _reborn(memory: Memory, now: float, settle: float) -> Memory:
             raised=None,
             healthy=v.healthy_until(memory.time),
             until_reboot=False,
+            power_cycle=False,
         )
         for v in memory.verdicts
     )

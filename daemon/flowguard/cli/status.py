@@ -109,7 +109,9 @@ def _drain(drain: dict[str, Any] | None) -> Iterator[str]:
 def _devices(status: dict[str, Any]) -> Iterator[str]:
     for device in status["devices"]:
         line = f"device    {device['name']:<10} {device['driver'] or '-':<14} {_level(device)}"
-        if device["held_until_reboot"]:
+        if device["needs_power_cycle"]:
+            line += ", needs a power cycle"
+        elif device["held_until_reboot"]:
             line += ", held until the next boot"
         if device["held_off_until"] is not None:
             line += f", held off for {max(0, device['held_off_until'] - status['time']):.0f} s"

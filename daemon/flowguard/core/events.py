@@ -310,10 +310,18 @@ class Decided:
 
 
 @frozen
+class PowerCycleNeeded:
+    """The device's engine or MAC is dead: no level and no waiting brings it back."""
+
+    device: str
+    evidence: str
+
+
+@frozen
 class Moved:
     """The kernel was seen to hold another level of a device than before, by this decision."""
 
     decision: Decision
 
 
-Command = Converge | Try | Rescue | Save | Notify | Decided | Moved
+Command = Converge | Try | Rescue | Save | Notify | Decided | PowerCycleNeeded | Moved

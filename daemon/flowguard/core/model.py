@@ -71,7 +71,8 @@ class FaultClass(StrEnum):
 class Fault:
     """One fault report of the kernel, assembled from all its lines and attributed.
 
-    `because` is the place in the kernel that decided the attribution of a dump.
+    `because` is the place in the kernel that decided the attribution of a dump. `power_cycle`:
+    what it tells of is cured by nothing else.
     """
 
     rule: str
@@ -81,6 +82,7 @@ class Fault:
     driver: str | None
     line: str
     because: str = ""
+    power_cycle: bool = False
 
 
 @frozen
@@ -193,9 +195,10 @@ class Verdict:
     `strikes` counts convictions and stays after the hold-off ends, so that the next one
     is held longer. `hold` is the length of the hold-off in seconds. `until_reboot`: the
     kernel itself is damaged (an oops leaves locks held), so no waiting helps before the next
-    boot. While `canary` is not 0, one in so many flows tries hardware. `raised` is since when
-    this stage, or full hardware, has been going well; None while the device is not on hardware,
-    whoever keeps it off. `healthy` are the seconds on full hardware before that.
+    boot. `power_cycle`: the engine or the MAC is dead, and only that brings it back. While
+    `canary` is not 0, one in so many flows tries hardware. `raised` is since when this stage,
+    or full hardware, has been going well; None while the device is not on hardware, whoever
+    keeps it off. `healthy` are the seconds on full hardware before that.
 
     `device` is the name that the device has now; `identity` and `code` are what the verdict
     was passed on (see `Device`): another name keeps it, other code does not.
@@ -216,6 +219,7 @@ class Verdict:
     identity: str = ""
     code: str = ""
     healthy: float = 0
+    power_cycle: bool = False
 
     def healthy_until(self, time: float) -> float:
         """Seconds on full hardware up to this moment."""

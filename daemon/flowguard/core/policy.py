@@ -34,8 +34,17 @@ from flowguard.core.events import (
     Tick,
     Try,
 )
-from flowguard.core.ladder import boots, canary, guards, identity, operator, progress, verdicts
-from flowguard.core.model import Attribution, Decision, Level
+from flowguard.core.ladder import (
+    boots,
+    canary,
+    guards,
+    identity,
+    operator,
+    power_cycle,
+    progress,
+    verdicts,
+)
+from flowguard.core.model import Attribution, Decision, Fault, Level
 from flowguard.core.records import replace
 from flowguard.core.requests import EndAbandoned
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
@@ -103,7 +112,7 @@ def _handle(state: State, event: Event) -> Step:
                 state = replace(state, disturbed=state.time)
             if not state.devices and state.level is Level.HARDWARE:
                 return replace(state, unjudged=(*state.unjudged, event.fault)[-UNJUDGED_MOST:]), []
-            return verdicts.on_fault(state, event.fault)
+            return _judged(state, event.fault)
         case BootSeen():
             return boots.on_boot(state, event)
         case LedgerFailed():
@@ -164,9 +173,16 @@ def _devices_changed(state: State, event: DevicesChanged) -> Step:
     state, commands = identity.match(replace(state, devices=event.devices))
     faults, state = state.unjudged, replace(state, unjudged=())
     for fault in faults:
-        state, more = verdicts.on_fault(state, fault)
+        state, more = _judged(state, fault)
         commands += more
     return state, commands
+
+
+def _judged(state: State, fault: Fault) -> Step:
+    """Whom the fault convicts, and whom nothing can help in this boot."""
+    state, commands = verdicts.on_fault(state, fault)
+    state, more = power_cycle.on_fault(state, fault)
+    return state, commands + more
 
 
 def _flows_seen(state: State, event: FlowsSeen) -> Step:

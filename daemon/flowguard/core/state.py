@@ -24,6 +24,7 @@ LEDGER_RETRY = 600.0
 # Where next to nothing can be counted (no counters, no traffic), time alone must do in a
 # canary: so many soak times.
 CANARY_PATIENCE = 24
+POWER_CYCLE = "its engine is dead: the router needs a power cycle"
 # Hardware is never without these: the kernel log, what is in hardware, and how flows fare.
 GUARDS = ("kmsg", "flows", "observation")
 
@@ -323,7 +324,8 @@ def allowed(state: State, device: Device) -> tuple[Level, str]:
         limits.append((Level.SOFTWARE, f"no hardware offload: {device.reason}"))
     verdict = state.verdict_on(device.name)
     if verdict and state.holds(verdict):
-        limits.append((verdict.highest, f"held off: {verdict.reason}"))
+        cure = f"; {POWER_CYCLE}" if verdict.power_cycle else ""
+        limits.append((verdict.highest, f"held off: {verdict.reason}{cure}"))
     blind = state.blind_now
     if blind and state.reached_by(device.name) is not Level.HARDWARE:
         reason = f"nothing would guard it: sensor {blind.sensor}: {blind.error}"

@@ -27,6 +27,7 @@ from flowguard.core.events import (
     FaultSeen,
     Moved,
     Notify,
+    PowerCycleNeeded,
     Rescue,
     Save,
     Tick,
@@ -162,7 +163,7 @@ class Service:
         if isinstance(event, FaultSeen):
             self.telling.fault_seen(event.fault)
         for command in commands:
-            if isinstance(command, Notify | Decided | Moved):
+            if isinstance(command, Notify | Decided | PowerCycleNeeded | Moved):
                 self.telling.tell(command)
         led = bool(commands)
         self.telling.safely(

@@ -113,6 +113,7 @@ def _device(state: State, device: Device) -> dict[str, Any]:
         "hardware_capable": device.hardware_capable,
         "held_off_until": held.held_until if held and not held.until_reboot else None,
         "held_until_reboot": held is not None and held.until_reboot,
+        "needs_power_cycle": held is not None and held.power_cycle,
         "strikes": state.strikes_left(verdict) if verdict else 0,
         "canary": verdict.canary if verdict and verdict.canary else None,
         "reason": _why_lower(state, device),

@@ -137,7 +137,9 @@ def test_moves_and_faults_are_told(ubusd: Ubusd) -> None:
         published.fault_seen(
             Fault("r", FaultClass.DRIVER_ERROR, Attribution.DRIVER, None, "mtk", "odd\0 \udc80")
         )
-        await until(lambda: len(seen) == 2)
+        published.power_cycle_needed("wan", "reset failed")
+        await until(lambda: len(seen) == 3)
+        assert seen[2] == ("flowguard.power_cycle", {"device": "wan", "evidence": "reset failed"})
         moved = {"device": "wan", "from": "hardware", "to": "software"}
         assert seen[0] == ("flowguard.level", {**moved, "reason": "fault", "evidence": "line"})
         assert seen[1][0] == "flowguard.fault"

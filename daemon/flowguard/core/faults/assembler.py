@@ -236,7 +236,13 @@ class FaultAssembler:
         if match.elsewhere or attribution is Attribution.NONE:
             return []
         fault = Fault(
-            rule.id, rule.fault_class, attribution, match.device, match.driver, record.text
+            rule.id,
+            rule.fault_class,
+            attribution,
+            match.device,
+            match.driver,
+            record.text,
+            power_cycle=rule.power_cycle,
         )
         return [fault] if self._is_news(fault, record.time) else []
 

@@ -81,6 +81,7 @@ class Report:
             driver=(match.driver if match else None) or verdict.driver,
             line=self.text or self.line or self.first,
             because=verdict.because,
+            power_cycle=match.rule.power_cycle if match else False,
         )
 
     def _verdict(self, code: CodeMap, context: Accusation) -> Accusation:

@@ -160,6 +160,7 @@ def convict(
         rule=rule,
         evidence=evidence,
         until_reboot=damaged or (former is not None and former.until_reboot),
+        power_cycle=former is not None and former.power_cycle,
     )
     if device := next((d for d in state.devices if d.name == name), None):
         verdict = replace(verdict, identity=device.identity, code=device.code)

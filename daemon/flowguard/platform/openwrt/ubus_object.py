@@ -101,6 +101,10 @@ class UbusObject:
             },
         )
 
+    def power_cycle_needed(self, device: str, evidence: str) -> None:
+        """Event `flowguard.power_cycle`."""
+        self._send("flowguard.power_cycle", {"device": device, "evidence": evidence})
+
     def _method(self, name: str, arguments: Mapping[str, type]) -> Method:
         return Method(self._handler(name), {a: _TYPES[kind] for a, kind in arguments.items()})
 
