@@ -20,6 +20,8 @@ from flowguard.core.events import (
     FaultSeen,
     LedgerFailed,
     LedgerKept,
+    LookBegun,
+    LookEnded,
     Started,
 )
 from flowguard.core.model import Attribution, Device, Fault, FaultClass, Level
@@ -167,6 +169,31 @@ def test_a_boot_that_ended_with_hardware_on_was_unplanned(router: Router) -> Non
     router.run("one")
     seen = router.seen("two")
     assert (seen.boot_count, seen.unplanned, seen.devices) == (2, True, (WAN,))
+
+
+def test_a_boot_that_ended_in_the_first_look_at_the_engine_is_known_by_that(
+    router: Router,
+) -> None:
+    router.run("one", LookBegun(0))
+    life = router.run("two")
+    assert life.seen.looking and life.state.shut_eye
+    again = router.start("three")
+    assert not again.seen.looking
+    assert again.state.shut_eye == life.state.shut_eye
+
+
+def test_a_look_that_ended_is_not_remembered(router: Router) -> None:
+    router.run("one", LookBegun(0), LookEnded(1))
+    assert not router.seen("two").looking
+
+
+def test_a_restored_backup_does_not_tell_of_a_look_here(router: Router) -> None:
+    router.run("one", LookBegun(0))
+    backup = router.memory.read_text()
+    for file in router.memory.parent.iterdir():
+        file.unlink()
+    router.memory.write_text(backup)
+    assert not router.seen("two").looking
 
 
 def test_a_planned_end_is_remembered(router: Router) -> None:

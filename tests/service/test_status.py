@@ -12,14 +12,16 @@ import pytest
 
 from flowguard.core.events import FaultSeen, SensorLost, StandbyChanged
 from flowguard.core.model import Attribution, Decision, Fault, FaultClass, Level
-from flowguard.core.requests import WantedChanged
+from flowguard.core.records import replace
+from flowguard.core.requests import ForgetAsked, WantedChanged
 from flowguard.kernel.nftables.changes import Change, CreateTable, TryFlowtable
 from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
 from flowguard.platform.configuration.loading import Loaded
 from flowguard.platform.configuration.sections import Problem
+from flowguard.sensors.engine_table import ENGINE_RECHECK
 from flowguard.sensors.firewall import OWN_OFFLOADING, STOPPED, TABLE
 from tests.actuators.router import LAN, WAN, Router, refused
-from tests.service.composed import CONFIGURED, Home, at_home
+from tests.service.composed import CONFIGURED, Home, at_home, memory
 from tests.virtual_time import now
 
 HARDWARE, SOFTWARE, NONE = Level.HARDWARE, Level.SOFTWARE, Level.NONE
@@ -31,6 +33,7 @@ class Listener:
 
     def __init__(self, home: Home) -> None:
         self.moves: list[Decision] = []
+        self.dead: list[str] = []
         home.service.telling.add("listener", self)
 
     def moved(self, decision: Decision) -> None:
@@ -40,7 +43,7 @@ class Listener:
         pass
 
     def power_cycle_needed(self, device: str, evidence: str) -> None:
-        pass
+        self.dead.append(device)
 
     def took(self) -> list[tuple[str, Level, Level]]:
         """What was heard since it was asked last."""
@@ -118,6 +121,48 @@ def test_a_step_is_shown_as_reached_when_the_kernel_holds_it() -> None:
         assert of_each(home.status(), "level") == [HARDWARE, SOFTWARE]
 
     at_home(use)
+
+
+def test_what_needs_a_power_cycle_is_in_the_status_and_told() -> None:
+    async def use(home: Home) -> None:
+        listener = Listener(home)
+        await home.settled()
+        line = "labdriver lab: warm reset failed"
+        found = Fault("r", FaultClass.DMA_OR_MEMORY, Attribution.DRIVER, WAN, None, line)
+        home.service.feed(FaultSeen(now(), replace(found, power_cycle=True)))
+        await home.settled()
+        status = home.status()
+        assert of_each(status, "needs_power_cycle") == [False, True]
+        assert "needs a power cycle" in status["reason"]
+        assert listener.dead == [WAN]
+
+    at_home(use)
+
+
+def test_an_eye_that_must_not_look_is_told_and_asks_nothing() -> None:
+    router = Router()
+    router.engines.entries = []
+
+    async def use(home: Home) -> None:
+        await home.settled()
+        home.router.flows.offload(3)
+        await asyncio.sleep(60)
+        assert home.status()["sensors"]["engine"] == "ok"
+        looks = router.engines.sweeps
+        assert looks and not memory(router)["looking"]
+        found = Fault("r", FaultClass.KERNEL_OOPS, Attribution.OFFLOAD, None, None, "Oops: 17")
+        home.service.feed(FaultSeen(now(), replace(found, because="show", by_look=True)))
+        await asyncio.sleep(60)
+        assert "Oops: 17 (show)" in home.status()["sensors"]["engine"]
+        assert home.status()["level"] is HARDWARE
+        assert router.engines.sweeps == looks
+        assert memory(router)["shut_eye"]["kernel"] == router.machine.release
+        home.service.feed(ForgetAsked(now(), None))
+        await asyncio.sleep(ENGINE_RECHECK + 60)
+        assert home.status()["sensors"]["engine"] == "ok"
+        assert router.engines.sweeps > looks
+
+    at_home(use, router=router)
 
 
 def test_standing_by_is_told_and_so_is_the_way_back() -> None:

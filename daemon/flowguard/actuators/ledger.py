@@ -86,7 +86,7 @@ class IntentLedger:
         if memory is None or memory.installation == self._installation:
             return memory
         log.info("what is remembered comes from a backup: the last boot is not judged by it")
-        return replace(memory, intent=None, boots=replace(memory.boots, early=0))
+        return replace(memory, intent=None, looking=False, boots=replace(memory.boots, early=0))
 
     async def _boot_seen(self, now: float, memory: Memory | None) -> BootSeen:
         boots = memory.boots if memory else Boots()
@@ -104,6 +104,7 @@ class IntentLedger:
             seen.crash,
             seen.judged,
             seen.watchdog,
+            memory is not None and memory.looking,
         )
 
     def clear_dumps(self) -> None:
@@ -136,6 +137,8 @@ class IntentLedger:
             state.held_until,
             state.suspended,
             self._installation,
+            state.looking,
+            state.shut_eye,
         )
         if self.is_kept:
             self._writing = asyncio.create_task(self._write())
@@ -185,4 +188,5 @@ def _started(
         memory.intent.devices if memory and memory.intent and same_boot else (),
         memory.held_until if memory else 0,
         memory.suspended if memory else False,
+        shut_eye=memory.shut_eye if memory else None,
     )

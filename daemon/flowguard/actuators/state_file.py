@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 
-from flowguard.core.model import Boots, Intent, Level, Verdict
+from flowguard.core.model import Boots, Intent, Level, ShutEye, Verdict
 from flowguard.core.records import frozen, replace
 from flowguard.core.serial import from_json, to_json
 from flowguard.kernel.machine import Files
@@ -24,7 +24,7 @@ class Memory:
     """`wanted` was set at run time while `configured` stood in the configuration.
 
     All times are of the clock of the boot `boot_id`, and `time` is when this was saved.
-    `installation`: see platform.openwrt.installation.
+    `installation`: see platform.openwrt.installation. `looking` and `shut_eye`: see core.state.
     """
 
     format: int
@@ -38,6 +38,8 @@ class Memory:
     held_until: float = 0
     suspended: bool = False
     installation: str = ""
+    looking: bool = False
+    shut_eye: ShutEye | None = None
 
 
 @frozen

@@ -9,7 +9,16 @@ from enum import StrEnum
 
 from flowguard.core.arms.detector import Evidence
 from flowguard.core.arms.draw import Births, Draw, Outcomes
-from flowguard.core.model import Boots, Decision, Device, Fault, Level, PolicySettings, Verdict
+from flowguard.core.model import (
+    Boots,
+    Decision,
+    Device,
+    Fault,
+    Level,
+    PolicySettings,
+    ShutEye,
+    Verdict,
+)
 from flowguard.core.records import frozen
 from flowguard.core.requests import Request
 
@@ -23,6 +32,7 @@ class Started:
     `armed` are the devices of an intent of this same boot, and `evidence` is what the daemon
     before had found in it. `held_until` and `suspended` are what people asked for
     (core/requests.py). `held` are the levels that the daemon before has left in the kernel.
+    `shut_eye` may be of another kernel than this one.
     """
 
     time: float
@@ -35,6 +45,7 @@ class Started:
     suspended: bool = False
     evidence: Evidence | None = None
     held: tuple[tuple[str, Level], ...] = ()
+    shut_eye: ShutEye | None = None
 
 
 @frozen
@@ -44,7 +55,8 @@ class BootSeen:
     `unplanned`: the boot before ended with hardware on and without a planned end; `devices`
     were on hardware then. `faults` are what the kernel left behind about its end, and
     `crash` is the headline of a crash, "" when there is no trace of one. `watchdog`: the
-    hardware watchdog is known to have ended it.
+    hardware watchdog is known to have ended it. `looking`: the first look at the engine's
+    table was under way.
     """
 
     time: float
@@ -57,6 +69,7 @@ class BootSeen:
     crash: str = ""
     judged: tuple[str, ...] = ()
     watchdog: bool = False
+    looking: bool = False
 
 
 @frozen
@@ -203,6 +216,20 @@ class EngineSeen:
 
 
 @frozen
+class LookBegun:
+    """The engine's table is about to be read for the first time since the daemon's start."""
+
+    time: float
+
+
+@frozen
+class LookEnded:
+    """The kernel has survived that."""
+
+    time: float
+
+
+@frozen
 class StandbyChanged:
     """Why no device may be used, because of the firewall; "" when nothing is in the way."""
 
@@ -251,6 +278,8 @@ Event = (
     | FlowsJudged
     | CrossoverSeen
     | EngineSeen
+    | LookBegun
+    | LookEnded
     | StandbyChanged
     | SensorLost
     | SensorBack

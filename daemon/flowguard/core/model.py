@@ -72,7 +72,8 @@ class Fault:
     """One fault report of the kernel, assembled from all its lines and attributed.
 
     `because` is the place in the kernel that decided the attribution of a dump. `power_cycle`:
-    what it tells of is cured by nothing else.
+    what it tells of is cured by nothing else. `by_look`: it happened while somebody read the
+    engine's table, and would not have happened otherwise.
     """
 
     rule: str
@@ -83,6 +84,7 @@ class Fault:
     line: str
     because: str = ""
     power_cycle: bool = False
+    by_look: bool = False
 
 
 @frozen
@@ -273,6 +275,14 @@ class Boots:
     kernel: str = ""
     flowguard: str = ""
     judged: tuple[str, ...] = ()
+
+
+@frozen
+class ShutEye:
+    """The engine's table is not read on this kernel any more: reading it has crashed it."""
+
+    kernel: str
+    evidence: str
 
 
 @frozen

@@ -23,6 +23,8 @@ from flowguard.core.events import (
     FlowsSeen,
     LedgerFailed,
     LedgerKept,
+    LookBegun,
+    LookEnded,
     Notify,
     Save,
     SensorBack,
@@ -37,6 +39,7 @@ from flowguard.core.events import (
 from flowguard.core.ladder import (
     boots,
     canary,
+    eye,
     guards,
     identity,
     operator,
@@ -137,6 +140,8 @@ def _handle(state: State, event: Event) -> Step:
             return drops.on_crossover(state, event)
         case EngineSeen():
             return verdicts.on_engine(state, event)
+        case LookBegun() | LookEnded():
+            return eye.on_look(state, event)
         case StandbyChanged():
             return replace(state, standby=event.reason, disturbed=state.time), []
         case SensorLost():
@@ -160,6 +165,7 @@ def _started(state: State, event: Started) -> Step:
         held_until=event.held_until,
         reached=event.held,
         suspended=event.suspended,
+        shut_eye=event.shut_eye,
     )
     if event.evidence:
         found = event.evidence
@@ -180,6 +186,8 @@ def _devices_changed(state: State, event: DevicesChanged) -> Step:
 
 def _judged(state: State, fault: Fault) -> Step:
     """Whom the fault convicts, and whom nothing can help in this boot."""
+    if fault.by_look:
+        return eye.on_fault(state, fault)
     state, commands = verdicts.on_fault(state, fault)
     state, more = power_cycle.on_fault(state, fault)
     return state, commands + more

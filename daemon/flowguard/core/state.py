@@ -11,7 +11,16 @@ from flowguard.core.arms.detector import Detector, Evidence, Mute
 from flowguard.core.arms.draw import Draw, OutcomeKind
 from flowguard.core.arms.passing import Passing
 from flowguard.core.events import FlowsSeen
-from flowguard.core.model import Boots, Decision, Device, Fault, Level, PolicySettings, Verdict
+from flowguard.core.model import (
+    Boots,
+    Decision,
+    Device,
+    Fault,
+    Level,
+    PolicySettings,
+    ShutEye,
+    Verdict,
+)
 from flowguard.core.records import frozen, replace
 
 DECISIONS_KEPT = 50
@@ -130,7 +139,8 @@ class State:
     `armed` are the devices that the intent names. `disturbed` is when anything last changed
     or failed. `retried`: somebody ended the waits of this boot. `suspended` and `held_until`
     are what people asked for. `standby` says why the firewall keeps everything on none, and
-    `leave` is the highest level that an end of the daemon leaves behind.
+    `leave` is the highest level that an end of the daemon leaves behind. `looking`: the first
+    look at the engine's table is under way.
     """
 
     time: float = 0
@@ -171,6 +181,8 @@ class State:
     standby: str = ""
     leave: Level | None = None
     blind: tuple[Blind, ...] = ()
+    looking: bool = False
+    shut_eye: ShutEye | None = None
     canary_epoch: int = 0
     canary_tests: tuple[tuple[OutcomeKind, Passing], ...] = ()
 

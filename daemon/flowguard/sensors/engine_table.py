@@ -55,8 +55,9 @@ _Identity = tuple[int, bytes]
 class EngineTableSensor:
     """Looks while there are tables, as often as EngineWatch finds it due.
 
-    `plan` and `epoch` give what the kernel holds at the moment. `detail` is for the status:
-    why there is nothing to look into, which is no fault; else "".
+    `plan` and `epoch` give what the kernel holds at the moment, and `shut` says why nobody may
+    look. `detail` is for the status: why there is nothing to look into, which is no fault; else
+    "".
     """
 
     name = "engine"
@@ -68,13 +69,24 @@ class EngineTableSensor:
         feed: Callable[[Event], None],
         plan: Callable[[], Plan],
         epoch: Callable[[], int],
+        shut: Callable[[], str] = lambda: "",
     ) -> None:
         self._now = machine.clock.now
         self._feed = feed
         self._plan = plan
         self._epoch = epoch
+        self._shut = shut
+        self._blind = ""
         self._watch = EngineWatch(machine.connections, machine.engines)
-        self.detail = ""
+
+    @property
+    def detail(self) -> str:
+        if why := self._shut():
+            return (
+                f"not available: reading it has crashed this kernel: {why};"
+                " `flowguard forget` tries again"
+            )
+        return self._blind
 
     async def run(self, alive: Callable[[], None]) -> None:
         while True:
@@ -88,7 +100,7 @@ class EngineTableSensor:
             seen = await self._watch.look(self._now(), self._epoch())
         except DumpInterrupted:
             return False  # The next one will do.
-        self.detail = "" if self._watch.available else "not available: no engine to look into"
+        self._blind = "" if self._watch.available else "not available: no engine to look into"
         if seen and (seen.orphan_count or seen.half_bound_count):
             self._feed(seen)
         return True

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 
 from flowguard.actuators.approach import Converger
+from flowguard.actuators.first_look import CarefulEngines
 from flowguard.actuators.ledger import IntentLedger
 from flowguard.actuators.notify import Telling
 from flowguard.actuators.rescue import Crossover
@@ -73,8 +74,15 @@ class Service:
         fault_rules: FaultRules,
     ) -> None:
         self.tables = OrderedTables(machine.tables, machine.clock.now)
-        self.machine = replace(machine, tables=self.tables)
         self.now = machine.clock.now
+        engines = CarefulEngines(
+            machine.engines,
+            self.now,
+            self.feed,
+            lambda: self.ledger.kept(),
+            lambda: bool(self.shut_eye),
+        )
+        self.machine = replace(machine, tables=self.tables, engines=engines)
         self.surroundings = surroundings
         self.paths = paths
         self.configuration: Configuration = loaded.configuration
@@ -130,6 +138,7 @@ class Service:
             self.feed,
             lambda: self.newest_plan.reached,
             lambda: self.state.epoch,
+            lambda: self.shut_eye,
         )
 
     # --- one event ----------------------------------------------------------------------
@@ -205,6 +214,12 @@ class Service:
         """Whether a step down has come so far that no flow can go back up."""
         drain = self.state.drain
         return self.state.converged or (drain is not None and drain.flows is not None)
+
+    @property
+    def shut_eye(self) -> str:
+        """Why the engine's table is not read on this kernel; "" when it is."""
+        shut = self.state.shut_eye
+        return shut.evidence if shut and shut.kernel == self.machine.release else ""
 
     async def _may_try(self, device: Device) -> bool:
         """A trial is a use of the driver, for which the policy has to be armed, on flash."""

@@ -398,6 +398,15 @@ Call Trace:
     assert not faults_of(text.format(caller="acme_done+0x30/0x90 [acme]"))
 
 
+@pytest.mark.parametrize("show", ["mtk_ppe_debugfs_foe_bind_show", "airoha_ppe_debugfs_foe_show"])
+def test_an_oops_of_who_reads_the_engines_table_is_the_looks_doing(show: str) -> None:
+    reading = only(x86("string", "vsnprintf", "seq_printf", show, "seq_read_iter", "vfs_read"))
+    assert (reading.attribution, reading.by_look, reading.because) == (OFFLOAD, True, show)
+    assert only(x86(show, "seq_read_iter", module="mtk_eth")).by_look
+    assert not only(x86("mtk_ppe_check_skb")).by_look
+    assert not only(x86("mtk_ppe_debugfs_init")).by_look
+
+
 def test_kernels_before_flow_offload_have_no_offload_faults() -> None:
     old_style = WATCHDOG_WARN + "()"
     assert not faults_of(f"{CUT}{old_style}\n{WATCHDOG_TEXT}")

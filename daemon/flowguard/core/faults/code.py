@@ -14,6 +14,7 @@ from flowguard.core.records import frozen
 class Owner(StrEnum):
     """Whose code it is, the most telling first."""
 
+    LOOK = "look"  # prints the engine's table, because somebody reads it
     WORKER = "worker"  # the flow-offload worker: everything above it is offloading
     OFFLOAD = "offload"
     UNRELATED = "unrelated"
@@ -39,11 +40,15 @@ class CodeGroup:
 
 @frozen
 class Accusation:
-    """Whom a dump accuses; `because` is the place that decided, for people."""
+    """Whom a dump accuses; `because` is the place that decided, for people.
+
+    `by_look`: it happened while somebody read the engine's table.
+    """
 
     attribution: Attribution
     driver: str | None = None
     because: str = ""
+    by_look: bool = False
 
 
 _STRENGTH = (Attribution.NONE, Attribution.WEAK, Attribution.DRIVER, Attribution.OFFLOAD)
@@ -82,6 +87,9 @@ class CodeMap:
         """The verdict over a trace; `default` when no name in it tells anything."""
         stack = trace.stack
         owners = [self.owner(code) for code in stack]
+        if Owner.LOOK in owners:
+            look = stack[owners.index(Owner.LOOK)]
+            return Accusation(Attribution.OFFLOAD, self._driver(stack), str(look), by_look=True)
         if worker := self._worker(trace):
             return Accusation(Attribution.OFFLOAD, self._driver(stack), str(worker))
         culprit = next((i for i, owner in enumerate(owners) if owner is not Owner.HELPER), None)
@@ -139,9 +147,9 @@ class CodeMap:
         for group in self._groups:
             if code.module in group.modules:
                 # A driver's module also holds its offload code.
-                return self._by_symbol(code.symbol, (Owner.WORKER, Owner.OFFLOAD)) or group
+                return self._by_symbol(code.symbol, _OFFLOADING) or group
         if code.module:
-            offload = self._by_symbol(code.symbol, (Owner.WORKER, Owner.OFFLOAD))
+            offload = self._by_symbol(code.symbol, _OFFLOADING)
             return offload or self._by_file(code.file)
         return self._by_symbol(code.symbol) or self._by_file(code.file)
 
@@ -158,6 +166,7 @@ class CodeMap:
         return None
 
 
+_OFFLOADING = (Owner.LOOK, Owner.WORKER, Owner.OFFLOAD)
 _ATTRIBUTION = {
     Owner.OFFLOAD: Attribution.OFFLOAD,
     Owner.WORKER: Attribution.OFFLOAD,

@@ -82,6 +82,7 @@ class Report:
             line=self.text or self.line or self.first,
             because=verdict.because,
             power_cycle=match.rule.power_cycle if match else False,
+            by_look=verdict.by_look,
         )
 
     def _verdict(self, code: CodeMap, context: Accusation) -> Accusation:

@@ -7,6 +7,7 @@ Everything is counted in boots, because a router's wall clock says nothing.
 from __future__ import annotations
 
 from flowguard.core.events import BootSeen, Command, LedgerFailed, Notify, Save, Severity
+from flowguard.core.ladder import eye
 from flowguard.core.ladder.verdicts import affected, convict
 from flowguard.core.model import Attribution, Fault, Level
 from flowguard.core.records import replace
@@ -35,7 +36,10 @@ def on_boot(state: State, event: BootSeen) -> Step:
         judged=event.judged,
     )
     now_present = state.devices
-    state = replace(state, boots=record, devices=event.devices)
+    state = replace(state, boots=record, devices=event.devices, looking=False)
+    told: list[Command] = []
+    if looked := eye.crashed_the_boot(event):
+        state, told = eye.shut(state, former.kernel or event.kernel, looked)
     if changed := _changed(state, former.kernel, former.flowguard):
         state, commands = _forgive(state, changed)
     else:
@@ -47,7 +51,7 @@ def on_boot(state: State, event: BootSeen) -> Step:
         )
         commands.append(Notify(Severity.ERROR, message))
     state = replace(state, devices=now_present)
-    return state, [Save(), *(c for c in commands if not isinstance(c, Save))]
+    return state, [Save(), *(c for c in told + commands if not isinstance(c, Save))]
 
 
 def _changed(state: State, kernel: str, flowguard: str) -> str:
@@ -79,11 +83,14 @@ def _blame(state: State, event: BootSeen) -> Step:
     """Convict whom a trace names; without any trace, suspect what was on hardware."""
     commands: list[Command] = []
     for fault in event.faults:
-        if fault.attribution in (Attribution.OFFLOAD, Attribution.DRIVER):
+        accused = fault.attribution in (Attribution.OFFLOAD, Attribution.DRIVER)
+        if accused and not fault.by_look:
             state, more = _convict_by(state, fault)
             commands += more
     if commands:
         return state, commands
+    if looked := eye.crashed_the_boot(event):
+        return _because(state, f"a look at the engine's table: {looked}"), []
     # A weak fault in the trace neither convicts nor clears.
     if event.crash and not any(f.attribution is Attribution.WEAK for f in event.faults):
         message = f"the unplanned reboot is not blamed on offloading: {event.crash}"
@@ -174,7 +181,8 @@ def arm_again(state: State) -> Step:
 
 def planned_end(state: State) -> Step:
     """What happens from now on was asked for, and this boot counts as one that ended well."""
-    return replace(state, armed=(), boots=replace(state.boots, early=0)), [Save()]
+    boots = replace(state.boots, early=0)
+    return replace(state, armed=(), looking=False, boots=boots), [Save()]
 
 
 def on_ledger_failed(state: State, event: LedgerFailed) -> Step:

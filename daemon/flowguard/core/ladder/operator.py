@@ -77,7 +77,7 @@ def _forget(state: State, device: str | None) -> Step:
     state = replace(state, verdicts=kept)
     if device is None:
         record = replace(state.boots, unknown=(), looping=False)
-        state = replace(state, boots=record, mute=Mute(), weak_faults=())
+        state = replace(state, boots=record, mute=Mute(), weak_faults=(), shut_eye=None)
     return state, _say(f"verdicts on {device or 'all devices'} are forgotten, as somebody asked")
 
 
