@@ -14,6 +14,7 @@ from flowguard.core.events import FaultSeen, SensorLost, StandbyChanged
 from flowguard.core.model import Attribution, Decision, Fault, FaultClass, Level
 from flowguard.core.records import replace
 from flowguard.core.requests import ForgetAsked, WantedChanged
+from flowguard.kernel.conntrack import HW_OFFLOAD
 from flowguard.kernel.nftables.changes import Change, CreateTable, TryFlowtable
 from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
 from flowguard.platform.configuration.loading import Loaded
@@ -137,6 +138,28 @@ def test_what_needs_a_power_cycle_is_in_the_status_and_told() -> None:
         assert listener.dead == [WAN]
 
     at_home(use)
+
+
+def test_a_kernel_that_drops_what_is_in_software_has_hardware_or_nothing() -> None:
+    router = Router()
+    router.machine = replace(router.machine, release="6.18.48")
+    router.flash.texts["/etc/openwrt_release"] = "DISTRIB_ID='OpenWrt'"
+
+    async def use(home: Home) -> None:
+        await home.settled()
+        assert of_each(home.status(), "level") == [HARDWARE, HARDWARE]
+        assert router.software is None
+        assert any("connections in software are dropped" in p for p in home.status()["problems"])
+        home.router.flows.offload(3)
+        fault = Fault("r", FaultClass.TX_TIMEOUT, Attribution.DRIVER, None, "labdriver", "line")
+        home.service.feed(FaultSeen(now(), fault))
+        await asyncio.sleep(60)
+        assert of_each(home.status(), "level") == [NONE, NONE]
+        assert "dropped" in home.status()["reason"]
+        assert router.ruleset.state == NOTHING
+        assert not any(entry.status & HW_OFFLOAD for entry in router.flows.entries)
+
+    at_home(use, router=router)
 
 
 def test_an_eye_that_must_not_look_is_told_and_asks_nothing() -> None:

@@ -147,6 +147,8 @@ def _heal(scene: Scene) -> None:
     world, router = scene.world, scene.router
     scene.heal()
     world.run(world.now + HEALING_SECONDS / 3)
+    people.heed(scene)
+    world.run(world.now + 60)
     people.start(scene)
     world.run(world.now + 60)
     people.adjust(scene)

@@ -101,6 +101,14 @@ class Configured:
 
 
 @frozen
+class KernelKnown:
+    """What is known of the running kernel: why nothing may be on the software level, or ""."""
+
+    time: float
+    software_drops: str
+
+
+@frozen
 class DevicesChanged:
     """The full list of usable devices, after any of them appeared, vanished or changed."""
 
@@ -267,6 +275,7 @@ Event = (
     | LedgerFailed
     | LedgerKept
     | Configured
+    | KernelKnown
     | DevicesChanged
     | FaultSeen
     | Request

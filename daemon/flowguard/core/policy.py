@@ -21,6 +21,7 @@ from flowguard.core.events import (
     FaultSeen,
     FlowsJudged,
     FlowsSeen,
+    KernelKnown,
     LedgerFailed,
     LedgerKept,
     LookBegun,
@@ -108,6 +109,8 @@ def _handle(state: State, event: Event) -> Step:
         case Configured():
             state = replace(state, settings=event.settings)
             return operator.set_wanted(state, event.wanted)
+        case KernelKnown():
+            return _kernel_known(state, event)
         case DevicesChanged():
             return _devices_changed(state, event)
         case FaultSeen():
@@ -171,6 +174,14 @@ def _started(state: State, event: Started) -> Step:
         found = event.evidence
         state = replace(state, compared=found.levels, detector=found.detector, mute=found.mute)
     return state, []
+
+
+def _kernel_known(state: State, event: KernelKnown) -> Step:
+    state = replace(state, software_drops=event.software_drops)
+    if not event.software_drops:
+        return state, []
+    message = f"{event.software_drops}: what is not in hardware is not offloaded at all"
+    return state, [Notify(Severity.ERROR, message)]
 
 
 def _devices_changed(state: State, event: DevicesChanged) -> Step:

@@ -139,8 +139,9 @@ class State:
     `armed` are the devices that the intent names. `disturbed` is when anything last changed
     or failed. `retried`: somebody ended the waits of this boot. `suspended` and `held_until`
     are what people asked for. `standby` says why the firewall keeps everything on none, and
-    `leave` is the highest level that an end of the daemon leaves behind. `looking`: the first
-    look at the engine's table is under way.
+    `leave` is the highest level that an end of the daemon leaves behind. `software_drops`
+    says why this kernel must not use the software level. `looking`: the first look at the
+    engine's table is under way.
     """
 
     time: float = 0
@@ -181,6 +182,7 @@ class State:
     standby: str = ""
     leave: Level | None = None
     blind: tuple[Blind, ...] = ()
+    software_drops: str = ""
     looking: bool = False
     shut_eye: ShutEye | None = None
     canary_epoch: int = 0
@@ -344,7 +346,10 @@ def allowed(state: State, device: Device) -> tuple[Level, str]:
         limits.append((Level.SOFTWARE, reason))
     if device.hardware_capable is None:
         limits.append((Level.SOFTWARE, "whether it can offload in hardware is not known yet"))
-    return min(limits, key=lambda limit: limit[0].rank)
+    level, why = min(limits, key=lambda limit: limit[0].rank)
+    if level is Level.SOFTWARE and state.software_drops:
+        return Level.NONE, f"{why}; nothing is put into software: {state.software_drops}"
+    return level, why
 
 
 def _limits(state: State) -> Iterator[tuple[Level, str]]:

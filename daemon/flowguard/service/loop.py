@@ -192,7 +192,9 @@ class Service:
     def converge(self, command: Converge) -> None:
         """Have the kernel brought to these levels, by the rules that are configured now."""
         self._asked = command
-        settings = self.configuration.offload_settings
+        settings = replace(
+            self.configuration.offload_settings, software=not self.state.software_drops
+        )
         levels = dict(command.levels)
         try:
             target = plan(self.state.devices, levels, settings, command.draw)

@@ -19,6 +19,7 @@ from flowguard.sensors.devices import LinksSensor
 from flowguard.sensors.firewall import FirewallSensor, TablesSensor
 from flowguard.sensors.supervise import Sensor
 from flowguard.service.greeting import greet
+from flowguard.service.known_kernel import known
 from flowguard.service.loop import Service
 from flowguard.service.reloading import reload
 from flowguard.service.saving import Progress
@@ -128,8 +129,11 @@ class Running:
         events = await service.ledger.begin(service.configuration, evidence, held)
         for event in (*events, *self._opening):
             service.feed(event)
+        service.feed(known(service.machine))
         if service.ledger.health != "ok":
             service.problems.found("memory", [service.ledger.health])
+        if service.state.software_drops:
+            service.problems.found("kernel", [service.state.software_drops])
         if service.configuration.clear_crash_dumps:
             await service.ledger.kept()
             service.ledger.clear_dumps()

@@ -258,6 +258,15 @@ def reboot(scene: Scene, luck: Random) -> None:
         router.reboot()
 
 
+def heed(scene: Scene) -> None:
+    """Who is told that the router needs a power cycle gives it one, in order."""
+    life = scene.router.life
+    service = life.service if life and life.alive else None
+    if service and any(verdict.power_cycle for verdict in service.state.verdicts):
+        scene.survival.planned = True
+        scene.router.reboot()
+
+
 def adjust(scene: Scene) -> None:
     """Everything that people asked for is taken back."""
     for name in ("level", "hold", "suspend"):

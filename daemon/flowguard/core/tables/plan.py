@@ -62,6 +62,7 @@ class OffloadSettings:
     `control_share` = N puts one in N new flows on the level below (0: none); `control_mark`
     is the conntrack mark bit that remembers it, `observe_mark` the one of the flows whose
     fate is looked at. A flow is offloaded once it has had `min_packets` packets (0: at once).
+    Without `software` there is no table for what is not in hardware.
     """
 
     udp: bool = True
@@ -71,6 +72,7 @@ class OffloadSettings:
     observe_mark: int = 0x00008000
     min_packets: int = 0
     exclusions: tuple[Exclusion, ...] = ()
+    software: bool = True
 
 
 CONFIGURED_DRAW = Draw()
@@ -88,7 +90,7 @@ def plan(
     """The tables for devices at their levels; a device without a level is left out."""
     drawing = _draw_rules(settings, draw)
     hardware = _at_least(devices, levels, Level.HARDWARE)
-    software = _at_least(devices, levels, Level.SOFTWARE)
+    software = _at_least(devices, levels, Level.SOFTWARE) if settings.software else []
     return Plan(
         hardware=_table(Level.HARDWARE, hardware, settings, drawing, bool(draw.canary))
         if hardware
