@@ -9,11 +9,13 @@ import logging
 from flowguard.actuators.approach import ConvergeError, Converger
 from flowguard.actuators.state_file import StateStore
 from flowguard.core.model import Level
+from flowguard.core.records import replace
 from flowguard.core.tables.plan import plan
 from flowguard.kernel.machine import Machine
 from flowguard.kernel.nftables.ordered import OrderedTables
 from flowguard.paths import Paths
 from flowguard.platform.configuration.loading import Configuration
+from flowguard.service.known_kernel import known
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,10 @@ SOFTWARE_SECONDS = 60.0
 
 
 def to_software(machine: Machine, configuration: Configuration, paths: Paths) -> None:
-    """Drain hardware and leave the software level behind; what goes wrong is logged."""
+    """Drain hardware and leave the software level behind, where that is of any use.
+
+    What goes wrong is logged.
+    """
     try:
         asyncio.run(drain_to_software(machine, configuration, paths))
     except (OSError, ConvergeError, TimeoutError) as error:
@@ -59,8 +64,9 @@ async def drain_to_software(machine: Machine, configuration: Configuration, path
     # Those that are in it, whatever the configuration would choose now.
     devices = (await machine.network.scan(hardware.devices, {})).devices
     levels = {device.name: Level.SOFTWARE for device in devices}
+    settings = replace(configuration.offload_settings, software=not known(machine).software_drops)
     async with asyncio.timeout(SOFTWARE_SECONDS):
-        await converger.converge(plan(devices, levels, configuration.offload_settings))
+        await converger.converge(plan(devices, levels, settings))
     await _disarm(machine, paths)
 
 
