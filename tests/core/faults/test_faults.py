@@ -374,6 +374,18 @@ def test_warnings_of_wireless_count_only_where_it_can_be_offloaded(
     assert only(x86("some_handler", module=module)).attribution is WEAK
 
 
+@pytest.mark.parametrize(
+    ("caller", "attribution"),
+    [("mt7603_poll_tx [mt7603e]", NONE), ("mt7915_poll_tx [mt7915e]", WEAK), ("kthread", WEAK)],
+)
+def test_code_that_all_of_them_share_is_its_callers(caller: str, attribution: Attribution) -> None:
+    symbol, _, module = caller.partition(" ")
+    frame = f" {symbol}+0x1/0x2 {module}".rstrip()
+    site = "WARNING: CPU: 1 PID: 9 at dma.c:30 mt76_dma_tx_cleanup+0x1/0x2 [mt76]"
+    report = f"{CUT}{site}\n{MODULES}\nCall Trace:\n{frame}\n---[ end trace 0 ]---"
+    assert verdict(faults_of(report)) is attribution
+
+
 def test_wireless_offload_that_could_not_be_set_up_is_no_fault_of_ethernet() -> None:
     assert not faults_of(
         """

@@ -41,6 +41,7 @@ TEXT = "mtk_soc_eth 15100000.ethernet: PPE table busy"
         (f"[admin@router ~]$ [   12.345678] {TEXT}", 12.345678),
         (f"router login: [   12.345678] {TEXT}", 12.345678),
         (f"/ # [   12.345678] {TEXT}", 12.345678),
+        (f"root@router:/tmp# {TEXT}", None),
         (f"3,77,12345678,-;{TEXT}", 12.345678),
         (f"2019-06-28,08:46:22,Warning,NAME,kern,kernel,[   12.345678] {TEXT}", 12.345678),
         (f" kernel:{TEXT}", None),

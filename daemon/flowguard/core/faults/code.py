@@ -106,6 +106,8 @@ class CodeMap:
             return Accusation(Attribution.NONE, None, str(caller))
         if owner is None or owner is Owner.DISPATCH:
             return Accusation(default, None, str(code))
+        if owner is Owner.WIFI and Owner.WIFI_APART in owners:
+            owner = Owner.WIFI_APART  # The place is shared by both kinds.
         if owner is Owner.WIFI_APART:
             # Its warnings are its own; where it crashes, others may have written.
             return Accusation(min(default, Attribution.WEAK, key=strength), None, str(code))

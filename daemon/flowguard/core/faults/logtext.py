@@ -51,6 +51,7 @@ _CSV = re.compile(rf"^(?:{_DATE}),\w*,[^,]*,(?P<facility>\w+),(?P<tag>[^,]*),(?P
 _HOSTED = re.compile(r"^(?:[\w.-]+ )?kernel: ")
 # A console shows the kernel's line behind the prompt of a shell, and whatever was typed there.
 _PROMPT = re.compile(r"\[?[\w.@:~/ -]*\]?[#$>](?: .*)?$|\S+ login: *$")
+_SHELL = re.compile(r"^[\w.-]+@[\w.-]+:[~/]\S*[#$] ")
 _UNDATED = re.compile(r"^(?:[\w.-]+ )?(?:kern|user)\.\w+ kernel: ")
 _PROGRAM = re.compile(r"^[\w./-]+\[\d+\]: ")
 _WALL = re.compile(r"^\s*kernel: ?")
@@ -113,7 +114,7 @@ def _record(line: str) -> LogRecord:
         # Where klogd knows no facility it writes for the kernel as `user`, without any stamp.
         kernel = found["tag"].strip() == "kernel" and found["facility"] in (None, "kern", "user")
         return LogRecord(found["text"], kernel=kernel)
-    text = _PRIORITY.sub("", line)
+    text = _SHELL.sub("", _PRIORITY.sub("", line))
     if found := _WALL.match(text) or _UNDATED.match(text):
         return LogRecord(text[found.end() :])
     return LogRecord(text, kernel=_marked_kernel(line) is not False and not _PROGRAM.match(text))
