@@ -22,7 +22,11 @@ from flowguard.core.events import (
     FaultSeen,
     FlowsJudged,
     FlowsSeen,
+    KernelKnown,
+    LookBegun,
+    LookEnded,
     Notify,
+    PowerCycleNeeded,
     Severity,
     Started,
     TablesLost,
@@ -63,6 +67,8 @@ faults = st.builds(
     device=st.sampled_from((*NAMES, "wlan0", None)),
     driver=st.sampled_from(DRIVERS),
     line=st.just("line"),
+    power_cycle=st.booleans(),
+    by_look=st.sampled_from((False, False, False, True)),
 )
 settings = st.builds(
     PolicySettings,
@@ -120,6 +126,8 @@ later_events = st.one_of(
         st.just(("tcp c -> d",)),
         st.integers(0, 9),
     ),
+    st.builds(LookBegun, times),
+    st.builds(LookEnded, times),
     st.builds(Tick, times),
 )
 
@@ -129,7 +137,8 @@ def histories(draw: st.DrawFn) -> list[Event]:
     """A start and then anything, with time running forward in uneven steps."""
     time = draw(st.floats(0, 200))
     start = Started(time, draw(st.sampled_from(Level)), draw(settings))
-    history: list[Event] = [start, DevicesChanged(time, draw(device_lists))]
+    known = KernelKnown(time, draw(st.sampled_from(("", "", "it drops what is in software"))))
+    history: list[Event] = [start, known, DevicesChanged(time, draw(device_lists))]
     for event in draw(st.lists(later_events, max_size=25)):
         time += draw(st.floats(0, 400))
         kind = type(event)
@@ -157,6 +166,33 @@ def test_nothing_goes_up_while_its_hold_off_lasts(history: list[Event]) -> None:
         for verdict in state.verdicts:
             if event.time < verdict.held_until:
                 assert state.level_of(verdict.device).rank <= verdict.highest.rank
+
+
+@given(histories())
+def test_what_needs_a_power_cycle_is_never_on_hardware_again(history: list[Event]) -> None:
+    state, dead = State(), set()
+    for event in history:
+        state, commands = decide(state, event)
+        dead |= {c.device for c in commands if isinstance(c, PowerCycleNeeded)}
+        assert all(state.level_of(name) is not Level.HARDWARE for name in dead)
+
+
+@given(histories())
+def test_where_software_drops_connections_nothing_is_in_it(history: list[Event]) -> None:
+    state = State()
+    for event in history:
+        state, _ = decide(state, event)
+        assert not state.software_drops or Level.SOFTWARE not in dict(state.levels).values()
+
+
+@given(histories())
+def test_a_look_at_the_engine_convicts_nobody(history: list[Event]) -> None:
+    state = State()
+    for event in history:
+        otherwise, _ = decide(state, Tick(event.time))
+        state, _ = decide(state, event)
+        if isinstance(event, FaultSeen) and event.fault.by_look:
+            assert state.verdicts == otherwise.verdicts
 
 
 @given(histories())
