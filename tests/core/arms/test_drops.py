@@ -16,6 +16,7 @@ from flowguard.core.events import (
     CrossoverSeen,
     DevicesChanged,
     DrainProgress,
+    FaultSeen,
     FlowsJudged,
     Rescue,
     Save,
@@ -23,7 +24,17 @@ from flowguard.core.events import (
     Started,
     Tick,
 )
-from flowguard.core.model import Decision, Device, Family, Level, PolicySettings, Protocol
+from flowguard.core.model import (
+    Attribution,
+    Decision,
+    Device,
+    Family,
+    Fault,
+    FaultClass,
+    Level,
+    PolicySettings,
+    Protocol,
+)
 from flowguard.core.records import replace
 from flowguard.core.requests import WantedChanged
 from flowguard.core.state import TRIAL_LIMIT, TRIAL_SECONDS
@@ -258,6 +269,15 @@ def test_the_silence_after_an_exoneration_doubles() -> None:
     told.on(Tick(told.state.mute.until)).on(Converged(told.state.mute.until))
     exonerated(told)
     assert told.state.mute.until - told.state.time == 2 * first
+
+
+def test_an_exoneration_brings_no_dead_engine_back() -> None:
+    told = until_the_step(story(), row(BAD, 0))
+    dead = Fault("r", FaultClass.DMA_OR_MEMORY, Attribution.DRIVER, "wan", None, "reset failed")
+    told.on(FaultSeen(told.state.time + 1, replace(dead, power_cycle=True)))
+    drained(told).on(CrossoverSeen(told.state.time + TRIAL_SECONDS, 20, 0, 20, ended=True))
+    assert any(r.startswith("exonerated") for r in reasons(told))
+    assert told.levels() == {"lan1": HARDWARE, "lan2": HARDWARE, "wan": Level.SOFTWARE}
 
 
 def test_an_exoneration_puts_an_older_verdict_back() -> None:

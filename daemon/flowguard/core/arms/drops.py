@@ -208,8 +208,10 @@ def _is_held(state: State, trial: Trial) -> bool:
 
 def _exonerate(state: State, trial: Trial, why: str) -> Step:
     """The trouble went on below: put the verdicts back as they were, do not use this again."""
-    kept = tuple(v for v in state.verdicts if v.device not in trial.devices)
-    verdicts = (*kept, *trial.former)
+    # A damaged kernel or a dead engine, found meanwhile, is no matter of the arms.
+    kept = tuple(v for v in state.verdicts if v.device not in trial.devices or v.until_reboot)
+    devices = {v.device for v in kept}
+    verdicts = (*kept, *(v for v in trial.former if v.device not in devices))
     state = silence(replace(state, verdicts=verdicts, trial=None, unproven=None))
     wait = state.mute.until - state.time
     reason = f"exonerated: {why}; connections are not judged for {wait:g} s"
