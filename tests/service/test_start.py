@@ -168,6 +168,38 @@ def test_an_end_before_anything_was_read_overwrites_nothing(how: End) -> None:
     assert [v["device"] for v in memory(router)["verdicts"]] == [WAN]
 
 
+def test_a_boot_that_the_first_look_at_the_engine_has_ended_costs_the_look_and_no_hardware() -> (
+    None
+):
+    first = Router()
+    first.engines.entries = []
+    first.engines.hangs = True
+
+    async def crash(home: Home) -> None:
+        await on_hardware(home)
+        await home.until(lambda: first.engines.sweeps)
+        # On flash by the time the driver is asked; here the kernel dies.
+        assert memory(first)["looking"] and memory(first)["intent"]
+        home.running.end_now()
+
+    async def use(home: Home) -> None:
+        await on_hardware(home)
+        status = home.status()
+        assert status["boot"]["unplanned"] and not home.service.state.boots.unknown
+        assert status["sensors"]["engine"].startswith("not available: reading it has crashed")
+        assert all(device["strikes"] == 0 for device in status["devices"])
+        # A step down is drained without it.
+        home.service.feed(FaultSeen(now(), FAULT))
+        await asyncio.sleep(60)
+        assert home.status()["drain"] is None and not router.engines.sweeps
+        home.running.end_now()
+
+    live(crash, lambda: Home(router=first))
+    router = next_boot(first)
+    router.engines.entries = []
+    live(use, lambda: Home(router=router))
+
+
 def test_a_reload_before_anything_was_read_waits_for_the_start() -> None:
     router = Router()
     router.flash.works.clear()
