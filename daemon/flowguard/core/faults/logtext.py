@@ -133,8 +133,8 @@ def _is_prefix(before: str) -> bool:
     """Whether this can stand before the kernel's stamp: a date, a host, a facility, a shell's
     prompt, noise."""
     known = _PRIORITY.match(before) or _FACILITY.search(before) or _WALL_CLOCK.match(before)
-    noise = not re.search(r"\w{3}", before)
-    return bool(known or "kern" in before or _PROMPT.match(before) or noise)
+    known = known or _PROMPT.match(before)
+    return bool(known) or "kern" in before or not re.search(r"\w{3}", before)
 
 
 def _of_kernel(before: str) -> bool:
