@@ -268,6 +268,29 @@ def test_warning_on_the_offload_worker(text: str) -> None:
     assert fault.line.startswith("WARNING: ")
 
 
+@pytest.mark.parametrize(
+    ("caller", "attribution"),
+    [("acme_init [acme]", NONE), ("nf_flow_table_init [nf_flow_table]", OFFLOAD), ("ip_rcv", WEAK)],
+)
+def test_a_warning_in_the_stack_is_judged_with_its_trace(
+    caller: str, attribution: Attribution
+) -> None:
+    symbol, _, module = caller.partition(" ")
+    faults = faults_of(
+        f"""
+        ------------[ cut here ]------------
+        WARNING: CPU: 2 PID: 130 at net/netfilter/core.c:276 nf_hook_entry_head+0x80/0xd4
+        Modules linked in: acme(PO+) nf_flow_table
+        CPU: 2 PID: 130 Comm: kmodloader Tainted: P           O      5.15.213 #0
+        [<c0700000>] (nf_hook_entry_head) from [<c0700100>] (nf_register_net_hook+0x3c/0x88)
+        [<c0700100>] (nf_register_net_hook) from [<bf800000>] ({symbol}+0x20/0x60 {module})
+        [<bf800000>] ({f"{symbol} {module}".strip()}) from [<c0101000>] (do_one_initcall+0x60/0x1d0)
+        ---[ end trace 5f5f5f5f5f5f5f5f ]---
+        """
+    )
+    assert verdict(faults) is attribution
+
+
 WATCHDOG_TEXT = "NETDEV WATCHDOG: eth0 (mtk_soc_eth): transmit queue 3 timed out 5012 ms"
 WATCHDOG_WARN = "WARNING: CPU: 0 PID: 0 at net/sched/sch_generic.c:525 dev_watchdog+0x230/0x238"
 WATCHDOG_REST = f"""

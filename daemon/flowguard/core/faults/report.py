@@ -61,7 +61,7 @@ class Report:
         self.told = told
 
     def add(self, line: TraceLine) -> None:
-        if line.kind is LineKind.SECTION and not self.traces[-1].empty:
+        if line.kind is LineKind.SECTION and self.traces[-1].begun:
             self.traces.append(Trace())
         self.traces[-1].add(line)
 

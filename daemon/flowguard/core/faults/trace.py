@@ -119,8 +119,9 @@ class Trace:
         self.works: list[Code] = []
 
     @property
-    def empty(self) -> bool:
-        return not (self.pc or self.site or self.frames)
+    def begun(self) -> bool:
+        """Whether it says more than where a WARN stands, which comes before its trace."""
+        return bool(self.pc or self.frames)
 
     @property
     def stack(self) -> list[Code]:
