@@ -69,6 +69,8 @@ def live(paths: Paths) -> ExitCode:
     signal.signal(signal.SIGHUP, early.note)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
+    # Or asyncio puts in its own, which `signal` then describes with all of `inspect`.
+    signal.signal(signal.SIGINT, _interrupt)
     # systemd ends a main loop that hangs by SIGABRT; this shows where it hung.
     faulthandler.enable()
     from flowguard.platform import lock
@@ -118,3 +120,7 @@ def _stay_off(paths: Paths, loaded: Loaded) -> ExitCode:
 def _end(*_: object) -> NoReturn:
     """Until the loop listens: a drain that is under way puts back what it changed."""
     raise SystemExit(ExitCode.FINE)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
