@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from flowguard.core.events import Decided, Moved, Notify, PowerCycleNeeded, Severity
+from flowguard.core.interface import Interface
 from flowguard.core.model import Decision, Fault
 from flowguard.core.state import POWER_CYCLE
 from flowguard.platform.log import fields
@@ -26,7 +26,7 @@ _SEVERITIES = {
 }
 
 
-class Listener(Protocol):
+class Listener(Interface):
     """Hears of levels that the kernel was seen to hold, of faults, and of what is dead."""
 
     def moved(self, decision: Decision) -> None: ...
