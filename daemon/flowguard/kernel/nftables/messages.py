@@ -36,11 +36,13 @@ ACCEPT = 1
 TYPE_IFNAME = 41
 NFTA_RULE_EXPRESSIONS, NFTA_RULE_USERDATA = 4, 7
 COMMENT = 0  # the type in nftables' own type-length-value format
-# Host byte order, so that nft prints the names as text.
-KEY_BYTE_ORDER = [("NFTNL_UDATA_SET_KEYBYTEORDER", struct.pack("=I", 1))]
+# Host byte order, so that nft prints the names as text; in the same format.
+KEY_BYTE_ORDER = bytes((0, 4)) + struct.pack("=I", 1)
 
-HARDWARE_FLAG = "NFT_FLOWTABLE_HW_OFFLOAD"
-COUNTER_FLAG = "NFT_FLOWTABLE_COUNTER"
+# Encoded here, because the pyroute2 of Debian 12 (0.7.2) cannot.
+NFTA_SET_USERDATA, NFTA_FLOWTABLE_FLAGS = 13, 7
+HARDWARE_FLAG, COUNTER_FLAG = 1, 2
+FLAGS = struct.Struct(">I")
 
 
 @frozen
@@ -95,10 +97,10 @@ def new_set(table: str) -> Request:
         ("NFTA_SET_KEY_TYPE", TYPE_IFNAME),
         ("NFTA_SET_KEY_LEN", IFNAME_SIZE),
         ("NFTA_SET_ID", 1),
-        ("NFTA_SET_USERDATA", KEY_BYTE_ORDER),
     ]
     what = f"set of devices in table {table}"
-    return _request(_nft.nft_set_msg, _nft.NFT_MSG_NEWSET, NLM_F_CREATE, what, fields)
+    request = _request(_nft.nft_set_msg, _nft.NFT_MSG_NEWSET, NLM_F_CREATE, what, fields)
+    return replace(request, data=extended(request.data, NFTA_SET_USERDATA, KEY_BYTE_ORDER))
 
 
 def add_elements(table: str, devices: Sequence[str]) -> Request:
@@ -131,13 +133,11 @@ def _elements(table: str, kind: int, flags: int, what: str, devices: Sequence[st
 
 def new_flowtable(table: str, priority: int, hardware: bool, devices: Sequence[str]) -> Request:
     """Create it, or add the devices it does not have yet."""
-    flags = {HARDWARE_FLAG, COUNTER_FLAG} if hardware else {COUNTER_FLAG}
-    fields = [
-        *_flowtable_devices(table, devices, priority),
-        ("NFTA_FLOWTABLE_FLAGS", frozenset(flags)),
-    ]
+    flags = HARDWARE_FLAG | COUNTER_FLAG if hardware else COUNTER_FLAG
+    fields = _flowtable_devices(table, devices, priority)
     what = f"{'hardware' if hardware else 'software'} flowtable on {', '.join(devices)}"
-    return _flowtable(_nft.NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, what, fields)
+    request = _flowtable(_nft.NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, what, fields)
+    return replace(request, data=extended(request.data, NFTA_FLOWTABLE_FLAGS, FLAGS.pack(flags)))
 
 
 def delete_flowtable_devices(table: str, priority: int, devices: Sequence[str]) -> Request:
@@ -213,8 +213,10 @@ def chain_priority(data: bytes) -> int | None:
 
 
 def is_hardware(data: bytes) -> bool:
-    flags = _decoded(_nft.nft_flowtable_msg, data).get_attr("NFTA_FLOWTABLE_FLAGS")
-    return HARDWARE_FLAG in (flags or ())
+    for kind, first, _last in attributes(data, HEADER.size + NFGEN.size, len(data)):
+        if kind == NFTA_FLOWTABLE_FLAGS:
+            return bool(FLAGS.unpack_from(data, first)[0] & HARDWARE_FLAG)
+    return False
 
 
 def flowtable_table(data: bytes) -> str:
