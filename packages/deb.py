@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Packages for Debian and its children (deb(5))."""
+
+from __future__ import annotations
+
+import hashlib
+import textwrap
+
+from packages.archive import Entry, ar, tar_gz
+from packages.description import MAINTAINER, URL, Package
+
+FORMAT = b"2.0\n"
+WIDTH = 79
+
+
+def build(package: Package, version: str, time: int) -> bytes:
+    """The file's bytes; `time` is in seconds since 1970."""
+    entries = [Entry(file.target, file.mode, file.source.read_bytes()) for file in package.files]
+    sums = [f"{hashlib.md5(e.content).hexdigest()}  {e.path.lstrip('/')}" for e in entries]
+    conffiles = [file.target for file in package.files if file.conffile]
+    size = sum(len(entry.content) for entry in entries)
+    control = [
+        Entry("control", 0o644, _fields(package, version, size)),
+        Entry("conffiles", 0o644, _lines(conffiles)),
+        Entry("md5sums", 0o644, _lines(sums)),
+        *(Entry(path.name, 0o755, path.read_bytes()) for path in package.scripts),
+    ]
+    parts = [
+        Entry("debian-binary", 0o644, FORMAT),
+        Entry("control.tar.gz", 0o644, tar_gz(control, time)),
+        Entry("data.tar.gz", 0o644, tar_gz(entries, time)),
+    ]
+    return ar(parts, time)
+
+
+def _fields(package: Package, version: str, size: int) -> bytes:
+    description = textwrap.wrap(
+        package.description, WIDTH, initial_indent=" ", subsequent_indent=" "
+    )
+    return _lines(
+        [
+            f"Package: {package.name}",
+            f"Version: {version}",
+            "Architecture: all",
+            f"Maintainer: {MAINTAINER}",
+            f"Installed-Size: {-(-size // 1024)}",
+            f"Depends: {', '.join(package.depends)}",
+            f"Section: {package.section}",
+            "Priority: optional",
+            f"Homepage: {URL}",
+            f"Description: {package.summary}",
+            *description,
+        ]
+    )
+
+
+def _lines(items: list[str]) -> bytes:
+    return "".join(f"{item}\n" for item in items).encode()
