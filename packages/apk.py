@@ -21,11 +21,7 @@ RAW_DEFLATE = -15
 IDENTITY_SIZE = 20
 LISTS = "/lib/apk/packages"
 
-PREPARED = (
-    "[ -s ${IPKG_INSTROOT}/lib/functions.sh ] || exit 0\n. ${IPKG_INSTROOT}/lib/functions.sh\n"
-)
 NAMED = 'export root="${IPKG_INSTROOT}"\nexport pkgname="%s"\n'
-NOT_ASKED = '[ "${IPKG_NO_SCRIPT}" = "1" ] && exit 0\n'
 UPGRADE = "export PKG_UPGRADE=1\n"
 
 
@@ -133,8 +129,10 @@ def _scripts(package: Package) -> tuple[str, ...]:
     upgrade. Those that are run before or after everything of OpenWrt's functions.sh."""
     own = openwrt.scripts(package)
     named = NAMED % package.name
-    installed = NOT_ASKED + PREPARED + named + "add_group_and_user\ndefault_postinst\n"
-    removed = PREPARED + named + "default_prerm\n" + own.get("prerm", "")
+    installed = (
+        openwrt.NOT_ASKED + openwrt.PREPARED + named + "add_group_and_user\ndefault_postinst\n"
+    )
+    removed = openwrt.PREPARED + named + "default_prerm\n" + own.get("prerm", "")
     before = own.get("preinst", "")
     scripts = (
         "",
@@ -145,4 +143,4 @@ def _scripts(package: Package) -> tuple[str, ...]:
         before and UPGRADE + before,
         UPGRADE + installed + own.get("postinst", ""),
     )
-    return tuple(script and "#!/bin/sh\n" + script for script in scripts)
+    return tuple(script and openwrt.FIRST_LINE + script for script in scripts)

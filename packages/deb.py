@@ -10,7 +10,7 @@ from packages.archive import Entry, ar, tar_gz
 from packages.description import MAINTAINER, URL, Package
 
 FORMAT = b"2.0\n"
-WIDTH = 79
+WIDTH = 78
 
 
 def build(package: Package, version: str, time: int) -> bytes:
@@ -34,9 +34,7 @@ def build(package: Package, version: str, time: int) -> bytes:
 
 
 def _fields(package: Package, version: str, size: int) -> bytes:
-    description = textwrap.wrap(
-        package.description, WIDTH, initial_indent=" ", subsequent_indent=" "
-    )
+    description = [f" {line}" for line in textwrap.wrap(package.description, WIDTH)]
     return _lines(
         [
             f"Package: {package.name}",

@@ -7,13 +7,9 @@ from __future__ import annotations
 from packages import openwrt
 from packages.archive import Entry, tar_gz
 from packages.description import LICENSE, MAINTAINER, URL, Package
+from packages.openwrt import FIRST_LINE, NOT_ASKED, PREPARED
 
 FORMAT = b"2.0\n"
-FIRST_LINE = "#!/bin/sh\n"
-PREPARED = (
-    "[ -s ${IPKG_INSTROOT}/lib/functions.sh ] || exit 0\n. ${IPKG_INSTROOT}/lib/functions.sh\n"
-)
-NOT_ASKED = '[ "${IPKG_NO_SCRIPT}" = "1" ] && exit 0\n'
 INSTALLED = FIRST_LINE + NOT_ASKED + PREPARED + "default_postinst $0 $@\n"
 REMOVED = FIRST_LINE + PREPARED + "default_prerm $0 $@\n"
 # OpenWrt's functions.sh runs these from its own.

@@ -10,6 +10,14 @@ from packages.description import Package
 
 VERSION = b"@VERSION@"
 
+# OpenWrt's functions.sh does what every package needs: enable and start services, and so on.
+FIRST_LINE = "#!/bin/sh\n"
+NOT_ASKED = '[ "${IPKG_NO_SCRIPT}" = "1" ] && exit 0\n'
+PREPARED = """\
+[ -s ${IPKG_INSTROOT}/lib/functions.sh ] || exit 0
+. ${IPKG_INSTROOT}/lib/functions.sh
+"""
+
 
 def entries(package: Package, version: str) -> list[Entry]:
     """The files that it installs; procd's script has to know the version."""

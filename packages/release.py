@@ -58,7 +58,7 @@ def time(*paths: str) -> int:
     """
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
         return int(given)
-    command = ["git", "-C", ROOT, "log", "-1", "--format=%ct", "--", *(paths or (".",))]
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct", "--", *(paths or (".",))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -35,5 +35,5 @@ def _entry(name: str) -> Entry:
 
 
 def _git(*words: str) -> str:
-    command = ["git", "-C", ROOT, *words]
+    command = ["git", "-C", str(ROOT), *words]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
