@@ -43,8 +43,8 @@ def _fields(package: Package, version: str, installed_size: int) -> bytes:
         [
             f"Package: {package.name}",
             f"Version: {version}",
-            f"Depends: {', '.join(package.depends)}",
-            f"Source: feeds/packages/net/{package.name}",
+            # opkg crashes of a field that is empty.
+            *([f"Depends: {', '.join(package.depends)}"] if package.depends else []),
             f"SourceName: {package.name}",
             f"License: {LICENSE}",
             f"Section: {package.section}",
