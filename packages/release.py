@@ -22,6 +22,10 @@ class Mismatch(Exception):
     """Two places say different things; the message names them."""
 
 
+class Unknown(Exception):
+    """There is no commit, or no way to know it; the message says why."""
+
+
 def version() -> str:
     return _found(PROGRAM, r'^__version__ = "(.*)"$')
 
@@ -55,15 +59,27 @@ def time(*paths: str) -> int:
     """Seconds since 1970: SOURCE_DATE_EPOCH, or of the last commit that changed these paths.
 
     The change log's own time where there is no repository: a tarball gives it the right one.
+    Raises Mismatch for a SOURCE_DATE_EPOCH that is no number.
     """
     if given := os.environ.get("SOURCE_DATE_EPOCH"):
+        if not given.isdecimal():
+            raise Mismatch(f"SOURCE_DATE_EPOCH says {given}, and a number is expected there")
         return int(given)
-    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct", "--", *(paths or (".",))]
+    if not (ROOT / ".git").exists():
+        return int(CHANGES.stat().st_mtime)
+    return int(git("log", "-1", "--format=%ct", "--", *(paths or (".",))))
+
+
+def git(*words: str) -> str:
+    """What git says of this tree, whoever owns it; raises Unknown when it cannot."""
+    command = ["git", "-C", str(ROOT), "-c", f"safe.directory={ROOT}", *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        return int(CHANGES.stat().st_mtime)
-    return int(done.stdout) if done.stdout else int(CHANGES.stat().st_mtime)
+        raise Unknown("git is not installed, and only it knows the last commit") from None
+    if done.returncode:
+        raise Unknown(f"git {words[0]}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def _found(path: Path, pattern: str) -> str:

@@ -6,11 +6,10 @@ It does not hold that Makefile, which has the tarball's digest in it.
 
 from __future__ import annotations
 
-import subprocess
-
 from packages import release
 from packages.archive import Entry, tar_gz
 from packages.description import FEED, ROOT
+from packages.release import git
 
 CONTENTS = (".", f":!{FEED.name}")
 
@@ -20,10 +19,11 @@ class Unclean(Exception):
 
 
 def build(version: str) -> bytes:
-    """The file's bytes. Raises Unclean: what is released has to be a commit."""
-    if _git("status", "--porcelain", "--", *CONTENTS):
+    """The file's bytes. Raises Unclean, and release.Unknown outside of a repository: what is
+    released has to be a commit."""
+    if git("status", "--porcelain", "--", *CONTENTS):
         raise Unclean("a tarball is made of a commit: commit or stash your changes first")
-    names = _git("ls-files", "-z", "--", *CONTENTS).split("\0")
+    names = git("ls-files", "-z", "--", *CONTENTS).split("\0")
     entries = [_entry(name) for name in names if name]
     return tar_gz(entries, release.time(*CONTENTS), f"flowguard-{version}")
 
@@ -32,8 +32,3 @@ def _entry(name: str) -> Entry:
     path = ROOT / name
     mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
     return Entry(name, mode, path.read_bytes())
-
-
-def _git(*words: str) -> str:
-    command = ["git", "-C", str(ROOT), *words]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -39,6 +39,7 @@ def value(values: bytes, word: int) -> Value:
         case 0x1:
             return rest
         case 0x2 | 0x3:
+            assert rest % 4 == 0
             return int.from_bytes(values[rest : rest + (4 if kind == 0x2 else 8)], "little")
         case 0x8 | 0x9 | 0xA:
             start = rest + {0x8: 1, 0x9: 2, 0xA: 4}[kind]

@@ -195,6 +195,15 @@ def test_adb_blobs_of_every_length_are_read_back(size: int) -> None:
     assert adb_reader.root(values.finished(values.blob(b"x" * size))) == b"x" * size
 
 
+def test_adb_bytes_are_used_again_only_where_they_are_aligned() -> None:
+    values = adb.Values()
+    # The blob is written at an odd place, and with its length it is the number's bytes.
+    fields = [values.blob(b"x"), values.blob(b"abc")]
+    number = int.from_bytes(b"\x03abc", "little")
+    tree = values.record([*fields, values.integer(number)])
+    assert adb_reader.root(values.finished(tree)) == [b"x", b"abc", number]
+
+
 def test_ar_pads_what_is_odd() -> None:
     archive = ar([Entry("a", 0o644, b"1"), Entry("b", 0o755, b"23")], 7)
     assert archive == (

@@ -67,8 +67,9 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", "-C", folder, *words], env=environment, check=True)
 
 
-def package(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH"}
+def package(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    inherited = {k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH"}
+    environment = {**inherited, **settings}
     command = [str(folder / "package"), *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -134,6 +135,25 @@ def test_nothing_is_built_of_places_that_disagree(
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"\./package: .* says .*, and .* is expected there\n", done.stderr)
     assert not (folder / "build").exists()
+
+
+def test_without_a_repository_packages_are_built_and_a_tarball_is_not(checkout: Make) -> None:
+    first, second = checkout("one"), checkout("two")
+    for folder in (first, second):
+        shutil.rmtree(folder / ".git")
+        # As an unpacked tarball has it.
+        os.utime(folder / "CHANGELOG.md", (1_700_000_000, 1_700_000_000))
+        assert package(folder, "deb").returncode == 0
+    assert built(first) == built(second)
+    done = package(first, "tarball")
+    assert done.returncode == 1
+    assert done.stderr.startswith("./package: git status: ")
+
+
+def test_a_time_that_is_no_number_is_refused(checkout: Make) -> None:
+    done = package(checkout("one"), "deb", SOURCE_DATE_EPOCH="yesterday")
+    assert done.returncode == 1
+    assert "SOURCE_DATE_EPOCH says yesterday" in done.stderr
 
 
 def test_a_word_that_is_no_kind_is_refused(checkout: Make) -> None:
