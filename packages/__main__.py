@@ -27,7 +27,7 @@ def main() -> int:
         for kind in KINDS if options.kind == "all" else (options.kind,):
             for name, content in BUILDERS[kind]():
                 write(options.output / name, content)
-    except (release.Mismatch, release.Unknown, tarball.Unclean) as error:
+    except (release.Mismatch, release.Unknown, tarball.Unclean, OSError) as error:
         print(f"./package: {error}", file=sys.stderr)
         return 1
     return 0
