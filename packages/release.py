@@ -36,18 +36,24 @@ def packaged_version() -> str:
 
 
 def check() -> None:
-    """Raises Mismatch where the change log or the feed's Makefile says something else."""
-    stated = [
-        (CHANGES, r"^## (\S+)", version()),
+    """Raises Mismatch where the change log or the feed's Makefile says something else.
+
+    The release's tarball, of which a Debian package can be built, is without the Makefile.
+    """
+    stated = [(CHANGES, r"^## (\S+)", version()), *(_stated_by_the_feed() if FEED.exists() else ())]
+    for path, pattern, expected in stated:
+        if (found := _found(path, pattern)) != expected:
+            where = path.relative_to(ROOT)
+            raise Mismatch(f"{where} says {found}, and {expected} is expected there")
+
+
+def _stated_by_the_feed() -> list[tuple[Path, str, str]]:
+    return [
         (MAKEFILE, "^PKG_VERSION:=(.*)$", version()),
         (MAKEFILE, "^PKG_RELEASE:=(.*)$", str(RELEASE)),
         (MAKEFILE, "^PKG_MAINTAINER:=(.*)$", MAINTAINER),
         (MAKEFILE, "^  URL:=(.*)$", URL),
     ]
-    for path, pattern, expected in stated:
-        if (found := _found(path, pattern)) != expected:
-            where = path.relative_to(ROOT)
-            raise Mismatch(f"{where} says {found}, and {expected} is expected there")
 
 
 def packaged_hash() -> str:

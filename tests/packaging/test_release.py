@@ -137,17 +137,18 @@ def test_nothing_is_built_of_places_that_disagree(
     assert not (folder / "build").exists()
 
 
-def test_without_a_repository_packages_are_built_and_a_tarball_is_not(checkout: Make) -> None:
+def test_of_an_unpacked_tarball_only_a_debian_package_can_be_built(checkout: Make) -> None:
     first, second = checkout("one"), checkout("two")
     for folder in (first, second):
         shutil.rmtree(folder / ".git")
-        # As an unpacked tarball has it.
+        shutil.rmtree(folder / "openwrt-package")
         os.utime(folder / "CHANGELOG.md", (1_700_000_000, 1_700_000_000))
         assert package(folder, "deb").returncode == 0
     assert built(first) == built(second)
-    done = package(first, "tarball")
-    assert done.returncode == 1
-    assert done.stderr.startswith("./package: git status: ")
+    for kind, reason in (("tarball", "git status: "), ("ipk", "[Errno 2] No such file")):
+        done = package(first, kind)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"./package: {reason}")
 
 
 def test_a_time_that_is_no_number_is_refused(checkout: Make) -> None:
