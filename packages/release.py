@@ -51,6 +51,7 @@ def _stated_by_the_feed() -> list[tuple[Path, str, str]]:
     return [
         (MAKEFILE, "^PKG_VERSION:=(.*)$", version()),
         (MAKEFILE, "^PKG_RELEASE:=(.*)$", str(RELEASE)),
+        (MAKEFILE, "^PKG_SOURCE_URL:=(.*)$", f"{URL}/releases"),
         (MAKEFILE, "^PKG_MAINTAINER:=(.*)$", MAINTAINER),
         (MAKEFILE, "^  URL:=(.*)$", URL),
     ]
