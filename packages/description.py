@@ -117,7 +117,6 @@ DEBIAN = (
         description=DESCRIPTION,
         section="net",
         depends=(
-            "init-system-helpers",
             "python3 (>= 3.11)",
             "python3-psutil",
             "python3-pyroute2 (>= 0.7.2)",
@@ -131,8 +130,13 @@ DEBIAN = (
                 "/usr/lib/systemd/system/flowguard.service",
             ),
             File(ROOT / "packages" / "copyright", f"{DOCUMENTS}/copyright"),
-            File(ROOT / "CHANGELOG.md", f"{DOCUMENTS}/CHANGELOG.md"),
+            File(ROOT / "CHANGELOG.md", f"{DOCUMENTS}/changelog.gz"),
             File(ROOT / "README.md", f"{DOCUMENTS}/README.md"),
+            File(ROOT / "docs" / "flowguard.8", "/usr/share/man/man8/flowguard.8.gz"),
+            File(
+                ROOT / "packages" / "completion",
+                "/usr/share/bash-completion/completions/flowguard",
+            ),
         ),
         scripts=tuple(SCRIPTS / "debian" / name for name in ("postinst", "prerm", "postrm")),
     ),

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import re
 import subprocess
 import sys
@@ -121,7 +123,33 @@ def test_debian_gets_the_unit_and_what_its_policy_asks_for() -> None:
     assert unit == (ROOT / "init.d" / "flowguard.service").read_bytes()
     assert package.conffiles == ("/etc/config/flowguard", "/etc/flowguard.user")
     assert "/usr/share/doc/flowguard/copyright" in package.files
+    changes = gzip.decompress(package.files["/usr/share/doc/flowguard/changelog.gz"][0])
+    assert changes == (ROOT / "CHANGELOG.md").read_bytes()
+    packaging = gzip.decompress(package.files["/usr/share/doc/flowguard/changelog.Debian.gz"][0])
+    assert packaging.decode().startswith(f"flowguard ({VERSION}) unstable; ")
     assert set(package.scripts) == {"postinst", "prerm", "postrm"}
+
+
+def test_manual_and_completion_know_every_command() -> None:
+    files = FORMATS["deb"].unpacked().files
+    manual = gzip.decompress(files["/usr/share/man/man8/flowguard.8.gz"][0]).decode()
+    named = set(re.findall(r"[a-z]+", manual.partition(".SH COMMANDS")[2].partition(".SH")[0]))
+    completed = files["/usr/share/bash-completion/completions/flowguard"][0].decode()
+    words = re.findall(r'-W "(.*?)"', completed, re.DOTALL)[0].split()
+    for command in commands():
+        assert command in named
+    assert set(words) == commands()
+
+
+def commands() -> set[str]:
+    help_text = subprocess.run(
+        [sys.executable, "-m", "flowguard", "--help"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "daemon"), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return set(re.findall(r"^    ([a-z]+) ", help_text, re.MULTILINE))
 
 
 def test_debian_has_what_the_project_needs() -> None:

@@ -21,7 +21,13 @@ PLAIN = (
     RECIPE / "test.sh",
     *(script for package in (*OPENWRT, *DEBIAN) for script in package.scripts),
 )
-BASH = (ROOT / "package", ROOT / "test", ROOT / "run", ROOT / "tests" / "setup.sh")
+BASH = (
+    ROOT / "package",
+    ROOT / "test",
+    ROOT / "run",
+    ROOT / "tests" / "setup.sh",
+    ROOT / "packages" / "completion",
+)
 # What OpenWrt's own files, which are not here, define or read: a source that is not followed,
 # a variable that seems unused, one that seems unassigned.
 DEFINED_ELSEWHERE = "SC1091,SC2034,SC2154"
