@@ -19,6 +19,7 @@ from flowguard.cli.stop import release
 from flowguard.kernel.machine import Machine
 from flowguard.paths import Paths
 from flowguard.platform import lock
+from flowguard.platform.configuration.loading import Configuration
 from flowguard.service import retreat
 from flowguard.service.control import LONG_CALL_SECONDS, Unreachable
 from tests.packaging.ending import longest_end
@@ -103,6 +104,33 @@ def test_what_the_daemon_refuses_is_told(
         assert main(["stop", "--release", "--socket", str(path)]) == 1
     assert capsys.readouterr().err == "flowguard: stop: the kernel refuses\n"
     assert not released
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_without_a_daemon_hardware_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: bool
+) -> None:
+    seen: list[bool] = []
+
+    async def note(machine: Machine, configuration: Configuration, paths: Paths) -> bool:
+        with pytest.raises(lock.AlreadyRunning):
+            lock.take(paths.runtime_directory)
+        seen.append(found)
+        return found
+
+    monkeypatch.setattr(retreat, "drain_to_software", note)
+    # Nothing to leave: then it is only that no daemon could be told.
+    assert main(["stop", "--socket", str(tmp_path / "s")]) == (0 if found else 3)
+    assert seen == [found]
+
+
+def test_hardware_is_not_left_beside_a_daemon_that_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(retreat, "drain_to_software")
+    held = lock.take(str(tmp_path))
+    assert main(["stop", "--socket", str(tmp_path / "s")]) == 3
+    os.close(held)
 
 
 def paths(socket: Path) -> Paths:

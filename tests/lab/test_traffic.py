@@ -199,6 +199,17 @@ def test_unreachable_server(router: Router, traffic: Traffic) -> None:
     assert not batch.report().lost
 
 
+def test_nothing_of_a_connection_that_stalled_is_left(router: Router, traffic: Traffic) -> None:
+    batch = traffic.start(Uploads(count=3), Downloads(count=3, host="wan"))
+    batch.wait_until_flowing()
+    with fault(router, "drop"):
+        wait_for(lambda: len(batch.report().silent(1.0)) == 6, "silence of all")
+        traffic.clear()
+        for host in router.hosts.values():
+            states = {line.split()[0] for line in host.run("ss", "-Htan").splitlines()}
+            assert states <= {"LISTEN", "TIME-WAIT"}
+
+
 def test_waiting_for_traffic_that_does_not_come_says_so(router: Router, traffic: Traffic) -> None:
     with fault(router, "drop"):
         batch = traffic.start(Downloads())

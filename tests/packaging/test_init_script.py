@@ -191,6 +191,12 @@ def test_what_becomes_of_hardware_depends_on_why_it_stops(
     assert run("stop_service", action=action, upgrade=upgrade)[1] == []
 
 
+def test_a_daemon_that_has_died_leaves_no_hardware_behind_a_stop(tmp_path: Path) -> None:
+    assert run("stop_service", action="stop", runtime=str(tmp_path))[1] == ["flowguard stop"]
+    # What is started again at once goes on where it was.
+    assert run("stop_service", action="restart", runtime=str(tmp_path))[1] == []
+
+
 def test_procd_waits_for_a_drain_before_it_kills() -> None:
     timeouts = [line for line in run("start_service")[1] if "term_timeout" in line]
     (seconds,) = (int(line.split()[-1]) for line in timeouts)

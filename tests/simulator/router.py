@@ -64,6 +64,7 @@ class Router:
         self.kernel = kernel
         self.platform = Platform(world, kernel, configuration)
         self.life: Life | None = None
+        self._stopping: Process | None = None
         self.is_wanted = False
         self.lives = 0
         self.is_off = False
@@ -84,6 +85,10 @@ class Router:
     def _spawn(self) -> None:
         """One instance at a time; procd starts nothing beside a running one."""
         if not self.is_wanted or self.is_off or (self.life and self.life.alive):
+            return
+        if self._stopping and self._stopping.alive:
+            # It has the lock.
+            self.world.after(RESPAWN_SECONDS, self._spawn)
             return
         self.lives += 1
         process = Process(self.world, f"flowguard {self.lives}")
@@ -116,6 +121,12 @@ class Router:
             if current.running:
                 current.process.signal(signal.SIGTERM)
             self.world.after(TERM_SECONDS, current.process.kill)
+        else:
+            configuration = self.platform.last_read
+            self._stopping = self.program(
+                "stop",
+                lambda machine: _logged(retreat.drain_to_software(machine, configuration, PATHS)),
+            )
 
     def kill(self) -> None:
         if self.life and self.life.alive:

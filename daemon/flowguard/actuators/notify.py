@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from flowguard.core.events import Decided, Moved, Notify, Severity
+from flowguard.core.interface import Interface
 from flowguard.core.model import Decision, Fault
 from flowguard.platform.log import fields
 
@@ -24,7 +24,7 @@ _SEVERITIES = {
 }
 
 
-class Listener(Protocol):
+class Listener(Interface):
     """Hears of levels that the kernel was seen to hold, and of faults."""
 
     def moved(self, decision: Decision) -> None: ...

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from flowguard.checks.finding import Finding, Grade
 from flowguard.checks.flowtables import check_min_packets, check_tables
 from flowguard.checks.known_kernels import check_fast_paths, check_modules, check_version
 from flowguard.checks.own import check_configuration, check_evidence, check_rules, check_sysctls
 from flowguard.core.faults import FaultRules
+from flowguard.core.interface import Interface
 from flowguard.core.model import Device
 from flowguard.kernel.machine import Machine
 from flowguard.platform.configuration import loading
@@ -23,7 +24,7 @@ if TYPE_CHECKING:  # Where there is no ubus, it costs no memory.
 __all__ = ["Around", "Finding", "Grade", "findings"]
 
 
-class Around(Protocol):
+class Around(Interface):
     """What is looked at beside the machine; the service has the same (service.surroundings).
 
     `neighbours` tells of the firewall and of other programs.

@@ -18,7 +18,7 @@ from flowguard.cli.common import (
     add_socket,
 )
 from flowguard.paths import Paths
-from flowguard.platform import early
+from flowguard.platform import early, light_asyncio
 from flowguard.service.control import DEFAULT_SOCKET
 
 if TYPE_CHECKING:
@@ -64,12 +64,13 @@ def _paths(configuration: str | None, state: str, socket: str, ubus: str | None)
 
 def live(paths: Paths) -> ExitCode:
     """The daemon's life, from the command line to its end."""
-    # asyncio, not imported yet, takes this as "no TLS" and leaves out OpenSSL: 5 MB.
-    sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
+    light_asyncio.prepare()
     # These may come before the loop listens for them; Python would die of them.
     signal.signal(signal.SIGHUP, early.note)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
+    # Or asyncio puts in its own, which `signal` then describes with all of `inspect`.
+    signal.signal(signal.SIGINT, _interrupt)
     # systemd ends a main loop that hangs by SIGABRT; this shows where it hung.
     faulthandler.enable()
     from flowguard.platform import lock
@@ -119,3 +120,7 @@ def _stay_off(paths: Paths, loaded: Loaded) -> ExitCode:
 def _end(*_: object) -> NoReturn:
     """Until the loop listens: a drain that is under way puts back what it changed."""
     raise SystemExit(ExitCode.FINE)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt

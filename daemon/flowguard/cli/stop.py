@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`flowguard stop`: end the daemon as planned; how says what becomes of hardware and tables.
 
-What is released without the daemon is released with its lock in hand: beside one that is still
-starting, the tables would be back a moment later.
+What is drained or released without the daemon is so with its lock in hand: beside one that is
+still starting, the tables would be back a moment later.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowguard.cli.common import DEFAULT_STATE_DIRECTORY, ExitCode, add_socket, unanswered
 from flowguard.kernel.clock import monotonic
@@ -19,9 +21,15 @@ from flowguard.service.control import (
     LONG_CALL_SECONDS,
     ApiError,
     NoAnswer,
+    NotRunning,
     Unreachable,
     request,
 )
+
+if TYPE_CHECKING:
+    from flowguard.kernel.machine import Machine
+
+T = TypeVar("T")
 
 AT_ONCE_SECONDS = 10
 """A router that goes down does not wait longer for a daemon that hangs."""
@@ -41,18 +49,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state-dir",
         default=DEFAULT_STATE_DIRECTORY,
-        help="what survives, for --release without a daemon (%(default)s)",
+        help="what survives, for an end without a daemon (%(default)s)",
     )
     add_socket(parser)
 
 
 def run(options: argparse.Namespace) -> ExitCode:
+    paths = Paths(None, options.state_dir, options.socket)
     try:
-        if options.how == RELEASE:
-            left = release(Paths(None, options.state_dir, options.socket))
-        else:
-            seconds = LONG_CALL_SECONDS if options.how == DRAIN else AT_ONCE_SECONDS
-            left = _ask(options.socket, options.how, seconds)
+        match options.how:
+            case "release":
+                left = release(paths)
+            case "drain":
+                left = drain(paths)
+            case how:
+                left = _ask(options.socket, how, AT_ONCE_SECONDS)
     except ApiError as error:
         print(f"flowguard: stop: {error}", file=sys.stderr)
         return ExitCode.TROUBLE
@@ -61,6 +72,27 @@ def run(options: argparse.Namespace) -> ExitCode:
     for flow in left:
         print(f"flowguard: stop: still in hardware: {flow}", file=sys.stderr)
     return ExitCode.TROUBLE if left else ExitCode.FINE
+
+
+def drain(paths: Paths, seconds: float = LONG_CALL_SECONDS) -> list[str]:
+    """Have the daemon leave hardware, or do it where one has died: nothing would guard it.
+
+    Returns the flows that are still in hardware. Raises ApiError for what the daemon or the
+    kernel refuses, and Unreachable when there is no daemon and no hardware to leave either, or
+    when it does not listen yet.
+    """
+    from flowguard.platform import lock
+
+    try:
+        return _ask(paths.socket, DRAIN, seconds)
+    except NotRunning as nobody:
+        try:
+            lock.take(paths.runtime_directory)
+        except (lock.AlreadyRunning, OSError):
+            raise nobody from None
+        if not _drain_here(paths):
+            raise
+        return []
 
 
 def release(paths: Paths, seconds: float = LONG_CALL_SECONDS) -> list[str]:
@@ -105,17 +137,32 @@ def _ask(path: str, how: str, seconds: float) -> list[str]:
     return left
 
 
+def _drain_here(paths: Paths) -> bool:
+    """Whether there was anything to drain."""
+    from flowguard.platform.configuration import loading
+    from flowguard.service import retreat
+
+    configuration = loading.load(paths.configuration).configuration
+    return _without_daemon(lambda machine: retreat.drain_to_software(machine, configuration, paths))
+
+
 def _release_here(paths: Paths) -> list[str]:
+    from flowguard.service import retreat
+
+    return _without_daemon(lambda machine: retreat.release(machine, paths))
+
+
+def _without_daemon(work: Callable[[Machine], Coroutine[Any, Any, T]]) -> T:
     import asyncio
 
     from flowguard.actuators.approach import ConvergeError
     from flowguard.kernel import linux
-    from flowguard.service import retreat
 
     # Ended in the middle of a drain, the flow timeouts have to be put back.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        machine = linux.machine()
-        return asyncio.run(retreat.release(machine, paths))
+        return asyncio.run(work(linux.machine()))
+    except TimeoutError:
+        raise ApiError("the drain does not end") from None
     except (OSError, ConvergeError) as error:
         raise ApiError(str(error)) from None

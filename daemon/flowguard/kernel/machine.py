@@ -11,8 +11,9 @@ call holds the loop up: what may take long is awaited. Callbacks are called on t
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from flowguard.core.interface import Interface
 from flowguard.core.records import frozen
 
 if TYPE_CHECKING:  # Whoever only names a part of it loads none of these.
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # Whoever only names a part of it loads none of these.
     from flowguard.kernel.route.links import Links
 
 
-class Watch(Protocol):
+class Watch(Interface):
     """Something that is listened to until it is closed."""
 
     def close(self) -> None: ...
@@ -35,7 +36,7 @@ Failed = Callable[[str], None]
 """Hears, once, why a watch ended by itself; closing it is still up to its owner."""
 
 
-class Clock(Protocol):
+class Clock(Interface):
     boot_id: str
 
     def now(self) -> float:
@@ -47,7 +48,7 @@ class Clock(Protocol):
         ...
 
 
-class Files(Protocol):
+class Files(Interface):
     """Small texts by path; whoever writes makes the folder as well, and only root may read."""
 
     def read(self, path: str) -> str:
@@ -75,7 +76,7 @@ class Files(Protocol):
         ...
 
 
-class Sysctls(Protocol):
+class Sysctls(Interface):
     def get(self, name: str) -> int | None:
         """The number in `net/netfilter/nf_conntrack_acct` and the like below /proc/sys.
 
@@ -86,7 +87,7 @@ class Sysctls(Protocol):
     def set(self, name: str, value: int) -> None: ...
 
 
-class Tables(Protocol):
+class Tables(Interface):
     """nf_tables."""
 
     async def read(self) -> TablesState:
@@ -114,7 +115,7 @@ class Tables(Protocol):
         ...
 
 
-class Connections(Protocol):
+class Connections(Interface):
     """The kernel's connection table; MalformedMessage for what is not of the known form."""
 
     def sweep(self, wanted: Filter) -> AsyncGenerator[list[Entry], None]:
@@ -147,7 +148,7 @@ class Connections(Protocol):
         ...
 
 
-class Network(Protocol):
+class Network(Interface):
     """Links, addresses, routes, and the drivers behind them."""
 
     def exists(self, device: str) -> bool: ...
@@ -177,7 +178,7 @@ class Network(Protocol):
         ...
 
 
-class KernelLog(Protocol):
+class KernelLog(Interface):
     """/dev/kmsg (Documentation/ABI/testing/dev-kmsg)."""
 
     def newest(self) -> int | None:
@@ -198,7 +199,7 @@ class KernelLog(Protocol):
         ...
 
 
-class Engines(Protocol):
+class Engines(Interface):
     """The tables of packet engines, where their driver shows them."""
 
     def are_readable(self) -> bool: ...
@@ -208,7 +209,7 @@ class Engines(Protocol):
         ...
 
 
-class LastBoot(Protocol):
+class LastBoot(Interface):
     """What may tell how the boot before ended; what is missing is told in words."""
 
     def dumps(self) -> tuple[Dumps, str]:
@@ -232,7 +233,7 @@ class Ended:
     output: bytes
 
 
-class Programs(Protocol):
+class Programs(Interface):
     async def run(
         self,
         words: Sequence[str],

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
+
+from flowguard.core.interface import Interface
 
 SIGNS_PER_TIMEOUT = 3
 """So many signs of life are given where one would do, as one may come late."""
+
 BusCall = Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]]
 """Calls an object on ubus: its path, a method, arguments."""
 
 
-class Supervisor(Protocol):
+class Supervisor(Interface):
     """`interval` are the seconds from one sign of life to the next; None: nobody waits for any.
 
     `ready` and `alive` raise OSError when the supervisor cannot be told.

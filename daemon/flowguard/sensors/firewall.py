@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from flowguard.core.events import Event, StandbyChanged, TablesLost
+from flowguard.core.interface import Interface
 from flowguard.core.model import Level
 from flowguard.kernel.machine import Tables
 from flowguard.sensors.watching import ChangesSensor
@@ -22,7 +22,7 @@ Levels = tuple[tuple[str, Level], ...] | None
 log = logging.getLogger(__name__)
 
 
-class Firewall(Protocol):
+class Firewall(Interface):
     """What the platform knows of its firewall."""
 
     async def is_stopped(self) -> bool:

@@ -11,9 +11,10 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from flowguard.core.faults import FaultAssembler, FaultRules, LogRecord, logtext
+from flowguard.core.interface import Interface
 from flowguard.core.model import Fault
 from flowguard.core.records import frozen
 from flowguard.kernel.machine import LastBoot
@@ -62,7 +63,7 @@ class _Trace:
         return bool(self.faults or self.crash)
 
 
-class Beside(Protocol):
+class Beside(Interface):
     """Does something that takes long without holding the loop up."""
 
     async def __call__(self, work: Callable[[], T], /) -> T: ...

@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from flowguard.core.events import Event, SensorBack, SensorLost
+from flowguard.core.interface import Interface
 from flowguard.core.records import mutable
 from flowguard.kernel.netlink.codec import MalformedMessage
 
@@ -23,7 +23,7 @@ STARTING = "starting"
 log = logging.getLogger(__name__)
 
 
-class Sensor(Protocol):
+class Sensor(Interface):
     """One that is to run for ever.
 
     `patience`: after so many seconds without a sign of life it counts as lost; None for one

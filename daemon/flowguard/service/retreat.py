@@ -48,13 +48,16 @@ async def release(machine: Machine, paths: Paths) -> list[str]:
     return [str(flow) for flow in left]
 
 
-async def drain_to_software(machine: Machine, configuration: Configuration, paths: Paths) -> None:
-    """Raises OSError, ConvergeError, and TimeoutError after SOFTWARE_SECONDS."""
+async def drain_to_software(machine: Machine, configuration: Configuration, paths: Paths) -> bool:
+    """Returns whether there was a hardware table of ours.
+
+    Raises OSError, ConvergeError, and TimeoutError after SOFTWARE_SECONDS.
+    """
     converger = _converger(machine, paths)
     converger.recover()
     hardware = (await machine.tables.read()).hardware
     if hardware is None:
-        return
+        return False
     log.warning("hardware is left, as nothing would guard it")
     # Those that are in it, whatever the configuration would choose now.
     devices = (await machine.network.scan(hardware.devices, {})).devices
@@ -62,6 +65,7 @@ async def drain_to_software(machine: Machine, configuration: Configuration, path
     async with asyncio.timeout(SOFTWARE_SECONDS):
         await converger.converge(plan(devices, levels, configuration.offload_settings))
     await _disarm(machine, paths)
+    return True
 
 
 def _converger(machine: Machine, paths: Paths) -> Converger:

@@ -8,11 +8,11 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Sequence
 from enum import StrEnum
-from typing import Protocol
 
 from flowguard.actuators.approach import RELEASE_SECONDS, ConvergeError
 from flowguard.actuators.hook import Hook
 from flowguard.core.events import Event, StandbyChanged
+from flowguard.core.interface import Interface
 from flowguard.core.model import FlowTuple, Level
 from flowguard.core.requests import EndAbandoned, EndAsked, PlannedEnd
 from flowguard.sensors.devices import LinksSensor
@@ -51,7 +51,7 @@ class End(StrEnum):
     """Everything as it is, because the machine goes down now."""
 
 
-class Door(Protocol):
+class Door(Interface):
     """Where requests come in."""
 
     async def start(self) -> None: ...

@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from pyroute2.netlink.nfnetlink import nftsocket as nft
 
 from flowguard.core.model import Family, Protocol
 from flowguard.core.tables.description import (
@@ -35,9 +36,6 @@ from flowguard.core.tables.description import (
 )
 from flowguard.kernel.nftables.expressions import rule_expressions
 from flowguard.kernel.nftables.messages import new_rule
-from flowguard.kernel.nftables.narrow_pyroute2 import pyroute2_messages
-
-nft = pyroute2_messages("netlink.nfnetlink.nftsocket")
 
 
 def native(number: int) -> str:

@@ -116,6 +116,7 @@ static int labengine_offload_block_cb(enum tc_setup_type type, void *data, void 
 {
 	struct flow_cls_offload *cls = data;
 	struct net_device *dev = private;
+	int err;
 
 	/* As in the drivers of MediaTek and Airoha: switched off means deaf, for DESTROY too. */
 	if (type != TC_SETUP_CLSFLOWER || !tc_can_offload(dev))
@@ -124,8 +125,10 @@ static int labengine_offload_block_cb(enum tc_setup_type type, void *data, void 
 	case FLOW_CLS_REPLACE:
 		return labengine_offload_replace(cls);
 	case FLOW_CLS_DESTROY:
+		err = labengine_table_remove(cls->cookie);
+		/* Counted when it is done: who waits for the count may change the faults then. */
 		atomic64_inc(&labengine_counters.destroy);
-		return labengine_table_remove(cls->cookie);
+		return err;
 	case FLOW_CLS_STATS:
 		return labengine_offload_stats(cls);
 	default:

@@ -32,7 +32,7 @@ from tests.lab.traffic.patterns import (
 )
 from tests.lab.traffic.report import Fate
 from tests.lab.traffic.server import serve
-from tests.lab.traffic.wire import ENDLESS
+from tests.lab.traffic.wire import ENDLESS, reset_all
 
 _CHECK_INTERVAL = 0.25
 # Seconds between the starts of connections that belong together, to spare the router
@@ -122,6 +122,9 @@ class Agent:
         self._runs: dict[int, Run] = {}
 
     async def obey(self, command: dict[str, Any]) -> object:
+        if command["do"] == "reset":
+            reset_all()
+            return True
         run: int = command["run"]
         match command["do"]:
             case "start":

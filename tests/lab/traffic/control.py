@@ -35,6 +35,10 @@ _REPOSITORY = Path(__file__).parents[3]
 _ANSWER_LIMIT = 60.0
 # Connections that one pattern may make before its numbers meet the next pattern's.
 _NUMBERS_A_RUN = 100_000
+# The kernel sends the last bytes of a closed connection again, in the end every two minutes.
+_LAST_BYTES_LIMIT = 240.0
+# include/net/tcp_states.h: LISTEN; TIME_WAIT, which sends nothing by itself.
+_SILENT_STATES = {"0A", "06"}
 
 
 class Agent:
@@ -84,6 +88,12 @@ class Agent:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
+
+    def open_connections(self) -> list[str]:
+        """The host's TCP connections that may still send something, as proc(5) has them."""
+        tables = (Path(f"/proc/{self._process.pid}/net/{name}") for name in ("tcp", "tcp6"))
+        lines = [line for table in tables for line in table.read_text().splitlines()[1:]]
+        return [line for line in lines if line.split()[3] not in _SILENT_STATES]
 
     def _failure(self, what: str) -> LabError:
         return LabError(f"the traffic agent on {self._name} {what}")
@@ -185,9 +195,24 @@ class Traffic:
         return self._batches[-1]
 
     def clear(self) -> None:
-        """End every batch that still runs, without a proof."""
+        """End every batch that still runs, without a proof, and every connection there is.
+
+        Of a connection that stalled even the kernel has to let go: what it sends again would
+        be a connection of the next scenario.
+        """
         while self._batches:
             self._batches.pop().stop(prove=False)
+        agents = self._agents.values()
+        for agent in agents:
+            agent.send(do="reset")
+        for agent in agents:
+            agent.receive()
+
+        def open_connections() -> list[str]:
+            return [line for agent in agents for line in agent.open_connections()]
+
+        what = "the end of every connection"
+        wait_for(lambda: not open_connections(), what, _LAST_BYTES_LIMIT, state=open_connections)
 
 
 def _target(pattern: Pattern) -> tuple[str, int]:

@@ -15,6 +15,7 @@ from tests.lab.traffic.wire import (
     Service,
     abort_with_reset,
     enlarge_buffer,
+    remember,
 )
 
 
@@ -36,7 +37,7 @@ class StreamServer(asyncio.Protocol):
         self._sender: PacedSender | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = remember(transport)
 
     def data_received(self, data: bytes) -> None:
         if self._header is None:

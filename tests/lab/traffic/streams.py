@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import cast
 
 from tests.lab.traffic.connection import Connection, Order
 from tests.lab.traffic.patterns import Ending
@@ -18,6 +17,7 @@ from tests.lab.traffic.wire import (
     Payload,
     Service,
     abort_with_reset,
+    remember,
 )
 
 # Seconds for the other side to finish an orderly close.
@@ -37,7 +37,7 @@ class Stream(Connection, asyncio.Protocol):
         await loop.create_connection(lambda: self, self.order.address, self.order.port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self.transport = remember(transport)
         if not self.unfinished:
             self.transport.abort()
             return

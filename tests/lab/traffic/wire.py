@@ -17,6 +17,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import cast
+from weakref import WeakSet
 
 RECEIPT = struct.Struct("!Q")
 # A receipt that says: your payload did not arrive as you sent it.
@@ -43,6 +45,26 @@ def enlarge_buffer(transport: asyncio.BaseTransport) -> None:
     """Let datagrams wait for a slow agent, so that what is lost was lost on the way."""
     endpoint: socket.socket = transport.get_extra_info("socket")
     endpoint.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+
+
+_streams: WeakSet[asyncio.Transport] = WeakSet()
+
+
+def remember(transport: asyncio.BaseTransport) -> asyncio.Transport:
+    """Take a TCP connection that has just been opened, so that `reset_all` ends it."""
+    stream = cast(asyncio.Transport, transport)
+    _streams.add(stream)
+    return stream
+
+
+def reset_all() -> None:
+    """End every TCP connection of this process, on either side of it, with nothing to follow.
+
+    One that is only closed goes on for minutes when its last bytes are not confirmed.
+    """
+    for transport in list(_streams):
+        if transport.get_extra_info("socket").fileno() >= 0:
+            abort_with_reset(transport)
 
 
 def abort_with_reset(transport: asyncio.Transport) -> None:

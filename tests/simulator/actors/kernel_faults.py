@@ -192,17 +192,21 @@ def _blind(scene: Scene, what: str, seconds: float, mend: Callable[[], None]) ->
     scene.world.tell("the %s cannot be seen any more", what)
     scene.faults.blinding.add(what)
     boots = scene.kernel.boots
+    # It may be lost anew after that, which is another blindness.
+    mended = False
     grace = scene.platform.last_read.policy_settings.blind_grace
 
     def is_still() -> bool:
-        return what in scene.faults.blinding and scene.kernel.boots == boots
+        return not mended and scene.kernel.boots == boots
 
     def limit() -> None:
         if is_still():
             scene.limits.set(f"blind {what}", Level.SOFTWARE)
 
     def undo() -> None:
+        nonlocal mended
         if is_still():
+            mended = True
             scene.limits.lift(f"blind {what}")
             scene.faults.blinding.discard(what)
             mend()

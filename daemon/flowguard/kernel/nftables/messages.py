@@ -25,9 +25,16 @@ from flowguard.kernel.netlink.codec import (
 )
 from flowguard.kernel.nftables import names
 from flowguard.kernel.nftables.names import CHAIN, DEVICE_SET, FLOWTABLE, IFNAME_SIZE, padded_name
-from flowguard.kernel.nftables.narrow_pyroute2 import pyroute2_messages
-
-_nft = pyroute2_messages("netlink.nfnetlink.nftsocket")
+from flowguard.kernel.nftables.objects import (
+    ChainMessage,
+    ElementsMessage,
+    FlowtableFlag,
+    FlowtableMessage,
+    Kind,
+    RuleMessage,
+    SetMessage,
+    TableMessage,
+)
 
 SUBSYSTEM = 10
 FAMILY_INET = 1
@@ -36,13 +43,8 @@ ACCEPT = 1
 TYPE_IFNAME = 41
 NFTA_RULE_EXPRESSIONS, NFTA_RULE_USERDATA = 4, 7
 COMMENT = 0  # the type in nftables' own type-length-value format
-# Host byte order, so that nft prints the names as text; in the same format.
+# nftables' own format, NFTNL_UDATA_SET_KEYBYTEORDER: the host's, so that nft prints names as text.
 KEY_BYTE_ORDER = bytes((0, 4)) + struct.pack("=I", 1)
-
-# Encoded here, because the pyroute2 of Debian 12 (0.7.2) cannot.
-NFTA_SET_USERDATA, NFTA_FLOWTABLE_FLAGS = 13, 7
-HARDWARE_FLAG, COUNTER_FLAG = 1, 2
-FLAGS = struct.Struct(">I")
 
 
 @frozen
@@ -54,20 +56,20 @@ class Request:
 
 
 def new_table(table: str) -> Request:
-    return _table(table, _nft.NFT_MSG_NEWTABLE, NLM_F_CREATE, f"table {table}")
+    return _table(table, Kind.NEW_TABLE, NLM_F_CREATE, f"table {table}")
 
 
 def delete_table(table: str) -> Request:
-    return _table(table, _nft.NFT_MSG_DELTABLE, 0, f"delete table {table}")
+    return _table(table, Kind.DELETE_TABLE, 0, f"delete table {table}")
 
 
 @cache
 def get_table(table: str) -> Request:
-    return _table(table, _nft.NFT_MSG_GETTABLE, 0, f"read table {table}")
+    return _table(table, Kind.GET_TABLE, 0, f"read table {table}")
 
 
-def _table(table: str, kind: int, flags: int, what: str) -> Request:
-    return _request(_nft.nft_table_msg, kind, flags, what, [("NFTA_TABLE_NAME", table)])
+def _table(table: str, kind: Kind, flags: int, what: str) -> Request:
+    return _request(TableMessage, kind, flags, what, [("NFTA_TABLE_NAME", table)])
 
 
 def new_chain(table: str, priority: int) -> Request:
@@ -80,14 +82,14 @@ def new_chain(table: str, priority: int) -> Request:
         ("NFTA_CHAIN_POLICY", ACCEPT),
     ]
     what = f"forward chain in table {table}"
-    return _request(_nft.nft_chain_msg, _nft.NFT_MSG_NEWCHAIN, NLM_F_CREATE, what, fields)
+    return _request(ChainMessage, Kind.NEW_CHAIN, NLM_F_CREATE, what, fields)
 
 
 @cache
 def get_chain(table: str) -> Request:
     fields = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", CHAIN)]
     what = f"read forward chain in table {table}"
-    return _request(_nft.nft_chain_msg, _nft.NFT_MSG_GETCHAIN, 0, what, fields)
+    return _request(ChainMessage, Kind.GET_CHAIN, 0, what, fields)
 
 
 def new_set(table: str) -> Request:
@@ -97,29 +99,29 @@ def new_set(table: str) -> Request:
         ("NFTA_SET_KEY_TYPE", TYPE_IFNAME),
         ("NFTA_SET_KEY_LEN", IFNAME_SIZE),
         ("NFTA_SET_ID", 1),
+        ("NFTA_SET_USERDATA", KEY_BYTE_ORDER),
     ]
     what = f"set of devices in table {table}"
-    request = _request(_nft.nft_set_msg, _nft.NFT_MSG_NEWSET, NLM_F_CREATE, what, fields)
-    return replace(request, data=extended(request.data, NFTA_SET_USERDATA, KEY_BYTE_ORDER))
+    return _request(SetMessage, Kind.NEW_SET, NLM_F_CREATE, what, fields)
 
 
 def add_elements(table: str, devices: Sequence[str]) -> Request:
     what = f"devices {', '.join(devices)} in the set of table {table}"
-    return _elements(table, _nft.NFT_MSG_NEWSETELEM, NLM_F_CREATE, what, devices)
+    return _elements(table, Kind.NEW_ELEMENTS, NLM_F_CREATE, what, devices)
 
 
 def delete_elements(table: str, devices: Sequence[str]) -> Request:
     what = f"remove devices {', '.join(devices)} from the set of table {table}"
-    return _elements(table, _nft.NFT_MSG_DELSETELEM, 0, what, devices)
+    return _elements(table, Kind.DELETE_ELEMENTS, 0, what, devices)
 
 
 @cache
 def get_elements(table: str) -> Request:
     what = f"read set of devices in table {table}"
-    return _elements(table, _nft.NFT_MSG_GETSETELEM, 0, what, [])
+    return _elements(table, Kind.GET_ELEMENTS, 0, what, [])
 
 
-def _elements(table: str, kind: int, flags: int, what: str, devices: Sequence[str]) -> Request:
+def _elements(table: str, kind: Kind, flags: int, what: str, devices: Sequence[str]) -> Request:
     fields: list[tuple[str, Any]] = [
         ("NFTA_SET_ELEM_LIST_TABLE", table),
         ("NFTA_SET_ELEM_LIST_SET", DEVICE_SET),
@@ -128,36 +130,38 @@ def _elements(table: str, kind: int, flags: int, what: str, devices: Sequence[st
         keys = [{"attrs": [("NFTA_DATA_VALUE", padded_name(device))]} for device in devices]
         elements = [{"attrs": [("NFTA_SET_ELEM_KEY", key)]} for key in keys]
         fields.append(("NFTA_SET_ELEM_LIST_ELEMENTS", elements))
-    return _request(_nft.nft_set_elem_list_msg, kind, flags, what, fields)
+    return _request(ElementsMessage, kind, flags, what, fields)
 
 
 def new_flowtable(table: str, priority: int, hardware: bool, devices: Sequence[str]) -> Request:
     """Create it, or add the devices it does not have yet."""
-    flags = HARDWARE_FLAG | COUNTER_FLAG if hardware else COUNTER_FLAG
-    fields = _flowtable_devices(table, devices, priority)
+    flags = FlowtableFlag.COUNTER | (FlowtableFlag.HARDWARE if hardware else 0)
+    fields = [
+        *_flowtable_devices(table, devices, priority),
+        ("NFTA_FLOWTABLE_FLAGS", flags),
+    ]
     what = f"{'hardware' if hardware else 'software'} flowtable on {', '.join(devices)}"
-    request = _flowtable(_nft.NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, what, fields)
-    return replace(request, data=extended(request.data, NFTA_FLOWTABLE_FLAGS, FLAGS.pack(flags)))
+    return _flowtable(Kind.NEW_FLOWTABLE, NLM_F_CREATE, what, fields)
 
 
 def delete_flowtable_devices(table: str, priority: int, devices: Sequence[str]) -> Request:
     what = f"remove {', '.join(devices)} from the flowtable of table {table}"
     fields = _flowtable_devices(table, devices, priority)
-    return _flowtable(_nft.NFT_MSG_DELFLOWTABLE, 0, what, fields)
+    return _flowtable(Kind.DELETE_FLOWTABLE, 0, what, fields)
 
 
 @cache
 def get_flowtable(table: str) -> Request:
     what = f"read flowtable of table {table}"
     fields = [("NFTA_FLOWTABLE_TABLE", table), ("NFTA_FLOWTABLE_NAME", FLOWTABLE)]
-    return _flowtable(_nft.NFT_MSG_GETFLOWTABLE, 0, what, fields)
+    return _flowtable(Kind.GET_FLOWTABLE, 0, what, fields)
 
 
 @cache
 def get_all_flowtables() -> Request:
     """For a dump of the flowtables of every table and family."""
     what = "read all flowtables"
-    return _request(_nft.nft_flowtable_msg, _nft.NFT_MSG_GETFLOWTABLE, 0, what, [], family=0)
+    return _request(FlowtableMessage, Kind.GET_FLOWTABLE, 0, what, [], family=0)
 
 
 def _flowtable_devices(table: str, devices: Sequence[str], priority: int) -> list[tuple[str, Any]]:
@@ -175,14 +179,14 @@ def _flowtable_devices(table: str, devices: Sequence[str], priority: int) -> lis
     ]
 
 
-def _flowtable(kind: int, flags: int, what: str, fields: list[tuple[str, Any]]) -> Request:
-    return _request(_nft.nft_flowtable_msg, kind, flags, what, fields)
+def _flowtable(kind: Kind, flags: int, what: str, fields: list[tuple[str, Any]]) -> Request:
+    return _request(FlowtableMessage, kind, flags, what, fields)
 
 
 def new_rule(table: str, expressions: bytes) -> Request:
     """Append a rule, with its comment."""
     flags = NLM_F_CREATE | NLM_F_APPEND
-    request = _rules(table, _nft.NFT_MSG_NEWRULE, flags, f"rule in table {table}")
+    request = _rules(table, Kind.NEW_RULE, flags, f"rule in table {table}")
     text = names.rule_comment(expressions).encode() + b"\0"
     data = extended(request.data, NFTA_RULE_EXPRESSIONS | NESTED, expressions)
     data = extended(data, NFTA_RULE_USERDATA, bytes((COMMENT, len(text))) + text)
@@ -191,40 +195,38 @@ def new_rule(table: str, expressions: bytes) -> Request:
 
 def delete_rules(table: str) -> Request:
     """Delete all rules of our chain; it must exist."""
-    return _rules(table, _nft.NFT_MSG_DELRULE, 0, f"delete the rules of table {table}")
+    return _rules(table, Kind.DELETE_RULE, 0, f"delete the rules of table {table}")
 
 
 def get_rules(table: str) -> Request:
-    return _rules(table, _nft.NFT_MSG_GETRULE, 0, f"read the rules of table {table}")
+    return _rules(table, Kind.GET_RULE, 0, f"read the rules of table {table}")
 
 
 @cache
-def _rules(table: str, kind: int, flags: int, what: str) -> Request:
+def _rules(table: str, kind: Kind, flags: int, what: str) -> Request:
     fields = [("NFTA_RULE_TABLE", table), ("NFTA_RULE_CHAIN", CHAIN)]
-    return _request(_nft.nft_rule_msg, kind, flags, what, fields)
+    return _request(RuleMessage, kind, flags, what, fields)
 
 
 def chain_priority(data: bytes) -> int | None:
     """The priority of a chain hooked where ours is; None for any other chain."""
-    hook = _decoded(_nft.nft_chain_msg, data).get_attr("NFTA_CHAIN_HOOK")
+    hook = _decoded(ChainMessage, data).get_attr("NFTA_CHAIN_HOOK")
     if hook is None or hook.get_attr("NFTA_HOOK_HOOKNUM") != HOOK_FORWARD:
         return None
     return int(hook.get_attr("NFTA_HOOK_PRIORITY"))
 
 
 def is_hardware(data: bytes) -> bool:
-    for kind, first, _last in attributes(data, HEADER.size + NFGEN.size, len(data)):
-        if kind == NFTA_FLOWTABLE_FLAGS:
-            return bool(FLAGS.unpack_from(data, first)[0] & HARDWARE_FLAG)
-    return False
+    flags = _decoded(FlowtableMessage, data).get_attr("NFTA_FLOWTABLE_FLAGS")
+    return bool((flags or 0) & FlowtableFlag.HARDWARE)
 
 
 def flowtable_table(data: bytes) -> str:
-    return os.fsdecode(_decoded(_nft.nft_flowtable_msg, data).get_attr("NFTA_FLOWTABLE_TABLE"))
+    return os.fsdecode(_decoded(FlowtableMessage, data).get_attr("NFTA_FLOWTABLE_TABLE"))
 
 
 def flowtable_devices(data: bytes) -> tuple[str, ...]:
-    hook = _decoded(_nft.nft_flowtable_msg, data).get_attr("NFTA_FLOWTABLE_HOOK")
+    hook = _decoded(FlowtableMessage, data).get_attr("NFTA_FLOWTABLE_HOOK")
     devices = hook.get_attr("NFTA_FLOWTABLE_HOOK_DEVS") if hook else None
     # What is no UTF-8 comes as bytes.
     found = devices.get_attrs("NFTA_DEVICE_NAME") if devices else ()
@@ -233,7 +235,7 @@ def flowtable_devices(data: bytes) -> tuple[str, ...]:
 
 def set_names(data: bytes) -> list[str]:
     """The interface names among a set's elements."""
-    message = _decoded(_nft.nft_set_elem_list_msg, data)
+    message = _decoded(ElementsMessage, data)
     elements = message.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or []
     keys = [e.get_attr("NFTA_SET_ELEM_KEY").get_attr("NFTA_DATA_VALUE") for e in elements]
     return [os.fsdecode(bytes(key).rstrip(b"\0")) for key in keys]
@@ -255,7 +257,7 @@ def _decoded(message: Any, data: bytes) -> Any:
 
 def _request(
     message: Any,
-    kind: int,
+    kind: Kind,
     flags: int,
     what: str,
     fields: Iterable[tuple[str, Any]],
