@@ -17,7 +17,7 @@ import flowguard
 from tests.packaging.build import RECIPE, ROOT
 
 # Of the program a part is enough; that all of it is packed is seen elsewhere.
-FOLDERS = ("daemon/flowguard/rules", "config", "init.d", "packages", "openwrt-package")
+FOLDERS = ("daemon/flowguard/rules", "config", "docs", "init.d", "packages", "openwrt-package")
 FILES = (
     *("daemon/flowguard/__init__.py", "package", "README.md", "CHANGELOG.md", "LICENSE"),
     "pyproject.toml",
