@@ -58,7 +58,7 @@ def test_the_core_neither_does_io_nor_imports_the_edges(path: Path) -> None:
 
 
 def test_every_source_file_states_its_licence() -> None:
-    folders = ("daemon", "tests", "bench", "init.d")
+    folders = ("daemon", "tests", "bench", "init.d", "packages")
     files = [p for folder in folders for p in (REPOSITORY / folder).rglob("*.py")]
     assert files
     missing = [p for p in files if "SPDX-License-Identifier: GPL-2.0" not in p.read_text()[:80]]

@@ -14,7 +14,7 @@ version="$(flowguard --version)"
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
 echo "[  100.0] NETDEV WATCHDOG: wan (mtk_soc_eth): transmit queue 0 timed out" >"$log"
-flowguard classify --json "$log" | grep '"verdict": "driver"' >/dev/null || {
+flowguard classify --json "$log" | grep '"verdict": "driver"' || {
 	echo "flowguard classify does not know a transmit timeout" >&2
 	exit 1
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -13,12 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowguard import __version__
 from flowguard.actuators.state_file import FORMAT, KEPT_ASIDE, Memory, StateStore
 from flowguard.core.model import Boots, Device, Intent, Level, Verdict
 from flowguard.core.records import replace
+from flowguard.core.serial import to_json
 from flowguard.kernel.files import LinuxFiles, replace_file
 from tests.crashing import Disk, PowerCut, stored
 
+RELEASES = Path(__file__).parent / "states"
 VERDICT = Verdict("wan", Level.SOFTWARE, 2, 100.0, 1200.0, 1300.0, "why", "rule", "line")
 INTENT = Intent("this boot", 3, Level.HARDWARE, (Device("wan", 2),), "6.12", "1")
 OLD = Memory(FORMAT, "this boot", Level.HARDWARE, Level.SOFTWARE, (VERDICT,), 150.0)
@@ -127,6 +131,30 @@ def test_no_content_of_the_file_raises(
     file.write_bytes(content[:at] + noise)
     found = store(directory).load(5, 30)
     assert found.lost is (found.memory is None)
+
+
+@pytest.mark.parametrize("path", sorted(RELEASES.iterdir()), ids=lambda path: path.stem)
+def test_the_state_of_every_release_is_read(tmp_path: Path, path: Path) -> None:
+    """Each leaves here what it writes; nothing of it may be lost in an upgrade."""
+    text = path.read_text()
+    (tmp_path / "state.json").write_text(text)
+    found = store(tmp_path, json.loads(text)["boot_id"]).load(1e5, 30)
+    assert found.memory and not found.problem
+    assert contains(to_json(found.memory), json.loads(text))
+    assert reborn(tmp_path, found.memory).verdicts
+
+
+def contains(now: object, then: object) -> bool:
+    """Whether a later version, which may know of more, still holds what an earlier one wrote."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        return all(key in now and contains(now[key], value) for key, value in then.items())
+    if isinstance(now, list) and isinstance(then, list):
+        return len(now) == len(then) and all(map(contains, now, then))
+    return now == then
+
+
+def test_this_version_leaves_its_state_for_the_next() -> None:
+    assert (RELEASES / f"{__version__}.json").exists()
 
 
 def test_who_leaves_hardware_without_the_service_takes_the_intent_back(tmp_path: Path) -> None:

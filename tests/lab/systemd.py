@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.lab.daemon import REPOSITORY
 from tests.lab.kernel import LabError
 from tests.lab.namespace import run
@@ -21,6 +23,7 @@ from tests.lab.wait import wait_for
 PROGRAM = Path("/usr/bin/flowguard")
 CONFIGURATION = Path("/etc/config/flowguard")
 UNIT = REPOSITORY / "init.d" / "flowguard.service"
+MODULES = Path(psutil.__file__).resolve().parents[1]
 # Of the distribution's units those without which a service cannot be; no login, no udev.
 NEEDED = (
     *("sysinit.target", "basic.target", "multi-user.target", "shutdown.target"),
@@ -42,9 +45,12 @@ exec unshare --cgroup --mount --pid --ipc --uts --fork --kill-child sh -c '
 
 
 class Systemd:
-    """Started with flowguard installed, not running; a context manager that ends it."""
+    """Started with flowguard installed, not running; a context manager that ends it.
 
-    def __init__(self, directory: Path) -> None:
+    Where it is not `installed`, `dpkg` is to do that.
+    """
+
+    def __init__(self, directory: Path, *, installed: bool = True) -> None:
         self.units = directory / "units"
         self.units.mkdir()
         for name in NEEDED:
@@ -53,7 +59,10 @@ class Systemd:
         wanted = self.units / "sockets.target.wants"
         wanted.mkdir()
         (wanted / "systemd-journald.socket").symlink_to("../systemd-journald.socket")
-        self._install()
+        if installed:
+            self._install()
+        else:
+            self._expect_a_package()
         self._console = (directory / "systemd").open("wb")
         self._process = subprocess.Popen(
             ["sh", "-c", START, "sh", str(self.units)],
@@ -66,14 +75,27 @@ class Systemd:
     def _install(self) -> None:
         shutil.copy(UNIT, self.units)
         # The lab's Python lives in a home, and nobody wants to wait a minute for a watchdog.
-        quick = "[Service]\nProtectHome=read-only\nWatchdogSec=10\nRestartSec=1\n"
-        (self.units / "flowguard.service.d").mkdir()
-        (self.units / "flowguard.service.d" / "lab.conf").write_text(quick)
+        self._add_to_unit("ProtectHome=read-only\nWatchdogSec=10\nRestartSec=1\n")
         daemon = REPOSITORY / "daemon"
         PROGRAM.write_text(
             f'#!/bin/sh\nPYTHONPATH={daemon} exec {sys.executable} -m flowguard "$@"\n'
         )
         PROGRAM.chmod(0o755)
+
+    def _expect_a_package(self) -> None:
+        """Its unit, and the modules that it depends on where the lab has them."""
+        (self.units / UNIT.name).symlink_to(f"/usr/lib/systemd/system/{UNIT.name}")
+        self._add_to_unit(f"ProtectHome=read-only\nEnvironment=PYTHONPATH={MODULES}\n")
+
+    def _add_to_unit(self, lines: str) -> None:
+        folder = self.units / f"{UNIT.name}.d"
+        folder.mkdir()
+        (folder / "lab.conf").write_text(f"[Service]\n{lines}")
+
+    def dpkg(self, *words: str) -> None:
+        """Have it install or remove the package, whose scripts talk to this systemd."""
+        environment = ("env", f"PYTHONPATH={MODULES}", "DEBIAN_FRONTEND=noninteractive")
+        self._inside(*environment, "dpkg", "--force-depends", "--force-confold", *words)
 
     def __enter__(self) -> Systemd:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,31 +18,47 @@ STAND_INS = Path(__file__).parent / "openwrt"
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
-    """`root` is the tree that it installs."""
+class FeedPackage:
+    """`root` is the tree that it installs; `fields` are section, title, URL, maintainer and
+    licence."""
 
     root: Path
     depends: tuple[str, ...]
+    fields: tuple[str, ...]
+    description: str
     conffiles: tuple[str, ...]
+    preinst: str
     prerm: str
 
 
-def build(folder: Path) -> Package:
+def build(folder: Path) -> FeedPackage:
     """Run the package's Makefile over stand-ins for OpenWrt's build."""
     done = subprocess.run(
-        ["make", "-C", RECIPE, f"TOPDIR={STAND_INS}", f"OUT={folder}"],
+        ["make", "-C", RECIPE, f"TOPDIR={STAND_INS}", f"TREE={ROOT}", f"OUT={folder}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
     assert done.returncode == 0 and "warning" not in done.stdout, done.stdout
-    return Package(
+    return FeedPackage(
         folder / "root",
         tuple((folder / "depends").read_text().split()),
+        tuple((folder / "fields").read_text().strip().split("|")),
+        " ".join((folder / "description").read_text().split()),
         tuple((folder / "conffiles").read_text().split()),
+        (folder / "preinst").read_text(),
         (folder / "prerm").read_text(),
     )
+
+
+def modes(root: Path) -> dict[str, int]:
+    """The permissions of every file below a folder, by its absolute path there."""
+    return {
+        f"/{path.relative_to(root)}": stat.S_IMODE(path.stat().st_mode)
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 def compiled(folder: Path, python: str) -> Path:

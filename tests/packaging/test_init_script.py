@@ -241,9 +241,3 @@ def test_it_is_executable_and_starts_after_network_and_firewall() -> None:
     assert SCRIPT.stat().st_mode & stat.S_IXUSR
     start = re.search(r"^START=(\d\d)$", SCRIPT.read_text(), re.MULTILINE)
     assert start and int(start[1]) > 20
-
-
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
-def test_shellcheck_finds_nothing() -> None:
-    # SC2034: rc.common reads the variables.
-    subprocess.run(["shellcheck", "--shell=dash", "--exclude=SC2034", SCRIPT], check=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import subprocess
 from pathlib import Path
 
@@ -13,13 +12,13 @@ import pytest
 import flowguard
 from flowguard.platform.openwrt.installation import NAME
 from flowguard.service.api import PUBLIC
-from tests.packaging.build import RECIPE, ROOT, Package, build, compiled, pythons
+from tests.packaging.build import RECIPE, ROOT, FeedPackage, build, compiled, modes, pythons
 
 MAKEFILE = (RECIPE / "Makefile").read_text()
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+def package(tmp_path_factory: pytest.TempPathFactory) -> FeedPackage:
     return build(tmp_path_factory.mktemp("package"))
 
 
@@ -40,34 +39,24 @@ def run(*command: str | Path, env: dict[str, str]) -> subprocess.CompletedProces
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-def test_the_package_has_the_version_of_the_program() -> None:
-    packaged = re.search(r"^PKG_VERSION:=(.*)$", MAKEFILE, re.MULTILINE)
-    assert packaged
-    assert packaged[1] == flowguard.__version__
-
-
-def test_what_it_installs_and_for_whom(package: Package) -> None:
-    files = {
-        str(p.relative_to(package.root)): stat.S_IMODE(p.stat().st_mode)
-        for p in package.root.rglob("*")
-        if p.is_file()
-    }
-    assert files == {
-        "etc/config/flowguard": 0o600,
-        "etc/flowguard.user": 0o600,
-        "etc/init.d/flowguard": 0o755,
-        "etc/uci-defaults/90-flowguard": 0o755,
-        "usr/bin/flowguard": 0o755,
-        "usr/share/acl.d/flowguard.json": 0o644,
-        "usr/share/flowguard/capabilities.json": 0o644,
-        "usr/share/rpcd/acl.d/flowguard.json": 0o644,
+def test_what_it_installs_and_for_whom(package: FeedPackage) -> None:
+    assert modes(package.root) == {
+        "/etc/config/flowguard": 0o600,
+        "/etc/flowguard.user": 0o600,
+        "/etc/init.d/flowguard": 0o755,
+        "/etc/uci-defaults/90-flowguard": 0o755,
+        "/lib/upgrade/keep.d/flowguard": 0o644,
+        "/usr/bin/flowguard": 0o755,
+        "/usr/share/flowguard/capabilities.json": 0o644,
+        "/usr/share/rpcd/acl.d/flowguard.json": 0o644,
     }
 
 
-def test_what_the_user_wrote_and_what_is_remembered_survives_upgrades(package: Package) -> None:
-    kept = [name for name in package.conffiles if not (package.root / name[1:]).is_file()]
-    assert set(package.conffiles) - set(kept) == {"/etc/config/flowguard", "/etc/flowguard.user"}
-    # Entries that are no files of the package are put into keep.d by the build.
+def test_what_the_user_wrote_and_what_is_remembered_survives_upgrades(
+    package: FeedPackage,
+) -> None:
+    assert package.conffiles == ("/etc/config/flowguard", "/etc/flowguard.user")
+    kept = (package.root / "lib/upgrade/keep.d/flowguard").read_text().split()
     assert kept == [
         "/etc/flowguard/state.json",
         "/etc/flowguard/adopted.json",
@@ -77,23 +66,38 @@ def test_what_the_user_wrote_and_what_is_remembered_survives_upgrades(package: P
     assert not any(f"/etc/flowguard/{NAME}".startswith(name) for name in kept)
 
 
-def test_the_version_of_the_package_is_part_of_the_service(package: Package) -> None:
+def test_the_feed_builds_from_a_release_and_names_who_is_responsible() -> None:
+    values = dict(re.findall(r"^(PKG_\w+):=(.*)$", MAKEFILE, re.MULTILINE))
+    # Until the first release there is no digest; the feed's own checks refuse `skip`.
+    assert re.fullmatch("[0-9a-f]{64}|skip", values["PKG_HASH"])
+    assert values["PKG_SOURCE"] == "flowguard-$(PKG_VERSION).tar.gz"
+    assert values["PKG_SOURCE_URL"].startswith("https://")
+    assert re.fullmatch("[^<>]+ <[^@ ]+@[^@ ]+>", values["PKG_MAINTAINER"])
+    assert "$(CURDIR)/.." not in MAKEFILE
+
+
+def test_the_version_of_the_package_is_part_of_the_service(package: FeedPackage) -> None:
     script = (package.root / "etc/init.d/flowguard").read_text()
     # procd does not see a change of the last three characters.
     assert f"FLOWGUARD_VERSION='{flowguard.__version__}-r1...'" in script
 
 
 @pytest.mark.parametrize(
-    ("environment", "released"),
-    [({}, True), ({"PKG_UPGRADE": "1"}, False), ({"IPKG_INSTROOT": "/image"}, False)],
+    ("environment", "before", "after"),
+    [
+        ({}, [], ["flowguard release"]),
+        # The next daemon takes over: procd would drain what it ends by itself.
+        ({"PKG_UPGRADE": "1"}, ["flowguard stop"], []),
+        ({"IPKG_INSTROOT": "/image"}, [], []),
+        ({"IPKG_INSTROOT": "/image", "PKG_UPGRADE": "1"}, [], []),
+    ],
 )
-def test_a_removal_releases_everything_and_an_upgrade_nothing(
-    package: Package, tmp_path: Path, environment: dict[str, str], released: bool
+def test_a_removal_releases_everything_and_an_upgrade_hands_it_over(
+    package: FeedPackage, environment: dict[str, str], before: list[str], after: list[str]
 ) -> None:
-    script = re.sub("/etc/init.d/|/usr/bin/", "echo ", package.prerm)
-    done = run("sh", "-c", script, env=environment)
-    asked = ["flowguard release"] if released else []
-    assert (done.returncode, done.stdout.splitlines()) == (0, asked)
+    for script, asked in ((package.preinst, before), (package.prerm, after)):
+        done = run("sh", "-c", script.replace("/etc/init.d/", "echo "), env=environment)
+        assert (done.returncode, done.stdout.splitlines()) == (0, asked)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,7 @@ def test_a_removal_releases_everything_and_an_upgrade_nothing(
     ],
 )
 def test_the_firewall_is_adopted_at_the_first_boot_only_where_the_user_says_so(
-    package: Package, adopt: str, fails: int, asked: list[str]
+    package: FeedPackage, adopt: str, fails: int, asked: list[str]
 ) -> None:
     script = (package.root / "etc/uci-defaults/90-flowguard").read_text()
     functions = f"""
@@ -134,14 +138,12 @@ def test_the_feeds_own_test_passes_without_any_source(tmp_path: Path, python: st
 
 
 def test_access_lists_name_only_methods_that_exist_and_changes_need_write_access() -> None:
-    system = json.loads((RECIPE / "files" / "acl.json").read_text())
     rpcd = json.loads((RECIPE / "files" / "rpcd-acl.json").read_text())["flowguard"]
     read, write = (set(rpcd[kind]["ubus"]["flowguard"]) for kind in ("read", "write"))
     # A check has the kernel try the drivers, so it is not for those who may only read.
     assert read == {"status", "flows", "decisions"}
     assert read | write == set(PUBLIC)
     assert not read & write
-    assert set(system["access"]["flowguard"]["methods"]) == read
 
 
 def test_who_may_change_the_service_over_rpcd_may_change_its_configuration_too() -> None:
