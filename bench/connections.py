@@ -19,8 +19,8 @@ from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry, Flow
 from flowguard.kernel.conntrack.flow import encode_tuple
 from flowguard.sensors.arms.census import ASSURED, SEEN_REPLY
 from flowguard.sensors.arms.followed import ESTABLISHED, RESET_TIMEOUT, TIME_WAIT
+from tests.marked_arms import CONTROL
 
-OBSERVE, CONTROL = 0x8000, 0x2000000
 ROUND_TRIP = 0.05  # seconds
 RETRANSMIT = 0.3  # seconds until the first retransmission; doubles each time
 ATTEMPTS = 9
@@ -103,7 +103,7 @@ class Connection:
         key, reply_key = KEYS[self.family, self.pair]
         original, reply = self.counted
         return Entry(
-            self.number, status, OBSERVE | (CONTROL if self.control else 0),
+            self.number, status, CONTROL if self.control else 0,
             NUMBERS[self.protocol], original, original * 100, reply, reply * 500, True,
             state if shown else None, timeout if shown else None, key, reply_key,
         )  # fmt: skip

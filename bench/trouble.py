@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from bench.connections import (
-    CONTROL,
     PAIRS,
     Connection,
     Life,
@@ -33,6 +32,7 @@ from flowguard.core.model import Family, Level, Protocol
 from flowguard.core.records import replace
 from flowguard.kernel.conntrack import Entry
 from flowguard.sensors.arms.census import Census
+from tests.marked_arms import MarkedArms
 
 LOOK = 5.0
 QUIET_BEFORE, QUIET_AFTER = 300.0, 360.0
@@ -128,7 +128,7 @@ class Net:
     scanned: list[tuple[float, Connection]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.observer = Census(CONTROL, pair_of, ends_are_visible=True)
+        self.observer = Census(pair_of, ends_are_visible=True)
         self._levels: tuple[tuple[str, Level], ...] = ()
         self._begin(self.router.changes[-1])
 
@@ -191,7 +191,7 @@ class Net:
         """As flowguard.observation does it."""
         share = change.draw.control_share or self.router.state.settings.control_share
         anew = change.levels != self._levels
-        self.observer.begin(change.epoch, share, in_hardware=True, anew=anew)
+        self.observer.begin(change.epoch, MarkedArms(share), in_hardware=True, anew=anew)
         self._levels = change.levels
 
 

@@ -22,7 +22,8 @@ class Started:
 
     `armed` are the devices of an intent of this same boot, and `evidence` is what the daemon
     before had found in it. `held_until` and `suspended` are what people asked for
-    (core/requests.py). `held` are the levels that the daemon before has left in the kernel.
+    (core/requests.py). `held` are the levels that the daemon before has left in the kernel,
+    and `seed` is what its rules draw the arms by, or else the one to begin with.
     """
 
     time: float
@@ -35,6 +36,7 @@ class Started:
     suspended: bool = False
     evidence: Evidence | None = None
     held: tuple[tuple[str, Level], ...] = ()
+    seed: int = 0
 
 
 @frozen
