@@ -66,7 +66,11 @@ class Home:
         for number, (device, line) in enumerate(self.lines.items(), 1):
             self._wire(device, line, f"10.{number}.0.1", f"10.{number}.0.2/24")
             line.ip(f"addr add {SERVER}/32 dev lo")
-        self.router.ip("route add default via 10.1.0.2", "route add default via 10.2.0.2 table 2")
+        self.router.ip(
+            "route add default via 10.1.0.2",
+            "route add default via 10.2.0.2 table 2",
+            "route add 192.168.1.0/24 dev lan table 2",
+        )
         off = {f"net.ipv4.conf.{name}.rp_filter": 0 for name in ("all", "lan", "wan", "wanb")}
         counting = {"net.netfilter.nf_conntrack_acct": 1}
         self.router.sysctl({"net.ipv4.ip_forward": 1, **off, **counting})
