@@ -6,7 +6,7 @@ from __future__ import annotations
 from flowguard.actuators.steps import levels_in
 from flowguard.core.model import Level
 from flowguard.core.state import State
-from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE, BucketBelow
+from flowguard.core.tables.description import BucketBelow
 from flowguard.service.status import status
 from tests.simulator.invariants.clock import AbleTime
 from tests.simulator.invariants.faults import InjectedFaults
@@ -77,10 +77,9 @@ class Belief:
         return drawing.seed, drawing.limit
 
     def _rules_draw_by(self) -> tuple[int, int]:
-        """The same as the rules of the highest table have it."""
-        tables = self._router.kernel.ruleset.tables
-        table = tables.get(HARDWARE_TABLE) or tables.get(SOFTWARE_TABLE)
-        matches = [m for rule in (table.rules if table else ()) for m in rule.matches]
+        """The same as the rules have it; only the highest table that takes flows has any."""
+        tables = self._router.kernel.ruleset.tables.values()
+        matches = [m for table in tables for rule in table.rules for m in rule.matches]
         drawing = [(m.seed, m.limit) for m in matches if isinstance(m, BucketBelow)]
         return drawing[0] if drawing else (0, 0)
 
