@@ -218,6 +218,13 @@ def test_rules_that_look_at_every_packet_are_named_with_their_line(root: Root) -
     assert [str(e.source) for e in exclusions(quota.section, root.path)] == ["192.168.1.9/32"]
 
 
+def test_a_file_of_rules_that_is_no_text_is_told(root: Root) -> None:
+    (root.path / "etc/nftables.d").mkdir()
+    (root.path / "etc/nftables.d/own.nft").write_bytes(b"\xff quota")
+    (finding,) = firewall_rules.look(str(root.path))
+    assert finding.sentence.endswith("own.nft: is no UTF-8")
+
+
 def test_a_router_without_a_firewall_has_no_rules(root: Root) -> None:
     assert list(firewall_rules.look(str(root.path))) == []
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 
 from flowguard.checks.finding import Finding, Grade, exclude_section
+from flowguard.kernel.files import LinuxFiles
 from flowguard.platform.openwrt import effective, uci
 
 FIREWALL = "firewall"
@@ -61,10 +62,10 @@ def _check_times() -> Iterator[Finding]:
 
 def _check_file(path: str) -> Iterator[Finding]:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError as error:
-        yield Finding(Grade.WARNING, "firewall-file", f"{path}: {error.strerror or error}")
+        lines = LinuxFiles().read(path).splitlines()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is no UTF-8"
+        yield Finding(Grade.WARNING, "packet-rule", f"{path}: {reason}", "look at it yourself")
         return
     for number, line in enumerate(lines, 1):
         rule = line.partition("#")[0]

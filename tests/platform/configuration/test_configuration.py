@@ -121,7 +121,7 @@ def test_an_option_with_the_name_of_a_setting_of_the_core_reaches_it() -> None:
     records = (configured.policy_settings, configured.offload_settings)
     reached = {n: getattr(r, n) for r in records for n in fields(r) if n in changed}
     assert reached == {name: changed[name] for name in reached}
-    assert {"hold_off", "drain_limit", "control_share", "udp"} <= reached.keys()
+    assert {"hold_off", "drain_limit", "control_share", "min_packets"} <= reached.keys()
 
 
 @pytest.mark.parametrize(

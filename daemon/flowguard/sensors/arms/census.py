@@ -83,10 +83,10 @@ class Census:
         self._epoch = 0
         self._drawing = Drawing()
         self._in_hardware = False
-        # By conntrack id; None for who is not followed.
-        self._known: dict[int, FollowedFlow | None] = {}
+        # By conntrack id; `others` are known, and not followed or no more.
+        self._flows: dict[int, FollowedFlow] = {}
+        self._others: set[int] = set()
         self._remembered: dict[int, None] = {}
-        self._followed = 0
         self._seen: set[int] = set()  # in the look that is under way
         self._newcomers_count = False
         self._is_whole = True  # Whether that look began after the last change of the draw.
@@ -105,50 +105,50 @@ class Census:
         self._newcomers_count = False
         self._is_whole = not self._seen
         if anew:
-            self._known.clear()
+            self._others.update(self._flows)
+            self._flows.clear()
             self._remembered.clear()
-            self._followed = 0
-        for number, flow in self._known.items():
-            if flow and flow.control != drawing.is_control(flow.hash):
-                self._known[number] = None
+        for number, flow in list(self._flows.items()):
+            if flow.control != drawing.is_control(flow.hash):
+                self._let_go(number)
 
     def destroyed(self, entries: Iterable[Entry]) -> None:
         """Connections that ended between two looks, with their last counters and state."""
         for entry in entries:
-            if self._known.get(entry.id):
+            if entry.id in self._flows:
                 if entry.tcp_state == ESTABLISHED and entry.timeout is None:
                     entry = entry._replace(timeout=0)  # It expired in the time after a reset.
                 self._destroyed[entry.id] = entry
 
     def look(self, time: float, entries: Iterable[Entry]) -> None:
-        """A part of a look at the observed flows, at this monotonic time."""
-        known, seen, newcomers_count = self._known, self._seen, self._newcomers_count
+        """A part of a look at the answered flows, at this monotonic time."""
+        flows, others, seen = self._flows, self._others, self._seen
         for entry in entries:
             number = entry.id
-            if number in known:
-                flow = known[number]
-                if flow:
-                    flow.look(entry, time)
-            elif not newcomers_count or self._followed >= LIMIT:
-                known[number] = None
-            elif entry.status & ANSWERED_ONCE.get(entry.protocol, 0):
-                flow = known[number] = self._newborn(entry, time)
-                self._followed += flow is not None
-            else:
-                continue
+            flow = flows.get(number)
+            if flow:
+                flow.look(entry, time)
+            elif number not in others:
+                if not self._newcomers_count or len(flows) >= LIMIT:
+                    others.add(number)
+                elif entry.status & ANSWERED_ONCE.get(entry.protocol, 0):
+                    self._meet(entry, time)
+                else:
+                    continue
             seen.add(number)
             if not self.counters_proven and entry.status & HW_OFFLOAD:
                 self._take_as_witness(entry)
 
     def judge(self, time: float) -> FlowsJudged:
         """The look is complete: who was not seen is gone, who came of age is judged."""
-        for number in self._known.keys() - self._seen:
-            flow = self._known[number]
-            if flow and not flow.failed:
+        for number in self._flows.keys() - self._seen:
+            flow = self._flows[number]
+            if flow.failed:
+                del self._flows[number]
+            else:
                 # Its fate is known, but it is told at its age, as for all others.
                 flow.look(self._destroyed.get(number, flow.entry), time)
-            else:
-                del self._known[number]
+        self._others &= self._seen
         # Who was seen may have ended since.
         self._destroyed = {n: e for n, e in self._destroyed.items() if n in self._seen}
         self._newcomers_count, self._is_whole = self._is_whole, True
@@ -163,19 +163,31 @@ class Census:
 
     def stalled(self) -> Iterator[Stalled]:
         """The observed flows that are stalled now."""
-        for flow in self._known.values():
-            if flow and flow.is_stalled():
+        for flow in self._flows.values():
+            if flow.is_stalled():
                 yield Stalled(flow.entry.flow(), flow.silent_since)
 
     def stalled_since(self, number: int) -> float | None:
         """Since when the observed flow of this conntrack id is stalled."""
-        flow = self._known.get(number)
+        flow = self._flows.get(number)
         return flow.silent_since if flow and flow.is_stalled() else None
 
     def born(self, number: int) -> float | None:
         """When the observed flow of this conntrack id was first seen."""
-        flow = self._known.get(number)
+        flow = self._flows.get(number)
         return flow.born if flow else None
+
+    def _meet(self, entry: Entry, time: float) -> None:
+        """A newcomer: it is followed, unless it takes no part."""
+        if flow := self._newborn(entry, time):
+            self._flows[entry.id] = flow
+        else:
+            self._others.add(entry.id)
+
+    def _let_go(self, number: int) -> None:
+        """Nobody follows it any more. It stays known, so that it is not taken for a new one."""
+        del self._flows[number]
+        self._others.add(number)
 
     def _newborn(self, entry: Entry, time: float) -> FollowedFlow | None:
         """The newcomer as one to be followed; None if it takes no part."""
@@ -219,10 +231,12 @@ class Census:
         counts: defaultdict[tuple[OutcomeKind, int, Cell], list[int]] = defaultdict(lambda: [0] * 4)
         births: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
         admitted = self._places() // ADMITTED_AT_ONCE
-        for number, flow in list(self._known.items()):
-            if flow and flow.failed and not flow.is_trying(time):
-                self._known[number] = None
-            if flow is None or flow.failed or time - flow.born < CHECKPOINTS[flow.done]:
+        for number, flow in list(self._flows.items()):
+            if flow.failed:
+                if not flow.is_trying(time):
+                    self._let_go(number)
+                continue
+            if time - flow.born < CHECKPOINTS[flow.done]:
                 continue
             age = CHECKPOINTS[flow.done]
             for kind, good in self._outcomes_at(age, flow, time):
@@ -235,9 +249,7 @@ class Census:
                 goes_on = admitted >= 0
             flow.done += 1
             if not (goes_on or flow.failed):
-                # It stays known, so that it is not taken for a new one.
-                self._known[number] = None
-        self._followed = sum(flow is not None for flow in self._known.values())
+                self._let_go(number)
         return FlowsJudged(
             time,
             tuple(_outcomes(*key, numbers) for key, numbers in counts.items()),
@@ -246,7 +258,7 @@ class Census:
                 for epoch, numbers in births.items()
                 if epoch == self._epoch and self._drawing.control_share > 1
             ),
-            self._followed,
+            len(self._flows),
         )
 
     def _outcomes_at(
@@ -269,9 +281,7 @@ class Census:
 
     def _places(self) -> int:
         """How many more flows may be followed past the first checkpoint."""
-        older = sum(
-            flow is not None and flow.done > 0 and not flow.failed for flow in self._known.values()
-        )
+        older = sum(flow.done > 0 and not flow.failed for flow in self._flows.values())
         return OLDER_MOST - older
 
     def _answers_count(self) -> bool:
