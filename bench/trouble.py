@@ -19,6 +19,7 @@ from statistics import median
 
 from bench.connections import (
     PAIRS,
+    BucketInMark,
     Connection,
     Life,
     Side,
@@ -32,7 +33,6 @@ from flowguard.core.model import Family, Level, Protocol
 from flowguard.core.records import replace
 from flowguard.kernel.conntrack import Entry
 from flowguard.sensors.arms.census import Census
-from tests.marked_arms import MarkedArms
 
 LOOK = 5.0
 QUIET_BEFORE, QUIET_AFTER = 300.0, 360.0
@@ -157,8 +157,7 @@ class Net:
 
     def _draw(self) -> Connection:
         self.born += 1
-        control = self.rng.random() < 1 / self.router.control_share
-        return Connection(self.born, self.rng, control)
+        return Connection(self.born, self.rng, self.router.control_share)
 
     def _look(self, in_trouble: bool) -> bool:
         early = in_trouble and self.case.refused > 0
@@ -191,7 +190,7 @@ class Net:
         """As flowguard.observation does it."""
         share = change.draw.control_share or self.router.state.settings.control_share
         anew = change.levels != self._levels
-        self.observer.begin(change.epoch, MarkedArms(share), in_hardware=True, anew=anew)
+        self.observer.begin(change.epoch, BucketInMark(share), in_hardware=True, anew=anew)
         self._levels = change.levels
 
 
