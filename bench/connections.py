@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bench.virtual import LAN1, LAN2, WAN
+from flowguard.core.arms.draw import BUCKETS, PARTS
 from flowguard.core.model import Family, FlowTuple, Protocol
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry, Flow
 from flowguard.kernel.conntrack.flow import encode_tuple
 from flowguard.sensors.arms.census import ASSURED, SEEN_REPLY
+from flowguard.sensors.arms.drawing import Drawing
 from flowguard.sensors.arms.followed import ESTABLISHED, RESET_TIMEOUT, TIME_WAIT
 
-OBSERVE, CONTROL = 0x8000, 0x2000000
 ROUND_TRIP = 0.05  # seconds
 RETRANSMIT = 0.3  # seconds until the first retransmission; doubles each time
 ATTEMPTS = 9
@@ -69,13 +70,14 @@ class Connection:
     """Its packets as (time, (original, reply)), and when and how it ends."""
 
     __slots__ = (
-        "control", "counted", "ended", "family", "gone", "number", "packets", "pair",
+        "bucket", "control", "counted", "ended", "family", "gone", "number", "packets", "pair",
         "passed", "protocol", "reset",
     )  # fmt: skip
 
-    def __init__(self, number: int, rng: random.Random, control: bool) -> None:
+    def __init__(self, number: int, rng: random.Random, control_share: float) -> None:
         self.number = number
-        self.control = control
+        self.bucket = rng.randrange(BUCKETS)
+        self.control = self.bucket < BUCKETS / control_share
         self.family = Family.IPV6 if rng.random() < 0.4 else Family.IPV4
         self.protocol = Protocol.UDP if rng.random() < 0.25 else Protocol.TCP
         self.pair = PAIRS[rng.random() < 0.33]
@@ -103,10 +105,21 @@ class Connection:
         key, reply_key = KEYS[self.family, self.pair]
         original, reply = self.counted
         return Entry(
-            self.number, status, OBSERVE | (CONTROL if self.control else 0),
+            self.number, status, self.bucket,
             NUMBERS[self.protocol], original, original * 100, reply, reply * 500, True,
             state if shown else None, timeout if shown else None, key, reply_key,
         )  # fmt: skip
+
+
+class BucketInMark(Drawing):
+    """Each connection's mark is its bucket, because they all have the same few addresses."""
+
+    def __init__(self, control_share: float) -> None:
+        super().__init__()
+        self.limit = round(BUCKETS / control_share)
+
+    def hash_of(self, entry: Entry) -> int:
+        return entry.mark * PARTS + entry.id % PARTS
 
 
 def _keys(family: Family, pair: tuple[str, str]) -> tuple[bytes, bytes]:

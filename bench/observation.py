@@ -2,10 +2,9 @@
 """What the daemon costs with a full connection table, beside `conntrack -E > /dev/null`.
 
 In the lab router: a table of 50 000 connections, of which the oldest 500 a second make room
-for new ones. They are marked as the daemon's rules would do it at the time, so that it
-follows as many as it wants. They carry no packets, so none of them has an outcome; a few
-real transfers prove the counters. Only the kernel is asked meanwhile: a status request would
-be paid for by the daemon.
+for new ones. All look answered, so the daemon follows as many as it wants. They carry no
+packets, so none of them has an outcome; a few real transfers prove the counters. Only the
+kernel is asked meanwhile: a status request would be paid for by the daemon.
 
 Run: python -m bench.observation [--seconds 480] [--kernel 6.12]
 """
@@ -14,10 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
-import re
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -46,19 +42,10 @@ from tests.lab.namespace import run
 from tests.lab.traffic.control import Traffic
 
 TABLE, RATE = 50_000, 500
-OBSERVE, CONTROL = 0x8000, 0x02000000
 PULSE = 0.1  # seconds between batches of new connections
 WINDOW = 60.0  # seconds that a line of the report stands for
 RECEIVE = 1 << 16
 ANSWERS_MOST = 100  # More of them do not fit into a socket's buffer.
-
-
-def draw() -> tuple[int, int]:
-    """One new flow in how many is observed, and one in how many is control, by the rules."""
-    rules = run("nft", "list", "table", "inet", "flowguard").splitlines()
-    drawing = next(line for line in rules if "numgen" in line)
-    moduli = [int(number) for number in re.findall(r"numgen random mod (\d+)", drawing)]
-    return (moduli[0] if len(moduli) > 1 else 1), moduli[-1]
 
 
 @dataclass
@@ -77,15 +64,10 @@ class Connections:
         self._new = [connection(number, 0, NLM_F_ACK) for number in range(TABLE)]
         self._delete = [_deletion(number) for number in range(TABLE)]
 
-    def create(self, count: int, shares: tuple[int, int]) -> None:
-        observed, control = shares
-        batch = []
-        for number in range(self.newest, self.newest + count):
-            mark = OBSERVE if random.random() < 1 / observed else 0
-            mark |= CONTROL if random.random() < 1 / control else 0
-            batch.append(self._new[number % TABLE][:-4] + struct.pack("!I", mark))
+    def create(self, count: int) -> None:
+        numbers = range(self.newest, self.newest + count)
         self.newest += count
-        self.created += self._send(batch)
+        self.created += self._send([self._new[number % TABLE] for number in numbers])
 
     def delete(self, count: int) -> None:
         numbers = range(self.oldest, self.oldest + count)
@@ -138,39 +120,38 @@ class Program:
 
 def measure(connections: Connections, programs: list[Program], seconds: float) -> None:
     print(
-        f"{'seconds':>8}{'in table':>10}{'new/s':>7}{'deleted/s':>11}{'observed':>11}"
+        f"{'seconds':>8}{'in table':>10}{'new/s':>7}{'deleted/s':>11}"
         + "".join(f"{program.name + ': CPU, PSS':>26}" for program in programs),
         flush=True,
     )
     begin = time.monotonic()
     while time.monotonic() - begin < seconds:
         created, deleted = connections.created, connections.deleted
-        lasted, shares = one_window(connections, programs)
+        lasted = one_window(connections, programs)
         print(
             f"{time.monotonic() - begin:8.0f}{int(run('conntrack', '-C')):10}"
             f"{(connections.created - created) / lasted:7.0f}"
-            f"{(connections.deleted - deleted) / lasted:11.0f}{f'1 in {shares[0]}':>11}"
+            f"{(connections.deleted - deleted) / lasted:11.0f}"
             + "".join(f"{program.report():>26}" for program in programs),
             flush=True,
         )
 
 
-def one_window(connections: Connections, programs: list[Program]) -> tuple[float, tuple[int, int]]:
-    """Its length in seconds, and the shares at its end."""
+def one_window(connections: Connections, programs: list[Program]) -> float:
+    """Its length in seconds."""
     for program in programs:
         program.begin()
-    begin, renewed, pulses, shares = time.monotonic(), 0, 0, draw()
+    begin, renewed, pulses = time.monotonic(), 0, 0
     while (passed := time.monotonic() - begin) < WINDOW:
         due = int(passed * RATE) - renewed
         connections.delete(due)
-        connections.create(due, shares)
+        connections.create(due)
         renewed, pulses = renewed + due, pulses + 1
         if pulses % 100 == 0:
-            shares = draw()
             for program in programs:
                 program.look()
         time.sleep(PULSE)
-    return time.monotonic() - begin, shares
+    return time.monotonic() - begin
 
 
 def inside(seconds: float) -> None:
@@ -189,7 +170,7 @@ def inside(seconds: float) -> None:
         try:
             connections = Connections()
             for _ in range(TABLE // RATE):
-                connections.create(RATE, draw())
+                connections.create(RATE)
             programs = [Program("flowguard", daemon.pid), Program("conntrack -E", listener.pid)]
             measure(connections, programs, seconds)
             print(f"observed: {daemon.status()['control']['observed']}", flush=True)

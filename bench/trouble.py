@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from bench.connections import (
-    CONTROL,
     PAIRS,
+    BucketInMark,
     Connection,
     Life,
     Side,
@@ -128,7 +128,7 @@ class Net:
     scanned: list[tuple[float, Connection]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.observer = Census(CONTROL, pair_of, ends_are_visible=True)
+        self.observer = Census(pair_of, ends_are_visible=True)
         self._levels: tuple[tuple[str, Level], ...] = ()
         self._begin(self.router.changes[-1])
 
@@ -157,8 +157,7 @@ class Net:
 
     def _draw(self) -> Connection:
         self.born += 1
-        control = self.rng.random() < 1 / self.router.control_share
-        return Connection(self.born, self.rng, control)
+        return Connection(self.born, self.rng, self.router.control_share)
 
     def _look(self, in_trouble: bool) -> bool:
         early = in_trouble and self.case.refused > 0
@@ -191,7 +190,7 @@ class Net:
         """As flowguard.observation does it."""
         share = change.draw.control_share or self.router.state.settings.control_share
         anew = change.levels != self._levels
-        self.observer.begin(change.epoch, share, in_hardware=True, anew=anew)
+        self.observer.begin(change.epoch, BucketInMark(share), in_hardware=True, anew=anew)
         self._levels = change.levels
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from flowguard.actuators.approach import PARKED_SECONDS, ConvergeError, Converger
+from flowguard.core.arms.draw import Draw
 from flowguard.core.events import DrainProgress
 from flowguard.core.model import Level
 from flowguard.core.tables.description import Plan
@@ -367,5 +368,17 @@ def test_half_a_change_is_nobody_elses_doing() -> None:
         hardware = lab.router.hardware
         assert hardware and not hardware.rules
         assert await lab.converger.intact()
+
+    in_lab(use)
+
+
+def test_the_seed_that_the_tables_draw_by_is_found_again() -> None:
+    async def use(lab: Lab) -> None:
+        assert await lab.converger.seed() is None
+        for level, seed in ((SOFTWARE, 0xFEDCBA98), (HARDWARE, 3)):
+            devices = list(lab.router.network.devices.values())
+            levels = {device.name: level for device in devices}
+            await lab.converger.converge(plan(devices, levels, OffloadSettings(), Draw(seed=seed)))
+            assert await lab.converger.seed() == seed
 
     in_lab(use)

@@ -34,6 +34,7 @@ class Around:
 
     def __init__(self, configuration: Configuration) -> None:
         self.compiled: list[tuple[str, ...]] = []
+        self.names: tuple[str, ...] = ("wan",)
         self._configuration = configuration
 
     async def load(self) -> Loaded:
@@ -46,7 +47,7 @@ class Around:
         return rules
 
     async def interfaces(self) -> Interfaces | None:
-        return Interfaces(("wan",), {})
+        return Interfaces(self.names, {})
 
     async def neighbours(self) -> list[Finding]:
         return [NEIGHBOUR]
@@ -74,6 +75,26 @@ def test_without_a_service_each_device_is_tried(parts: Parts) -> None:
     assert TryFlowtable("wan", hardware=True) in parts.tables.tried
     assert "wan accepts hardware offload; proof comes with traffic" in [f.sentence for f in found]
     assert NEIGHBOUR in found
+
+
+@pytest.mark.parametrize(
+    ("way_out", "told"),
+    [
+        (Link("wwan0", Kind.OTHER), True),
+        (Link("phy1-sta0", Kind.WIFI), True),
+        (Link("eth1", Kind.PORT), False),
+    ],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_router_whose_only_way_out_cannot_take_part_is_told_in_one_sentence(
+    parts: Parts, way_out: Link, told: bool
+) -> None:
+    parts.network.add(way_out)
+    around = Around(Configuration(enabled=True))
+    around.names = ("wan", way_out.name)
+    found = [f.sentence for f in check(parts, around, ()) if f.code == "no-path"]
+    assert len(found) == told
+    assert all("only wan can take part" in s and f"({way_out.name}: " in s for s in found)
 
 
 def test_beside_a_service_no_driver_is_touched(parts: Parts) -> None:

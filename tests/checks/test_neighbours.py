@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 
+from flowguard.checks import counters, firewall_rules
 from flowguard.checks.finding import Finding, Grade
-from flowguard.checks.neighbours import (
-    NEIGHBOURS,
-    Neighbour,
-    check_firewall,
-    check_neighbours,
-)
-from flowguard.platform.configuration.kinds import Mark, mark
+from flowguard.checks.known_programs import NEIGHBOURS, Neighbour
+from flowguard.checks.neighbours import check_firewall, check_neighbours
+from flowguard.core.model import Level
+from flowguard.core.tables.plan import Exclusion
+from flowguard.platform.configuration import loading
 from flowguard.platform.openwrt import effective
 
 FIREWALL = "config defaults\n\toption input 'REJECT'\n{}\nconfig zone\n\toption name 'lan'\n"
@@ -104,8 +102,9 @@ def test_a_router_without_them_has_nothing_to_say(root: Root) -> None:
 def test_a_neighbour_is_named_when_it_is_enabled_and_switched_on(
     root: Root, neighbour: Neighbour
 ) -> None:
-    for section, option in neighbour.switches[-1:]:
-        root.configure(neighbour.program, f"config {section}\n\toption {option} '1'\n")
+    for switch in neighbour.switches[-1:]:
+        text = f"config {switch.section}\n\toption {switch.option} '1'\n"
+        root.configure(neighbour.program, text)
     assert root.found() == []
     root.enable(neighbour.program)
     (finding,) = root.found()
@@ -113,10 +112,140 @@ def test_a_neighbour_is_named_when_it_is_enabled_and_switched_on(
     assert finding.remedy
 
 
-def test_the_marks_in_a_remedy_leave_out_the_bits_of_others() -> None:
-    remedies = {neighbour.program: neighbour.remedy for neighbour in NEIGHBOURS}
-    marks = [mark().parse(text) for text in re.findall("'(0x[^']*)'", remedies["mwan3"])]
-    assert marks == [Mark(0x100, 0x3F00), Mark(0x200, 0x3F00)]
+def exclusions(section: str, path: Path) -> tuple[Exclusion, ...]:
+    """What flowguard makes of the section, which has to be without a mistake."""
+    file = path / "flowguard"
+    file.write_text(f"config flowguard 'globals'\n{section}")
+    loaded = loading.load(str(file))
+    assert loaded.problems == ()
+    return loaded.configuration.exclusions
+
+
+MWAN = """
+config globals
+	option mmx_mask '{mask}'
+config interface 'wan'
+	option enabled '1'
+config interface 'wanb'
+	option enabled '0'
+config interface 'lte'
+	option enabled '1'
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "text", "wanted"),
+    [
+        (
+            "sqm",
+            "config queue\n\toption enabled '1'\n\toption interface 'eth0.2'\n",
+            [Exclusion(device="eth0.2")],
+        ),
+        (
+            "qosmate",
+            "config global\n\toption enabled 1\nconfig settings\n\toption WAN pppoe-wan\n",
+            [Exclusion(device="pppoe-wan")],
+        ),
+        ("opennds", "config opennds\n\toption enabled 1\n", [Exclusion(device="br-lan")]),
+        ("dscpclassify", "", [Exclusion(device="wan")]),
+        ("zapret", "", [Exclusion(destination_ports=(p, p)) for p in (80, 443)]),
+        (
+            "mwan3",
+            MWAN.format(mask="0xff00"),
+            [Exclusion(mark=(n << 8, 0xFF00)) for n in (1, 2, 3)],
+        ),
+        (
+            "mwan3",
+            MWAN.format(mask="0x00050003"),
+            [Exclusion(mark=(m, 0x50003)) for m in (1, 2, 3)],
+        ),
+        ("mwan4", MWAN.format(mask="?"), [Exclusion(mark=(n << 8, 0xFF00)) for n in (1, 2, 3)]),
+    ],
+)
+def test_the_section_that_keeps_a_programs_flows_right_is_ready(
+    root: Root, program: str, text: str, wanted: list[Exclusion]
+) -> None:
+    root.configure(program, text)
+    root.enable(program)
+    (finding,) = root.found()
+    assert list(exclusions(finding.section, root.path)) == wanted
+
+
+TIMED = """
+config rule
+	option name 'No games at night'
+	option src 'lan'
+	option src_ip '192.168.1.7 192.168.1.8'
+	option start_time '21:00:00'
+	option target 'REJECT'
+config rule
+	option name 'Off'
+	option weekdays 'Mon'
+	option enabled '0'
+config rule
+	option src 'lan'
+	option target 'ACCEPT'
+config rule
+	option name 'Weekend'
+	option weekdays 'Sat Sun'
+"""
+
+
+def test_rules_with_times_are_named_with_the_hosts_that_they_are_for(root: Root) -> None:
+    root.configure("firewall", FIREWALL.format("") + TIMED)
+    games, weekend = firewall_rules.look(str(root.path))
+    assert "'No games at night' has start_time" in games.sentence
+    sources = [str(e.source) for e in exclusions(games.section, root.path)]
+    assert sources == ["192.168.1.7/32", "192.168.1.8/32"]
+    assert "'Weekend' has weekdays" in weekend.sentence and not weekend.section
+
+
+def test_rules_that_look_at_every_packet_are_named_with_their_line(root: Root) -> None:
+    (root.path / "etc/nftables.d").mkdir()
+    file = root.path / "etc/nftables.d/10-own.nft"
+    file.write_text(
+        "chain own {\n"
+        "  type filter hook forward priority 0;\n"
+        '  oifname "wan" ip ttl set 65\n'
+        "  ip saddr 192.168.1.9 quota over 1 gbytes drop\n"
+        "  # meta hour 8 drop\n"
+        "}\n"
+    )
+    hop, quota = firewall_rules.look(str(root.path))
+    assert hop.sentence.startswith(f"{file}:3: 'ttl set'")
+    assert list(exclusions(hop.section, root.path)) == [Exclusion(device="wan")]
+    assert quota.sentence.startswith(f"{file}:4: 'quota'")
+    assert [str(e.source) for e in exclusions(quota.section, root.path)] == ["192.168.1.9/32"]
+
+
+def test_a_file_of_rules_that_is_no_text_is_told(root: Root) -> None:
+    (root.path / "etc/nftables.d").mkdir()
+    (root.path / "etc/nftables.d/own.nft").write_bytes(b"\xff quota")
+    (finding,) = firewall_rules.look(str(root.path))
+    assert finding.sentence.endswith("own.nft: is no UTF-8")
+
+
+def test_a_router_without_a_firewall_has_no_rules(root: Root) -> None:
+    assert list(firewall_rules.look(str(root.path))) == []
+
+
+@pytest.mark.parametrize(
+    ("level", "programs"),
+    [
+        (Level.HARDWARE, ["collectd", "nlbwmon", "vnstat"]),
+        (Level.SOFTWARE, ["collectd", "vnstat"]),
+        (Level.NONE, []),
+    ],
+)
+def test_whose_counters_are_wrong_depends_on_the_level(
+    root: Root, level: Level, programs: list[str]
+) -> None:
+    for program in ("nlbwmon", "vnstat", "collectd"):
+        root.enable(program)
+    found = list(counters.look(level, str(root.path)))
+    wrong = [f.sentence.partition(":")[0] for f in found if f.grade is Grade.WARNING]
+    assert sorted(wrong) == programs
+    assert bool(found) == (level is not Level.NONE)
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,13 @@ def test_check_asks_the_service_that_runs(tmp_path: Path) -> None:
     assert done.stdout.split(maxsplit=2) == ["fine", "device", "wan has not been tried\n"]
 
 
+def test_a_ready_section_stands_below_its_remedy(tmp_path: Path) -> None:
+    section = "config exclude\n\tlist device 'wan'\n"
+    told = finding("warning", "sqm is active") | {"remedy": "exclude it", "section": section}
+    lines = [line.strip() for line in checked(tmp_path, told).stdout.splitlines()]
+    assert lines[1:] == ["-> exclude it", "config exclude", "list device 'wan'"]
+
+
 def test_only_errors_make_a_check_fail(tmp_path: Path) -> None:
     found = [finding("fine", "s"), finding("warning", "s")]
     assert checked(tmp_path, *found).returncode == 0

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flowguard.core.model import FlowTuple
+from flowguard.kernel.conntrack import connection_hash
+from flowguard.kernel.conntrack.flow import encode_tuple
+from flowguard.kernel.conntrack.numbers import CTA_TUPLE_ORIG
+from flowguard.kernel.netlink.codec import ATTRIBUTE
 from tests.lab.kernel import LabError
 from tests.lab.namespace import Namespace, run
 
@@ -95,6 +99,38 @@ def tracked_connections(namespace: Namespace | None = None) -> list[TrackedConne
     listings = (router.run("conntrack", "-L", "-f", family) for family in ("ipv4", "ipv6"))
     lines = [line for listing in listings for line in listing.splitlines()]
     return [parse_connection(line) for line in lines if line.startswith(("tcp", "udp"))]
+
+
+@dataclass(frozen=True, slots=True)
+class DrawingRule:
+    """The rule for IPv4 that keeps the control arm from its level, as `nft` shows it.
+
+    `hash` is its expression, for rules of a scenario; the buckets below `limit` are control.
+    """
+
+    hash: str
+    modulus: int
+    seed: int
+    limit: int
+
+    def is_control(self, connection: TrackedConnection) -> bool:
+        key = encode_tuple(CTA_TUPLE_ORIG, connection.original)[1][ATTRIBUTE.size :]
+        return connection_hash(key, self.seed) * self.modulus >> 32 < self.limit
+
+
+def drawing_rule(table: str = "flowguard", namespace: Namespace | None = None) -> DrawingRule:
+    rules = (namespace or Namespace()).run("nft", "list", "table", "inet", table)
+    shown = re.search(r"(jhash.* ip saddr.* mod (\d+) seed (\w+)) < (\d+)", rules)
+    if not shown:
+        raise LabError(f"no rule draws the arms: {rules}")
+    numbers = (int(number, 0) for number in shown.groups()[1:])
+    return DrawingRule(shown[1], *numbers)
+
+
+def control_arm(connections: list[TrackedConnection]) -> list[TrackedConnection]:
+    """Those of them that our rules keep from hardware."""
+    rule = drawing_rule()
+    return [connection for connection in connections if rule.is_control(connection)]
 
 
 def hardware_flows() -> int:

@@ -40,6 +40,7 @@ MODULES = (
     "nf_flow_table_inet",
     "nft_masq",
     "nft_nat",
+    "nft_hash",
     "nft_numgen",
     "nft_reject_inet",
     "ppp_async",

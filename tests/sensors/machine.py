@@ -174,16 +174,16 @@ class ConnectionTable(Watchable):
         self.always: Exception | None = None
         self.sweeps: list[Filter] = []
         self.filters: list[Filter] = []
-        self.cleared: list[tuple[int, int]] = []
         self.hangs = False
+        self.seconds = 0.0  # that a walk over the table takes
         self.midway: Callable[[], None] = lambda: None  # In each walk, after its first batch.
-        self.mark_refusal: OSError | None = None
 
     async def sweep(self, wanted: Filter) -> AsyncGenerator[list[Entry], None]:
         self.sweeps.append(wanted)
         if self.hangs:
             await asyncio.get_running_loop().create_future()
         failure = self.failures.pop(0) if self.failures else self.always
+        await asyncio.sleep(self.seconds)
         found = matching(self.entries, wanted)
         if failure:
             yield found[: len(found) // 2]
@@ -203,15 +203,6 @@ class ConnectionTable(Watchable):
 
     async def delete(self, flows: Sequence[Flow]) -> None:
         raise AssertionError("no sensor deletes anything")
-
-    async def clear_mark(self, entries: Sequence[Entry], bits: int) -> None:
-        if self.mark_refusal:
-            raise self.mark_refusal
-        self.cleared += [(entry.id, bits) for entry in entries]
-        gone = {entry.id for entry in entries}
-        self.entries = [
-            e._replace(mark=e.mark & ~bits) if e.id in gone else e for e in self.entries
-        ]
 
     def listen(
         self,

@@ -8,6 +8,7 @@ import errno
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 
@@ -18,6 +19,7 @@ from flowguard.core.tables.plan import Exclusion, OffloadSettings, plan
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry
 from flowguard.kernel.conntrack.flow import encode_tuple
 from flowguard.kernel.netlink.codec import MalformedMessage
+from flowguard.sensors.arms.drawing import Drawing
 from flowguard.sensors.flow_counts import (
     ATTEMPTS,
     COUNTING,
@@ -37,16 +39,22 @@ IN_HARDWARE = OFFLOAD | HW_OFFLOAD
 
 
 class Table(ConnectionTable):
-    """Made of the status and mark of each flow."""
+    """Made of the status of each flow; all are treated but those of `control`."""
 
-    def hold(self, flows: dict[int, tuple[int, int]]) -> None:
-        self.entries = [entry(number, *bits) for number, bits in flows.items()]
+    def hold(self, flows: dict[int, int], control: dict[int, int] | None = None) -> None:
+        self.entries = [entry(number, status) for number, status in flows.items()]
+        for number, status in (control or {}).items():
+            self.entries.append(entry(number, status, control=True))
 
 
-def entry(number: int, status: int, mark: int = 0) -> Entry:
-    one = FlowTuple("tcp", "192.0.2.1", "192.0.2.2", number, 443)
-    key = encode_tuple(1, one)[1][4:]
-    return Entry(number, status, mark, 6, 0, 0, 0, 0, True, None, None, key, key)
+def entry(number: int, status: int, *, control: bool = False) -> Entry:
+    drawing = Drawing(ALL_HARDWARE.hardware)
+    for port in count(number * 20):
+        key = encode_tuple(1, FlowTuple("tcp", "192.0.2.1", "192.0.2.2", port, 443))[1][4:]
+        made = Entry(number, status, 0, 6, 0, 0, 0, 0, True, None, None, key, key)
+        if drawing.is_control(drawing.hash_of(made)) is control:
+            return made
+    raise AssertionError
 
 
 def devices_at(lan: Level, wan: Level, settings: OffloadSettings = SETTINGS) -> Plan:
@@ -71,16 +79,16 @@ def look(counter: FlowCounter, time: float, wanted: Plan = ALL_HARDWARE) -> Flow
 
 
 def test_counts_per_place(table: Table, counter: FlowCounter) -> None:
-    table.hold({1: (IN_HARDWARE, 0), 2: (OFFLOAD, 0), 3: (OFFLOAD, 0), 4: (0, 0)})
+    table.hold({1: IN_HARDWARE, 2: OFFLOAD, 3: OFFLOAD, 4: 0})
     seen = look(counter, 10.0)
     assert (seen.time, seen.hardware, seen.software) == (10.0, 1, 2)
 
 
 def test_refused_is_what_stays_refused(table: Table, counter: FlowCounter) -> None:
-    table.hold({1: (OFFLOAD, 0), 2: (OFFLOAD, 0)})
+    table.hold({1: OFFLOAD, 2: OFFLOAD})
     assert look(counter, 10.0).refused == 0
     assert look(counter, 11.0).refused == 0
-    table.hold({1: (OFFLOAD, 0), 2: (IN_HARDWARE, 0), 3: (OFFLOAD, 0)})
+    table.hold({1: OFFLOAD, 2: IN_HARDWARE, 3: OFFLOAD})
     assert look(counter, 12.0).refused == 1
     assert look(counter, 13.0).refused == 1
     table.hold({})
@@ -90,14 +98,14 @@ def test_refused_is_what_stays_refused(table: Table, counter: FlowCounter) -> No
 def test_of_very_many_refused_flows_only_so_many_are_remembered(
     table: Table, counter: FlowCounter
 ) -> None:
-    table.hold(dict.fromkeys(range(2 * SUSPECTS), (OFFLOAD, 0)))
+    table.hold(dict.fromkeys(range(2 * SUSPECTS), OFFLOAD))
     look(counter, 10.0)
     seen = look(counter, 20.0)
     assert (seen.software, seen.refused) == (2 * SUSPECTS, SUSPECTS)
 
 
 def test_control_group_is_not_refused(table: Table, counter: FlowCounter) -> None:
-    table.hold({1: (OFFLOAD, SETTINGS.control_mark), 2: (OFFLOAD, 0x1)})
+    table.hold({2: OFFLOAD}, control={1: OFFLOAD})
     look(counter, 10.0)
     assert look(counter, 20.0).refused == 1
 
@@ -118,13 +126,13 @@ def test_control_group_is_not_refused(table: Table, counter: FlowCounter) -> Non
 def test_flows_that_belong_below_are_not_refused(
     table: Table, counter: FlowCounter, wanted: Plan
 ) -> None:
-    table.hold({1: (OFFLOAD, 0)})
+    table.hold({1: OFFLOAD})
     look(counter, 10.0, wanted)
     assert look(counter, 20.0, wanted).refused == 0
 
 
 def test_one_walk_over_the_table_is_enough(table: Table, counter: FlowCounter) -> None:
-    table.hold({1: (IN_HARDWARE, 0), 2: (OFFLOAD, 0)})
+    table.hold({1: IN_HARDWARE, 2: OFFLOAD})
     look(counter, 10.0)
     assert len(table.sweeps) == 1
 
@@ -132,14 +140,14 @@ def test_one_walk_over_the_table_is_enough(table: Table, counter: FlowCounter) -
 def test_another_connection_on_the_same_ports_is_not_the_one_that_was_refused(
     table: Table, counter: FlowCounter
 ) -> None:
-    table.hold({1: (OFFLOAD, 0)})
+    table.hold({1: OFFLOAD})
     look(counter, 10.0)
     table.entries = [entry(1, OFFLOAD)._replace(id=77)]
     assert look(counter, 20.0).refused == 0
 
 
 def test_a_walk_that_is_interrupted_is_begun_again(table: Table, counter: FlowCounter) -> None:
-    table.hold(dict.fromkeys(range(300), (IN_HARDWARE, 0)))
+    table.hold(dict.fromkeys(range(300), IN_HARDWARE))
     table.interrupt(ATTEMPTS - 1)
     assert look(counter, 10.0).hardware == 300
 
@@ -203,14 +211,14 @@ def idle() -> None:
 
 
 def test_it_looks_again_and_again_while_there_are_tables(router: Router) -> None:
-    router.table.hold({1: (IN_HARDWARE, 0)})
+    router.table.hold({1: IN_HARDWARE})
     router.run(idle, idle)
     assert [(seen.time, seen.hardware) for seen in router.seen] == [(0, 1), (10, 1), (20, 1)]
     assert router.alive == [0, 10, 20]
 
 
 def test_without_tables_it_looks_until_the_flows_have_gone_and_stays_alive(router: Router) -> None:
-    router.table.hold({1: (OFFLOAD, 0)})
+    router.table.hold({1: OFFLOAD})
     router.plan = NOTHING
     router.run(idle, lambda: router.table.hold({}), idle, idle)
     assert [seen.software for seen in router.seen] == [1, 1, 0]

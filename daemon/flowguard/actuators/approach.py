@@ -127,6 +127,11 @@ class Converger:
         with _reported():
             return levels_in(await self._tables.read())
 
+    async def seed(self) -> int | None:
+        """What the tables draw the arms by, if they do; raises ConvergeError."""
+        with _reported():
+            return ruleset.seed_of(await self._tables.read())
+
     async def left_in_hardware(self) -> tuple[FlowTuple, ...] | None:
         """What the engine may still forward: nothing, flows that would not leave, or (None) all.
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from flowguard import __version__
 from flowguard.actuators.state_file import FORMAT, Memory, StateStore
 from flowguard.core.arms.detector import Evidence
+from flowguard.core.arms.draw import first_seed
 from flowguard.core.events import BootSeen, Event, LedgerFailed, LedgerKept, Started
 from flowguard.core.model import Boots, Intent, Level
 from flowguard.core.records import replace
@@ -57,10 +58,11 @@ class IntentLedger:
         configuration: Configuration,
         evidence: Evidence | None = None,
         held: Levels = (),
+        seed: int | None = None,
     ) -> list[Event]:
         """The events that a start of the daemon begins with; `evidence` if it is of this boot.
 
-        `held` are the levels that the kernel was seen to hold.
+        `held` are the levels that the kernel was seen to hold, `seed` what it draws the arms by.
         """
         now = self._now()
         remembered = self._store.load(now, configuration.policy_settings.settle)
@@ -72,7 +74,12 @@ class IntentLedger:
             log.error("%s", remembered.problem)
         same_boot = memory is not None and memory.boot_id == self._store.boot_id
         started = _started(now, configuration, memory, same_boot)
-        started = replace(started, evidence=evidence if same_boot else None, held=held)
+        started = replace(
+            started,
+            evidence=evidence if same_boot else None,
+            held=held,
+            seed=first_seed(self._store.boot_id) if seed is None else seed,
+        )
         events: list[Event] = [started]
         if not same_boot:
             events.append(await self._boot_seen(now, memory))

@@ -99,6 +99,14 @@ class NewestPlan:
             log.warning("the tables cannot be read: %s", error)
             return None
 
+    async def seed(self) -> int | None:
+        """What the kernel draws the arms by now; None when it does not, or does not say."""
+        try:
+            return await self._converger.seed()
+        except ConvergeError as error:
+            log.warning("the tables cannot be read: %s", error)
+            return None
+
     async def left_in_hardware(self) -> tuple[FlowTuple, ...] | None:
         """What the engine may still forward: the flows that are known, none, or None for all.
 

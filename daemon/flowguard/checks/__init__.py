@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from flowguard.checks import counters
 from flowguard.checks.finding import Finding, Grade
 from flowguard.checks.flowtables import check_min_packets, check_tables
 from flowguard.checks.known_kernels import check_fast_paths, check_modules, check_version
@@ -68,6 +69,7 @@ async def findings(
         check_fast_paths(machine.files),
         check_evidence(machine),
         check_min_packets(machine.sysctls, configured.min_packets),
+        counters.look(configured.level),
     ):
         found += part
         await asyncio.sleep(0)

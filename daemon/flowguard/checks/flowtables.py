@@ -12,7 +12,7 @@ from flowguard.kernel.machine import Machine, Sysctls, Tables
 from flowguard.kernel.nftables.changes import CreateTable, NftablesError
 from flowguard.platform.configuration.options import Configuration
 from flowguard.sensors.capability import UNKNOWN, Capability, probe
-from flowguard.sensors.devices import AskInterfaces, Routed, find, routed
+from flowguard.sensors.devices import AskInterfaces, Found, Routed, find, routed
 from flowguard.sensors.flow_counts import counters_problem
 
 
@@ -41,6 +41,8 @@ async def check_tables(
         remedy = "name devices with list device"
         yield Finding(Grade.ERROR, "device", "no device can take part", remedy)
         return
+    if nothing := nothing_can_be_offloaded(found, routes.names):
+        yield Finding(Grade.WARNING, "no-path", nothing, "none: flowguard is of no use here")
     for device in found.devices:
         yield _device(device.name, await _capability(machine, device.name, known))
     yield await _check_plan(machine.tables, found.devices, configured)
@@ -48,6 +50,18 @@ async def check_tables(
         sentence = f"{foreign}: it takes flows first, and hardware cannot be drained of them"
         remedy = "switch the other program's flow offloading off"
         yield Finding(Grade.ERROR, "other-flowtable", sentence, remedy)
+
+
+def nothing_can_be_offloaded(found: Found, interfaces: Sequence[str]) -> str:
+    """Why, in one sentence, or "": a flow needs two interfaces with devices that take part."""
+    taking_part = {name for d in found.devices for name in (d.name, *d.forward_names)}
+    able = [name for name in interfaces if name in taking_part]
+    unable = [name for name in interfaces if name not in taking_part]
+    if len(able) > 1 or not unable:
+        return ""
+    reasons = {left.name: left.reason for left in found.left_out}
+    others = "; ".join(f"{name}: {reasons.get(name, 'left out')}" for name in unable)
+    return f"no flow can be offloaded: only {able[0] if able else 'none'} can take part ({others})"
 
 
 async def _capability(machine: Machine, name: str, known: Sequence[Device] | None) -> Capability:
@@ -80,6 +94,6 @@ async def _check_plan(
     try:
         await tables.dry_run([CreateTable(table)])
     except NftablesError as error:
-        remedy = "install kmod-nft-offload (OpenWrt) or load nft_flow_offload and nft_numgen"
+        remedy = "install kmod-nft-offload (OpenWrt) or load nft_flow_offload and nft_hash"
         return Finding(Grade.ERROR, "tables", f"the kernel refuses the flowtables: {error}", remedy)
     return Finding(Grade.FINE, "tables", "the kernel accepts the flowtables")

@@ -16,7 +16,7 @@ from flowguard.kernel.machine import Files, Machine
 PACKAGES = {
     "nft_flow_offload": "kmod-nft-offload",
     "nf_flow_table_inet": "kmod-nft-offload",
-    "nft_numgen": "kmod-nft-core",
+    "nft_hash": "kmod-nft-core",
     "nf_conntrack_netlink": "kmod-nf-conntrack-netlink",
 }
 """The modules without which nothing goes, and where OpenWrt has them."""

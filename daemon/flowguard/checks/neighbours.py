@@ -7,80 +7,18 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 
-from flowguard.checks.finding import Finding, Grade
-from flowguard.core.records import frozen
+from flowguard.checks import firewall_rules
+from flowguard.checks.finding import Finding, Grade, exclude_section
+from flowguard.checks.known_programs import NEIGHBOURS, Neighbour, Setting
 from flowguard.platform.configuration.kinds import FIREWALL_TRUE_WORDS, TRUE_WORDS
 from flowguard.platform.openwrt import effective, uci
 
 FIREWALL = "firewall"
 
 
-@frozen
-class Neighbour:
-    """Active when its init script is enabled and one of these UCI options is on.
-
-    `switches` are pairs of section type and option; without any, the init script decides.
-    """
-
-    program: str
-    grade: Grade
-    sentence: str
-    remedy: str
-    switches: tuple[tuple[str, str], ...] = ()
-
-
-_SHAPES = "offloaded flows pass its queues by, so they are neither shaped nor given their turn"
-_EXCLUDE = "keep its devices' flows off with a config exclude section, or switch it off"
-NEIGHBOURS = (
-    Neighbour("sqm", Grade.WARNING, _SHAPES, _EXCLUDE, (("queue", "enabled"),)),
-    Neighbour("qosify", Grade.WARNING, _SHAPES, _EXCLUDE),
-    Neighbour(
-        "nft-qos",
-        Grade.WARNING,
-        "its limits and priorities do not see offloaded flows",
-        "keep the limited hosts' flows off with config exclude sections, or switch it off",
-        (
-            ("default", "limit_enable"),
-            ("default", "limit_mac_enable"),
-            ("default", "priority_enable"),
-        ),
-    ),
-    Neighbour(
-        "mwan3",
-        Grade.WARNING,
-        "an offloaded flow stays on the WAN it began with, and packets meet no policy",
-        # The marks of mwan3 are the places of its interface sections, from 1, times 0x100.
-        "keep its flows off with a config exclude section: list mark '0x100/0x3f00' for the first "
-        "interface in /etc/config/mwan3, '0x200/0x3f00' for the second, and so on",
-        (("interface", "enabled"),),
-    ),
-    Neighbour(
-        "pbr",
-        Grade.WARNING,
-        "an offloaded flow stays on the route it began with, and packets meet no policy",
-        # It marks packets only (pbr 1.2); an exclude section looks at the connection's mark.
-        "keep its flows off with a config exclude section of the devices it routes to, or with "
-        "sections that match what its policies match; its mark (0xff0000) is not conntrack's",
-        (("pbr", "enabled"),),
-    ),
-    Neighbour(
-        "bridger",
-        Grade.ERROR,
-        "it fills the same packet engine behind flowguard's back, and has hung one",
-        "/etc/init.d/bridger disable; /etc/init.d/bridger stop",
-    ),
-    Neighbour(
-        "turboacc",
-        Grade.ERROR,
-        "it sets the firewall's own flow offloading anew at every boot",
-        "/etc/init.d/turboacc disable; /etc/init.d/turboacc stop",
-    ),
-)
-
-
 def look() -> list[Finding]:
-    """The firewall and all neighbours; not for the loop, as it waits for `uci`."""
-    return [*check_firewall(), *check_neighbours()]
+    """The firewall, its rules and all neighbours; not for the loop, as it waits for `uci`."""
+    return [*check_firewall(), *firewall_rules.look(), *check_neighbours()]
 
 
 def check_firewall() -> Iterator[Finding]:
@@ -117,24 +55,69 @@ def _is_enabled(neighbour: Neighbour, root: str) -> bool:
 
 
 def _check_enabled(neighbour: Neighbour) -> Iterator[Finding]:
+    package = None
     try:
-        active = _is_switched_on(neighbour)
+        package, _ = effective.load(neighbour.program)
     except FileNotFoundError:
-        return
+        if neighbour.switches:
+            return
     except (OSError, uci.UciError) as error:
-        # Shell programs go on with the lines that are right (config_load): it may be active.
-        yield _unreadable(neighbour.program, error)
-        return
-    if active:
+        if neighbour.switches:
+            # Shell programs go on with the lines that are right (config_load): it may be active.
+            yield _unreadable(neighbour.program, error)
+            return
+    if _is_switched_on(neighbour, package):
         sentence = f"{neighbour.program} is active: {neighbour.sentence}"
-        yield Finding(neighbour.grade, neighbour.program, sentence, neighbour.remedy)
+        section = exclude_section(_matches(neighbour, package))
+        yield Finding(neighbour.grade, neighbour.program, sentence, neighbour.remedy, section)
 
 
-def _is_switched_on(neighbour: Neighbour) -> bool:
+def _is_switched_on(neighbour: Neighbour, package: uci.Package | None) -> bool:
     if not neighbour.switches:
         return True
-    package, _ = effective.load(neighbour.program)
-    return any(_is_on(package, section, option) for section, option in neighbour.switches)
+    return package is not None and any(
+        _is_on(package, switch.section, switch.option) for switch in neighbour.switches
+    )
+
+
+def _matches(neighbour: Neighbour, package: uci.Package | None) -> list[str]:
+    """The lines of a `config exclude` section that are this program's flows."""
+    lines = list(neighbour.matches)
+    if neighbour.devices:
+        lines += [f"list device '{name}'" for name in _values(package, neighbour.devices)]
+    if neighbour.mark_mask and package:
+        mask = _number(_values(package, neighbour.mark_mask)[0], neighbour.mark_mask.default)
+        interfaces = sum(section.type == "interface" for section in package.sections)
+        lines += [
+            f"list mark '{_within(mask, number):#x}/{mask:#x}'"
+            for number in range(1, interfaces + 1)
+        ]
+    return lines
+
+
+def _values(package: uci.Package | None, wanted: Setting) -> list[str]:
+    """What its configuration says there, each once, or else the default."""
+    found = [
+        option.values[-1].text
+        for section in (package.sections if package else ())
+        if section.type == wanted.section
+        for option in section.options
+        if option.name == wanted.option
+    ]
+    return list(dict.fromkeys(found)) or ([wanted.default] if wanted.default else [])
+
+
+def _number(text: str, default: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        return int(default, 0)
+
+
+def _within(mask: int, number: int) -> int:
+    """The number in the mask's bits from the lowest on, as mwan3 does it (mwan3_id2mask)."""
+    places = [place for place in range(32) if mask >> place & 1]
+    return sum((number >> digit & 1) << place for digit, place in enumerate(places))
 
 
 def _unreadable(program: str, error: OSError | uci.UciError) -> Finding:

@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import os
 import sys
 from collections.abc import Callable
 
+from flowguard.actuators.firewall_drain import drain_firewall
 from flowguard.cli.common import DEFAULT_STATE_DIRECTORY, ExitCode
+from flowguard.kernel import linux
+from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.platform.openwrt.adoption import Adoption, AdoptionError
+from flowguard.service.control import DEFAULT_SOCKET
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +24,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    return change("adopt", Adoption(options.state_dir).adopt, "off")
+    return change("adopt", Adoption(options.state_dir, _drain).adopt, "off")
+
+
+def _drain() -> None:
+    """Empty the firewall's hardware; what cannot be done is told, and the rest goes on."""
+    runtime_directory = os.path.dirname(DEFAULT_SOCKET)
+    try:
+        with linux.opened() as machine:
+            left = asyncio.run(drain_firewall(machine, runtime_directory))
+    except (OSError, MalformedMessage) as error:
+        print(f"flowguard: adopt: hardware is not drained: {error}", file=sys.stderr)
+        return
+    for flow in left:
+        print(f"flowguard: adopt: does not leave the hardware: {flow}", file=sys.stderr)
 
 
 def change(command: str, switch: Callable[[], tuple[str, ...]], way: str) -> ExitCode:

@@ -77,5 +77,8 @@ class _Around:
 
 
 def _line(finding: Finding) -> str:
-    line = f"{finding.grade:<8} {finding.code:<14} {finding.sentence}"
-    return f"{line}\n{'':<24}-> {finding.remedy}" if finding.remedy else line
+    lines = [f"{finding.grade:<8} {finding.code:<14} {finding.sentence}"]
+    if finding.remedy:
+        lines.append(f"{'':<24}-> {finding.remedy}")
+    lines += (f"{'':<27}{line}" for line in finding.section.expandtabs(4).splitlines())
+    return "\n".join(lines)

@@ -80,7 +80,7 @@ def _control(control: dict[str, Any], now: float) -> Iterator[str]:
         line += f", suspicious: 1 in {control['share']} in the control arm"
     yield line
     if control["share_broken"]:
-        yield "arms      not drawn in their share: another program changes our mark's bits"
+        yield "arms      not kept apart: another program takes flows of the control arm"
     if control["muted_until"] is not None:
         wait = control["muted_until"] - now
         yield f"arms      exonerated {control['exonerations']} times: not judged for {wait:.0f} s"

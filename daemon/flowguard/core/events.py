@@ -31,8 +31,9 @@ class Started:
 
     `armed` are the devices of an intent of this same boot, and `evidence` is what the daemon
     before had found in it. `held_until` and `suspended` are what people asked for
-    (core/requests.py). `held` are the levels that the daemon before has left in the kernel.
-    `shut_eye` may be of another kernel than this one.
+    (core/requests.py). `held` are the levels that the daemon before has left in the kernel,
+    and `seed` is what its rules draw the arms by, or else the one to begin with. `shut_eye`
+    may be of another kernel than this one.
     """
 
     time: float
@@ -46,6 +47,7 @@ class Started:
     evidence: Evidence | None = None
     held: tuple[tuple[str, Level], ...] = ()
     shut_eye: ShutEye | None = None
+    seed: int = 0
 
 
 @frozen

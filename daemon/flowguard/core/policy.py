@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from flowguard.core.arms import drops
 from flowguard.core.arms.detector import reset
+from flowguard.core.arms.draw import next_seed
 from flowguard.core.events import (
     BootSeen,
     Command,
@@ -169,6 +170,7 @@ def _started(state: State, event: Started) -> Step:
         reached=event.held,
         suspended=event.suspended,
         shut_eye=event.shut_eye,
+        draw=replace(state.draw, seed=event.seed),
     )
     if event.evidence:
         found = event.evidence
@@ -267,12 +269,14 @@ def _retarget(state: State, anew: bool) -> Step:
 def _compare(state: State, levels: tuple[tuple[str, Level], ...]) -> State:
     """The arms compare other levels now: what was counted says nothing about them.
 
-    Unless it was counted on these same levels, by the daemon before this one.
+    Unless it was counted on these same levels, by the daemon before this one. Its draw goes on
+    as well: the first levels of a life are what it left, or come from none.
     """
+    seed = next_seed(state.draw.seed) if state.levels else state.draw.seed
     return replace(
         state,
         detector=state.detector if levels == state.compared else reset(state.detector),
-        draw=replace(state.draw, control_share=None),
+        draw=replace(state.draw, control_share=None, seed=seed),
         compared=levels,
         compared_since=state.epoch + 1,
     )

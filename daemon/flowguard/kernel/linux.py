@@ -122,9 +122,6 @@ class LinuxConnections:
     async def delete(self, flows: Sequence[Flow]) -> None:
         await conntrack.delete(flows)
 
-    async def clear_mark(self, entries: Sequence[Entry], bits: int) -> None:
-        await conntrack.clear_mark(entries, bits)
-
     def listen(
         self,
         wanted: Filter,

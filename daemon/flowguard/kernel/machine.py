@@ -133,10 +133,6 @@ class Connections(Interface):
         """Have the kernel forget these, as far as they still are."""
         ...
 
-    async def clear_mark(self, entries: Sequence[Entry], bits: int) -> None:
-        """Take bits out of the marks of these connections, as far as they still are."""
-        ...
-
     def listen(
         self,
         wanted: Filter,

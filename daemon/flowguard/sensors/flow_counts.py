@@ -10,9 +10,10 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from flowguard.core.events import Event, FlowsSeen
-from flowguard.core.tables.description import Leave, MarkIs, Offload, Plan, Rule, Table
+from flowguard.core.tables.description import Leave, Plan, Rule, Table
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOADED, DumpInterrupted
 from flowguard.kernel.machine import Connections, Machine, Sysctls
+from flowguard.sensors.arms.drawing import Drawing
 
 POLL_SECONDS = 10.0
 ATTEMPTS = 5
@@ -85,19 +86,19 @@ class FlowCounter:
         `refused` needs two looks at least two seconds apart.
         """
         hardware = plan.hardware
-        mark = None
+        drawing = None
         if hardware and _same_reach(hardware, plan.software):
-            mark = _control_mark(hardware)
+            drawing = Drawing(hardware)
         for _ in range(ATTEMPTS):
             try:
-                in_hardware, in_software, suspects = await self._count(mark)
+                in_hardware, in_software, suspects = await self._count(drawing)
             except DumpInterrupted:
                 continue
-            refused = self._compare(time, suspects) if mark is not None else self._forget()
+            refused = self._compare(time, suspects) if drawing else self._forget()
             return FlowsSeen(time, in_hardware, in_software, refused)
         raise OSError(errno.EAGAIN, "the connection table changes faster than it can be read")
 
-    async def _count(self, control_mark: int | None) -> tuple[int, int, frozenset[int]]:
+    async def _count(self, drawing: Drawing | None) -> tuple[int, int, frozenset[int]]:
         """Flows in hardware and in software, and the ids of those that may be refused."""
         in_hardware = in_software = 0
         suspects: set[int] = set()
@@ -108,9 +109,9 @@ class FlowCounter:
                         in_hardware += 1
                         continue
                     in_software += 1
-                    if control_mark is None or entry.mark & control_mark:
+                    if drawing is None or len(suspects) >= SUSPECTS:
                         continue
-                    if len(suspects) < SUSPECTS:
+                    if not drawing.is_control(drawing.hash_of(entry)):
                         suspects.add(entry.id)
         return in_hardware, in_software, frozenset(suspects)
 
@@ -154,10 +155,6 @@ def _same_reach(hardware: Table, software: Table | None) -> bool:
 
 
 def _left(table: Table) -> list[Rule]:
-    return [rule for rule in table.rules if isinstance(rule.action, Leave)]
-
-
-def _control_mark(table: Table) -> int:
-    """The bit whose flows the table does not take; 0 when it takes those of both arms."""
-    taken = (rule.matches for rule in table.rules if isinstance(rule.action, Offload))
-    return next((m.mask for matches in taken for m in matches if isinstance(m, MarkIs)), 0)
+    """What the table takes from no arm."""
+    leaving = [rule for rule in table.rules if isinstance(rule.action, Leave)]
+    return [rule for rule in leaving if rule.seed is None]

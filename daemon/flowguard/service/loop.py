@@ -126,7 +126,7 @@ class Service:
         self.kernel_log = KernelLogSensor(
             self.machine, self.fault_rules, self.paths.runtime_directory, self._on_fault
         )
-        self.arms = ArmsSensor(self.machine, self.feed, self.configuration.offload_settings)
+        self.arms = ArmsSensor(self.machine, self.feed)
         self.flow_counts = FlowCountsSensor(
             self.machine,
             self.feed,
@@ -148,7 +148,7 @@ class Service:
         before = self.state
         self.state, commands = decide(before, event)
         if isinstance(event, Converged):
-            self.arms.begin(self._asked)
+            self.arms.begin(self._asked, self.newest_plan.reached)
         self._act(commands)
         if Save() in commands:
             self.ledger.save(self.configuration.wanted, self.state)

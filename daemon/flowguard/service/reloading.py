@@ -35,8 +35,6 @@ async def reload(service: Service) -> None:
     same = (new.enabled, new.level) == (former.enabled, former.level)
     wanted = service.state.wanted if same else new.wanted
     other_rules = new.offload_settings != former.offload_settings
-    if other_rules:
-        service.arms.configure(new.offload_settings)
     service.feed(Configured(service.now(), wanted, new.policy_settings))
     if other_rules or new.flow_timeout != former.flow_timeout:
         service.converge_again()

@@ -126,7 +126,8 @@ class Running:
         service.converger.recover()
         held = await service.newest_plan.held() or ()
         evidence = service.evidence.load()
-        events = await service.ledger.begin(service.configuration, evidence, held)
+        seed = await service.newest_plan.seed()
+        events = await service.ledger.begin(service.configuration, evidence, held, seed)
         for event in (*events, *self._opening):
             service.feed(event)
         service.feed(known(service.machine))

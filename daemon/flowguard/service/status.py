@@ -19,7 +19,7 @@ from flowguard.service.running import Running
 
 TRACKED_FLOWS = "net/netfilter/nf_conntrack_count"
 STUCK_SECONDS = 10.0
-REFUSED_REMEDY = "install kmod-nft-offload (OpenWrt), or load nft_flow_offload and nft_numgen"
+REFUSED_REMEDY = "install kmod-nft-offload (OpenWrt), or load nft_flow_offload and nft_hash"
 
 
 def status(service: Service, running: Running) -> dict[str, Any]:

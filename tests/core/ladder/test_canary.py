@@ -288,3 +288,28 @@ def test_no_outcomes_break_the_test(rows: list[tuple[int, int, int, int]], rate:
     for time, row in enumerate(rows):
         passing = update(passing, time * 20, Counts(*row), time // 5, rate)
     assert passing.log_e == passing.log_e and PASS > 1
+
+
+def test_each_comparison_of_other_levels_has_a_seed_of_its_own_and_its_stages_keep_it() -> None:
+    story = Story().on(Started(100, HARDWARE, SETTINGS, seed=77)).on(DevicesChanged(100, ALL))
+    seeds = [story.state.draw.seed]
+    assert seeds == [77]  # As the kernel draws by it already, no flow is drawn anew.
+    story.on(Converged(101)).on(FaultSeen(200, fault(device="wan"))).on(Converged(210))
+    seeds.append(story.state.draw.seed)
+    story.on(Tick(800)).on(Converged(801))
+    seeds.append(story.state.draw.seed)
+    assert len(set(seeds)) == 3
+    flows(story, 3 * SOAK)
+    assert stage(story) == 0 and story.levels()["wan"] is HARDWARE
+    assert story.state.draw.seed == seeds[-1]
+
+
+def test_a_widened_control_arm_keeps_its_seed() -> None:
+    story = Story().on(Started(100, HARDWARE, SETTINGS, seed=77)).on(DevicesChanged(100, ALL))
+    story.on(Converged(101))
+    place = (Family.IPV4, Protocol.TCP, ("lan1", "wan"), story.state.epoch)
+    row = Outcomes(OutcomeKind.ANSWERED, FIRST_CHECKPOINT, *place, Counts(6, 24, 0, 2))
+    while not story.state.draw.control_share and story.state.time < 400:
+        story.on(FlowsJudged(story.state.time + 10, (row,), observed=50))
+    assert story.state.draw.control_share == 2
+    assert story.state.draw.seed == 77

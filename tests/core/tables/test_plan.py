@@ -8,36 +8,29 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.arms.draw import Draw
+from flowguard.core.arms.draw import BUCKETS, Draw
 from flowguard.core.model import Device, Family, Level, Protocol
-from flowguard.core.records import replace
 from flowguard.core.tables.description import (
     AddressIn,
-    AllButOneIn,
+    BucketBelow,
     DevicesOutside,
     FamilyIs,
     InterfaceIs,
     Leave,
-    MarkIs,
-    NewConnection,
-    Observe,
     Offload,
-    OneIn,
     PacketsAtLeast,
-    PacketsAtMost,
     Plan,
     ProtocolIs,
     Rule,
-    SetMark,
     Side,
     Table,
 )
-from flowguard.core.tables.plan import CANARY_PACKETS, Exclusion, OffloadSettings, plan
+from flowguard.core.tables.plan import Exclusion, OffloadSettings, plan
 
 LAN = Device("lan1", 2, forward_names=("br-lan",))
 WAN = Device("wan", 3)
 PLAIN = OffloadSettings(control_share=0)
-MARKED = OffloadSettings(control_share=16, control_mark=0x100, observe_mark=0x200)
+DRAWN = OffloadSettings(control_share=16)
 TOP = {"lan1": Level.HARDWARE, "wan": Level.HARDWARE}
 
 
@@ -84,58 +77,43 @@ def test_udp_and_ipv6_can_be_left_out() -> None:
     assert Rule((ProtocolIs(Protocol.UDP),), Offload()) not in rules
 
 
-def test_the_control_arm_is_drawn_once_on_top_and_stays_below() -> None:
-    result = tables({"lan1": Level.HARDWARE, "wan": Level.HARDWARE}, MARKED)
+def test_the_control_arm_leaves_the_highest_level_and_no_lower_one() -> None:
+    result = tables(TOP, DRAWN, Draw(seed=7))
     assert result.hardware and result.software
-    treated = MarkIs(0x100, 0)
-    draw = Rule((NewConnection(), MarkIs(0x300, 0)), Observe(0x200, 0x100, OneIn(16)))
-    assert draw in result.hardware.rules
-    assert Rule((ProtocolIs(Protocol.TCP), treated), Offload()) in result.hardware.rules
-    assert Rule((ProtocolIs(Protocol.TCP),), Offload()) in result.software.rules
-    assert draw not in result.software.rules
+    families = [r for r in result.hardware.rules if r.seed is not None]
+    limit = BUCKETS // 16
+    assert families == [Rule((BucketBelow(family, 7, limit),), Leave()) for family in Family]
+    offloads = [rule.action == Offload() for rule in result.hardware.rules]
+    assert result.hardware.rules.index(families[-1]) < offloads.index(True)
+    assert not any(rule.seed is not None for rule in result.software.rules)
 
 
 def test_with_software_on_top_the_control_arm_is_forwarded_classically() -> None:
-    result = tables({"lan1": Level.SOFTWARE, "wan": Level.SOFTWARE}, MARKED)
+    result = tables({"lan1": Level.SOFTWARE, "wan": Level.SOFTWARE}, DRAWN, Draw(seed=7))
     assert result.hardware is None and result.software
-    assert Rule((ProtocolIs(Protocol.TCP), MarkIs(0x100, 0)), Offload()) in result.software.rules
+    assert sum(rule.seed == 7 for rule in result.software.rules) == len(Family)
 
 
-def drawing(draw: Draw, settings: OffloadSettings = MARKED) -> list[Rule]:
+def limits(draw: Draw, settings: OffloadSettings = DRAWN) -> set[int]:
     table = tables(TOP, settings, draw).hardware
     assert table
-    return [rule for rule in table.rules if NewConnection() in rule.matches]
-
-
-def test_the_arm_of_an_observed_flow_is_drawn_by_the_packet_that_observes_it() -> None:
-    undrawn = (NewConnection(), MarkIs(0x300, 0))
-    assert drawing(Draw(control_share=2, observe_share=4)) == [
-        Rule((*undrawn, OneIn(4)), Observe(0x200, 0x100, OneIn(2))),
-        Rule((*undrawn, OneIn(2)), SetMark(0x100)),
-    ]
+    matches = [match for rule in table.rules for match in rule.matches]
+    return {match.limit for match in matches if isinstance(match, BucketBelow)}
 
 
 def test_the_share_in_force_goes_before_the_configured_one() -> None:
-    assert drawing(Draw()) == drawing(Draw(control_share=16))
-    assert drawing(Draw(control_share=2))[0].action == Observe(0x200, 0x100, OneIn(2))
-    assert drawing(Draw(control_share=0)) == drawing(Draw(observe_share=4), PLAIN) == []
+    assert limits(Draw()) == limits(Draw(control_share=16)) == {BUCKETS // 16}
+    assert limits(Draw(control_share=2)) == {BUCKETS // 2}
+    assert limits(Draw(canary=4)) == {BUCKETS // 4 * 3}
+    assert limits(Draw(control_share=0)) == limits(Draw(), PLAIN) == set()
 
 
-def test_in_a_canary_all_but_one_in_so_many_stay_below_and_older_flows_do_not_climb() -> None:
-    draw = Draw(canary=16)
-    (rule,) = drawing(draw)
-    assert rule.action == Observe(0x200, 0x100, AllButOneIn(16))
-    assert [r.action for r in drawing(replace(draw, observe_share=4))] == [
-        Observe(0x200, 0x100, AllButOneIn(16)),
-        SetMark(0x100),
-    ]
-    result = tables(TOP, MARKED, draw)
-    assert result.hardware and result.software
-    offloads = [r for r in result.hardware.rules if r.action == Offload()]
-    assert all(MarkIs(0x100, 0) in r.matches for r in offloads)
-    assert all(PacketsAtMost(CANARY_PACKETS) in r.matches for r in offloads)
-    below = [r for r in result.software.rules if r.action == Offload()]
-    assert [r.matches for r in below] == [(ProtocolIs(p),) for p in Protocol]
+def test_no_rule_writes_into_connections() -> None:
+    for draw in (Draw(), Draw(canary=16, observe_share=4), Draw(control_share=2)):
+        result = tables(TOP, DRAWN, draw)
+        for table in (result.hardware, result.software):
+            assert table
+            assert {type(rule.action) for rule in table.rules} == {Leave, Offload}
 
 
 def test_both_arms_wait_for_the_same_number_of_packets() -> None:

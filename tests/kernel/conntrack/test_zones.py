@@ -18,7 +18,6 @@ from flowguard.kernel.conntrack import (
     Entry,
     Flow,
     chunks,
-    clear_mark,
     delete,
     find,
 )
@@ -159,23 +158,6 @@ def test_deleting_one_leaves_its_twins(place: Place) -> None:
     assert list(kernel.held.values()) == [TWINS[0], TWINS[2]]
 
 
-def test_a_mark_is_cleared_in_the_zone_of_its_connection(place: Place) -> None:
-    kernel = place()
-    own = nested(CTA_TUPLE_ORIG, FLOW.original, 6)
-    entries = [
-        read(original(FLOW), reply(FLOW)),
-        read(original(FLOW), reply(FLOW), zone(CTA_ZONE, 5)),
-        read(own, reply(FLOW)),
-    ]
-    asyncio.run(clear_mark(entries, 0x8000))
-    mark = attribute(8, bytes(4)) + attribute(21, struct.pack("!I", 0x8000))
-    assert kernel.sent == [
-        original(FLOW) + mark,
-        original(FLOW) + zone(CTA_ZONE, 5) + mark,
-        own + mark,
-    ]
-
-
 MANY = [
     Flow(FlowTuple("udp", "192.0.2.1", "192.0.2.2", port, 53), FLOW.reply)
     for port in range(3 * AT_ONCE + 1)
@@ -211,5 +193,4 @@ def test_nothing_is_asked_for_nobody(place: Place) -> None:
     kernel = place()
     assert asyncio.run(find([])) == []
     asyncio.run(delete([]))
-    asyncio.run(clear_mark([], 1))
     assert kernel.opened == 0

@@ -14,7 +14,7 @@ from flowguard.core.model import Family, Protocol
 from flowguard.core.tables.description import (
     Action,
     AddressIn,
-    AllButOneIn,
+    BucketBelow,
     DevicesOutside,
     DscpIs,
     FamilyIs,
@@ -22,16 +22,11 @@ from flowguard.core.tables.description import (
     Leave,
     MarkIs,
     Match,
-    NewConnection,
-    Observe,
     Offload,
-    OneIn,
     PacketsAtLeast,
-    PacketsAtMost,
     PortIn,
     ProtocolIs,
     Rule,
-    SetMark,
     Side,
 )
 from flowguard.kernel.nftables.expressions import rule_expressions
@@ -150,11 +145,27 @@ MATCHES: list[tuple[Match, list[str]]] = [
         ],
     ),
     (
-        NewConnection(),
+        BucketBelow(Family.IPV4, 0x1234, 0x10000),
         [
-            f"ct key=CT_STATE {LOAD}",
-            f"bitwise {SAME} len=4 mask={native(8)} xor={native(0)}",
-            f"cmp sreg=REG_1 op=CMP_NEQ data={native(0)}",
+            "ct key=CT_SRC_IP dreg=REG32_00 direction=0",
+            "ct key=CT_DST_IP dreg=REG32_01 direction=0",
+            "ct key=CT_PROTO_SRC dreg=REG32_02 direction=0",
+            "ct key=CT_PROTO_DST dreg=REG32_03 direction=0",
+            "hash sreg=REG32_00 dreg=REG_1 len=16 modulus=1048576 seed=4660",
+            f"byteorder {SAME} op=BYTEORDER_HTON len=4 size=4",
+            "cmp sreg=REG_1 op=CMP_LT data=00010000",
+        ],
+    ),
+    (
+        BucketBelow(Family.IPV6, 1, 2),
+        [
+            "ct key=CT_SRC_IP6 dreg=REG32_00 direction=0",
+            "ct key=CT_DST_IP6 dreg=REG32_04 direction=0",
+            "ct key=CT_PROTO_SRC dreg=REG32_08 direction=0",
+            "ct key=CT_PROTO_DST dreg=REG32_09 direction=0",
+            "hash sreg=REG32_00 dreg=REG_1 len=40 modulus=1048576 seed=1",
+            f"byteorder {SAME} op=BYTEORDER_HTON len=4 size=4",
+            "cmp sreg=REG_1 op=CMP_LT data=00000002",
         ],
     ),
     (
@@ -165,54 +176,11 @@ MATCHES: list[tuple[Match, list[str]]] = [
             f"cmp sreg=REG_1 op=CMP_GTE data={'00' * 7}14",
         ],
     ),
-    (
-        PacketsAtMost(100),
-        [
-            f"ct key=CT_PKTS {LOAD}",
-            f"byteorder {SAME} op=BYTEORDER_HTON len=8 size=8",
-            f"cmp sreg=REG_1 op=CMP_LTE data={'00' * 7}64",
-        ],
-    ),
-    (
-        OneIn(16),
-        [
-            f"numgen {LOAD} modulus=16 type=NG_RANDOM offset=0",
-            f"cmp sreg=REG_1 op=CMP_EQ data={native(0)}",
-        ],
-    ),
-    (
-        AllButOneIn(16),
-        [
-            f"numgen {LOAD} modulus=16 type=NG_RANDOM offset=0",
-            f"cmp sreg=REG_1 op=CMP_NEQ data={native(0)}",
-        ],
-    ),
 ]
 
 ACTIONS: list[tuple[Action, list[str]]] = [
     (Offload(), ["flow_offload flows"]),
     (Leave(), ["immediate dreg=REG_VERDICT data=NFT_RETURN"]),
-    (
-        SetMark(0x02000000),
-        [
-            f"ct key=CT_MARK {LOAD}",
-            f"bitwise {SAME} len=4 mask={native(0xFDFFFFFF)} xor={native(0x02000000)}",
-            "ct key=CT_MARK sreg=REG_1",
-        ],
-    ),
-    (
-        Observe(0x8000, 0x02000000, OneIn(16)),
-        [
-            f"ct key=CT_MARK {LOAD}",
-            f"bitwise {SAME} len=4 mask={native(0xFFFF7FFF)} xor={native(0x8000)}",
-            "ct key=CT_MARK sreg=REG_1",
-            f"numgen {LOAD} modulus=16 type=NG_RANDOM offset=0",
-            f"cmp sreg=REG_1 op=CMP_EQ data={native(0)}",
-            f"ct key=CT_MARK {LOAD}",
-            f"bitwise {SAME} len=4 mask={native(0xFDFFFFFF)} xor={native(0x02000000)}",
-            "ct key=CT_MARK sreg=REG_1",
-        ],
-    ),
 ]
 
 
@@ -227,7 +195,7 @@ def test_action(action: Action, expected: list[str]) -> None:
 
 
 def test_matches_keep_their_order_before_the_action() -> None:
-    rule = Rule((ProtocolIs(Protocol.TCP), NewConnection()), Offload())
+    rule = Rule((ProtocolIs(Protocol.TCP), MarkIs(1, 0)), Offload())
     assert [line.split()[0] for line in shown(rule)] == [
         "meta",
         "cmp",

@@ -7,10 +7,10 @@ from functools import partial
 
 import pytest
 
-from flowguard.core.tables.plan import CANARY_PACKETS
 from tests.lab.capture import (
     Engine,
     TrackedConnection,
+    control_arm,
     hardware_flows,
     software_flows,
     tracked_connections,
@@ -21,8 +21,6 @@ from tests.lab.hosts import SERVER_PORT
 from tests.lab.traffic import Downloads
 from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
-
-CONTROL = 0x02000000
 
 
 def convicted(daemon: Daemon, engine: Engine, traffic: Traffic, options: str = "") -> Batch:
@@ -48,17 +46,17 @@ def downloads() -> list[TrackedConnection]:
     return [c for c in tracked_connections() if c.original.destination_port == SERVER_PORT]
 
 
-def all_have_packets(count: int) -> bool:
-    return all(c.packets > count for c in downloads())
+def only_the_treated_are_in_hardware() -> bool:
+    found = downloads()
+    control = control_arm(found)
+    return all(c.in_hardware is (c not in control) for c in found)
 
 
-def test_the_way_back_up_begins_with_one_new_flow_in_sixteen(
+def test_the_way_back_up_begins_with_one_flow_in_sixteen(
     daemon: Daemon, engine: Engine, traffic: Traffic
 ) -> None:
     batch = convicted(daemon, engine, traffic)
     wait_for(lambda: software_flows() >= 20, "the flows in software", 90)
-    grown = partial(all_have_packets, CANARY_PACKETS + 10)
-    wait_for(grown, "flows that are no longer young", 90, state=tracked_connections)
     daemon.cli("retry")
     status = daemon.wait_for_levels(all_on("hardware"))
     assert status["state"] == "canary"
@@ -66,12 +64,13 @@ def test_the_way_back_up_begins_with_one_new_flow_in_sixteen(
     assert {d["canary"] for d in status["devices"]} == {16}
     more = traffic.start(Downloads(count=160, rate=2_000, host="lan2"))
     more.wait_until_flowing()
-    treated = [c for c in downloads() if not c.mark & CONTROL]
-    # Binomial: 10 expected of 160, three standard deviations of 3.1; most of the 30 of
-    # before are of the treated arm as well, but too old to climb.
-    some = "some flows in hardware"
-    wait_for(lambda: 0 < hardware_flows() <= 22, some, 90, state=daemon.status)
-    assert len(treated) > hardware_flows()
+    # Binomial: 12 expected of 190, those of before among them; three standard deviations of 3.3.
+    wait_for(
+        lambda: 0 < hardware_flows() <= 22 and only_the_treated_are_in_hardware(),
+        "the treated flows, and no others, in hardware",
+        90,
+        state=daemon.status,
+    )
     assert not batch.stop().lost
     assert not more.stop().lost
 

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from flowguard.kernel.conntrack import DestroyEvents, Entry, Filter, clear_mark, sweep
+from flowguard.kernel.conntrack import DestroyEvents, Entry, Filter, sweep
 from tests.lab.edge import Kernel
 from tests.lab.namespace import run
 
@@ -60,19 +60,6 @@ def test_sweep_finds_the_marked(kernel: Kernel) -> None:
     assert ports_of(found) == [1001]
     assert (found[0].mark, found[0].protocol, found[0].tcp_state) == (OBSERVED | 1, 6, 3)
     assert found[0].timeout is not None and 500 < found[0].timeout <= 600
-
-
-def test_of_a_mark_only_the_given_bits_are_cleared(kernel: Kernel) -> None:
-    for number, family in enumerate((4, 6) * 60):
-        insert(3000 + number, OBSERVED | 0x2000001, family=family)
-    insert(2999, OBSERVED | 4)
-    found = kernel.run(entries(MARKED))
-    delete(3000)
-    observed = [e for e in found if e.flow().original.source_port >= 3000]
-    kernel.run(clear_mark(observed, OBSERVED))
-    left = kernel.run(entries(Filter()))
-    marks = {e.flow().original.source_port: e.mark for e in left if e.mark}
-    assert marks == {2999: OBSERVED | 4} | dict.fromkeys(range(3001, 3120), 0x2000001)
 
 
 def test_only_marked_connections_are_announced(kernel: Kernel) -> None:
@@ -151,8 +138,6 @@ def test_of_equal_connections_only_that_of_the_right_zone_is_touched(
 
     found = kernel.run(connections.find([wanted.flow(), kept.flow()]))
     assert [entry and entry.id for entry in found] == [wanted.id, kept.id]
-    kernel.run(connections.clear_mark([wanted], OBSERVED))
-    assert [entry.id for entry in kernel.run(entries(MARKED))] == [kept.id]
     kernel.run(connections.delete([wanted.flow()]))
     assert kernel.run(connections.find([wanted.flow()])) == [None]
     assert [entry.id for entry in kernel.run(entries(MARKED))] == [kept.id]

@@ -7,26 +7,21 @@ import signal
 
 import pytest
 
-from flowguard.core.arms.draw import Draw
-from flowguard.core.model import Device, Level
-from flowguard.core.tables.plan import OffloadSettings, plan
 from tests.lab.capture import (
     Engine,
     TrackedConnection,
+    control_arm,
     hardware_flows,
     load_ruleset,
     software_flows,
     tracked_connections,
 )
-from tests.lab.daemon import PORTS, Daemon, all_on
-from tests.lab.edge import Kernel
+from tests.lab.daemon import Daemon, all_on
 from tests.lab.hosts import LAN1, SERVER_PORT, Router
 from tests.lab.namespace import run
 from tests.lab.traffic import Datagrams, Downloads, Pattern, Requests
 from tests.lab.traffic.control import Traffic
 from tests.lab.wait import wait_for
-
-CONTROL, OBSERVE = 0x02000000, 0x00008000
 
 
 def from_lan1() -> list[TrackedConnection]:
@@ -45,66 +40,43 @@ def request_and_complete(traffic: Traffic, count: int) -> list[TrackedConnection
     return found
 
 
-def test_every_flow_is_observed_and_the_control_arm_stays_below(
+def test_the_control_arm_stays_below_and_no_connection_is_marked(
     daemon: Daemon, traffic: Traffic
 ) -> None:
     daemon.configure("boot_delay '0'\ncontrol_share '4'")
     daemon.start().wait_for_levels(all_on("hardware"))
     short = request_and_complete(traffic, 200)
-    assert all(c.mark & OBSERVE for c in short)
+    assert not any(c.mark for c in short)
     # Binomial: 50 expected, five standard deviations of 6.1 either way.
-    assert 20 < sum(bool(c.mark & CONTROL) for c in short) < 80
+    assert 20 < len(control_arm(short)) < 80
 
     batch = traffic.start(Downloads(count=40, rate=4_000, host="lan2"))
     batch.wait_until_flowing()
     wait_for(lambda: hardware_flows() + software_flows() >= 40, "40 flows offloaded")
     lasting = [c for c in tracked_connections() if c.in_hardware or c.in_software]
-    treated = [c for c in lasting if not c.mark & CONTROL]
-    wait_for(lambda: hardware_flows() == len(treated), "the treated flows in hardware")
-    for connection in tracked_connections():
-        assert not (connection.in_hardware and connection.mark & CONTROL)
-        assert not (connection.in_software and not connection.mark & CONTROL)
-    assert 0 < len(treated) < 40
+    control = control_arm(lasting)
+    wait_for(lambda: hardware_flows() == 40 - len(control), "the treated flows in hardware")
+    lasting = [c for c in tracked_connections() if c.in_hardware or c.in_software]
+    assert {c.original for c in lasting if c.in_software} == {c.original for c in control}
+    assert 0 < len(control) < 40
     assert not batch.stop().lost
 
 
-def test_who_is_not_followed_any_more_is_let_go_where_it_is(
+def test_a_daemon_that_starts_again_draws_by_the_same_seed(
     daemon: Daemon, traffic: Traffic
 ) -> None:
     daemon.configure("boot_delay '0'\ncontrol_share '4'")
     daemon.start().wait_for_levels(all_on("hardware"))
     batch = traffic.start(Downloads(count=20, rate=4_000), Downloads(count=20, family=6))
     batch.wait_until_flowing()
-
-    drawn = sum(bool(c.mark & CONTROL) for c in tracked_connections())
-    assert any(c.mark & OBSERVE for c in tracked_connections())
-    # Under which draw they were born the next daemon cannot know, so it judges none of them.
+    control = len(control_arm(tracked_connections()))
+    wait_for(lambda: hardware_flows() == 40 - control, "the treated flows in hardware")
+    before = run("nft", "list", "table", "inet", "flowguard")
     daemon.kill()
-    daemon.start()
-    wait_for(
-        lambda: not any(c.mark & OBSERVE for c in tracked_connections()),
-        "nobody to be observed",
-        60,
-        state=tracked_connections,
-    )
-    assert sum(bool(c.mark & CONTROL) for c in tracked_connections()) == drawn
-    wait_for(lambda: hardware_flows() == 40 - drawn, "the treated flows in hardware")
-    assert daemon.status()["sensors"]["observation"] == "ok"
+    daemon.start().wait_for_levels(all_on("hardware"))
+    assert run("nft", "list", "table", "inet", "flowguard") == before
+    assert hardware_flows() == 40 - control
     assert not batch.stop().lost
-
-
-def test_fewer_flows_are_observed_in_both_arms_alike(kernel: Kernel, traffic: Traffic) -> None:
-    devices = [Device(name, 0) for name in PORTS]
-    levels = dict.fromkeys(PORTS, Level.HARDWARE)
-    kernel.converge(plan(devices, levels, OffloadSettings(), Draw(2, observe_share=4)))
-    found = request_and_complete(traffic, 200)
-    observed = [c for c in found if c.mark & OBSERVE]
-    # Binomial: 50 of 200 expected, and half of those; five standard deviations.
-    assert 20 < len(observed) < 80
-    control = sum(bool(c.mark & CONTROL) for c in observed)
-    assert abs(control - len(observed) / 2) < 2.5 * len(observed) ** 0.5
-    # Those that are not observed are put lower just as often.
-    assert 60 < sum(bool(c.mark & CONTROL) for c in found) < 140
 
 
 def test_short_flows_are_spared_and_long_ones_climb(

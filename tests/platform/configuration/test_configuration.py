@@ -61,8 +61,6 @@ def test_every_option_can_be_set(read_globals: Load) -> None:
         option udp 'off'
         option ipv6 '0'
         option control_share '2'
-        option control_mark '256'
-        option observe_mark '0x200'
         option min_packets '20'
         option flow_timeout '5'
         option drain_limit '90s'
@@ -85,8 +83,6 @@ def test_every_option_can_be_set(read_globals: Load) -> None:
             udp=False,
             ipv6=False,
             control_share=2,
-            control_mark=256,
-            observe_mark=512,
             min_packets=20,
             flow_timeout=5,
             drain_limit=90,
@@ -125,7 +121,7 @@ def test_an_option_with_the_name_of_a_setting_of_the_core_reaches_it() -> None:
     records = (configured.policy_settings, configured.offload_settings)
     reached = {n: getattr(r, n) for r in records for n in fields(r) if n in changed}
     assert reached == {name: changed[name] for name in reached}
-    assert {"hold_off", "drain_limit", "control_share", "observe_mark"} <= reached.keys()
+    assert {"hold_off", "drain_limit", "control_share", "min_packets"} <= reached.keys()
 
 
 @pytest.mark.parametrize(
@@ -140,11 +136,6 @@ def test_an_option_with_the_name_of_a_setting_of_the_core_reaches_it() -> None:
         "control_share 1025",
         "control_share -2",
         "control_share 00",
-        "control_mark 0",
-        "control_mark 3",
-        "control_mark 0x100000000",
-        "control_mark 0x",
-        "observe_mark 0x8001",
         "min_packets 10001",
         "min_packets -1",
         "mode detect_only",
@@ -222,17 +213,15 @@ def test_settings_that_contradict_are_told_and_kept(
     assert all(name in problem for name in both)
 
 
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [(" option observe_mark 0x02000000\n", 2), (" option udp 1\n option control_mark 0x8000\n", 3)],
-)
-def test_two_arms_in_one_bit_are_told_and_the_defaults_kept(
-    read_globals: Load, options: str, line: int
+@pytest.mark.parametrize("name", ["control_mark", "observe_mark"])
+@pytest.mark.parametrize("value", ["0x8000", "banana"])
+def test_an_option_of_a_former_release_is_told_in_one_line_and_changes_nothing(
+    read_globals: Load, name: str, value: str
 ) -> None:
-    loaded = read_globals(options)
+    loaded = read_globals(f" option udp 0\n option {name} {value}\n")
     (problem,) = problems(loaded)
-    assert problem.startswith(f"flowguard:{line}: control_mark and observe_mark are the same bit")
-    assert loaded.configuration == Configuration()
+    assert problem.startswith(f"flowguard:3: option '{name}' is no longer used; ")
+    assert loaded.configuration == Configuration(udp=False)
 
 
 def test_the_mode_reaches_the_policy_and_the_packets_the_rules(read_globals: Load) -> None:
@@ -296,8 +285,6 @@ def test_whatever_is_set_the_result_can_be_used(
     assert loaded.readable
     plan([], {}, loaded.configuration.offload_settings)
     assert all("\n" not in str(problem) for problem in loaded.problems)
-    marks = loaded.configuration.control_mark, loaded.configuration.observe_mark
-    assert [mark.bit_count() for mark in marks] == [1, 1] and marks[0] != marks[1]
     assert loaded.configuration.policy_settings.hold_off >= 1
 
 
@@ -357,9 +344,9 @@ def test_combinations_of_two_families_are_left_out(read: Load) -> None:
     assert [str(e.source) for e in found] == ["fd00::/8"]
 
 
-def test_a_mark_without_mask_matches_whatever_was_drawn(read: Load) -> None:
+def test_of_a_mark_without_mask_all_bits_count(read: Load) -> None:
     (found,) = exclusions(read, " option mark 5\n")
-    assert found.mark == (5, 0xFFFFFFFF & ~0x02008000)
+    assert found.mark == (5, 0xFFFFFFFF)
 
 
 @pytest.mark.parametrize(
@@ -386,8 +373,6 @@ def test_a_switched_off_exclusion_is_left_out(read: Load) -> None:
         (" option src_ip 1.2.3\n", 3, "192.168.1.0/24"),
         (" option src_ip fe80::1%eth0\n", 3, "address"),
         (" option mark 0x100/0xff\n", 3, "no bit outside of the mask"),
-        (" option mark 0x02000001\n", 2, "control_mark"),
-        (" option mark 0x100/0xff00\n", 2, "observe_mark"),
         (" option dscp af44\n", 3, "af43"),
         (" option dscp 64\n", 3, "0 to 63"),
         (" option device 'lan\udcff'\n", 3, "the name of a network device"),

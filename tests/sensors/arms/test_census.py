@@ -17,10 +17,17 @@ from flowguard.core.events import FlowsJudged
 from flowguard.core.model import Family, FlowTuple, Protocol
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry
 from flowguard.kernel.conntrack.flow import encode_tuple
-from flowguard.sensors.arms.census import ASSURED, LIMIT, SEEN_REPLY, Census, ends_are_visible_in
+from flowguard.sensors.arms.census import (
+    ASSURED,
+    LIMIT,
+    REMEMBERED,
+    SEEN_REPLY,
+    Census,
+    ends_are_visible_in,
+)
 from flowguard.sensors.arms.followed import CLOSE, ESTABLISHED, TIME_WAIT
+from tests.marked_arms import CONTROL, MarkedArms
 
-OBSERVE, CONTROL = 0x8000, 0x2000000
 HARDWARE = SEEN_REPLY | ASSURED | OFFLOAD | HW_OFFLOAD
 STEP = 5.0
 
@@ -33,8 +40,8 @@ def entry(number: int, *, control: bool = False, protocol: int = 6, **changes: A
     keys = [encode_tuple(kind, one)[1][4:] for kind, one in zip((1, 2), tuples, strict=True)]
     made = Entry(
         id=number,
-        status=HARDWARE,
-        mark=OBSERVE | (CONTROL if control else 0),
+        status=HARDWARE ^ (HW_OFFLOAD if control else 0),
+        mark=CONTROL if control else 0,
         protocol=protocol,
         original_packets=4,
         original_bytes=400,
@@ -49,6 +56,20 @@ def entry(number: int, *, control: bool = False, protocol: int = 6, **changes: A
     return made._replace(**changes)
 
 
+class AllTreated(MarkedArms):
+    """A draw after which nobody is of the control arm."""
+
+    def is_control(self, connection_hash: int) -> bool:
+        return False
+
+
+class SameHash(MarkedArms):
+    """UDP connections all have the same addresses and ports, TCP ones none of them."""
+
+    def hash_of(self, entry: Entry) -> int:
+        return 0 if entry.protocol == 17 else super().hash_of(entry)
+
+
 def moved(before: Entry, original: int, reply: int) -> Entry:
     return before._replace(
         original_packets=before.original_packets + original,
@@ -61,7 +82,7 @@ class Watch:
     """Looks every five seconds and keeps what was judged."""
 
     census: Census = field(
-        default_factory=lambda: Census(CONTROL, lambda f: ("lan1", "wan"), ends_are_visible=True)
+        default_factory=lambda: Census(lambda f: ("lan1", "wan"), ends_are_visible=True)
     )
     time: float = 100.0
     judged: list[FlowsJudged] = field(default_factory=list)
@@ -71,7 +92,7 @@ class Watch:
         self.census.counters_proven = True
 
     def begin(self, epoch: int, anew: bool = True, in_hardware: bool = True) -> None:
-        self.census.begin(epoch, 16, in_hardware=in_hardware, anew=anew)
+        self.census.begin(epoch, MarkedArms(16), in_hardware=in_hardware, anew=anew)
         self.look()
 
     def look(self, entries: Sequence[Entry] = ()) -> FlowsJudged:
@@ -118,11 +139,10 @@ def test_who_failed_is_listed_as_stalled_while_it_tries_and_judged_no_more() -> 
         watch.look([flow])
         flow = moved(flow, 2, 0)
     assert watch.census.stalled_since(1) is not None
-    assert not watch.census.released()
     for _ in range(8):
         watch.look([flow])
     assert watch.census.stalled_since(1) is None
-    assert watch.census.released()
+    assert watch.judged[-1].observed == 0
     assert watch.counts() == Counts(treated_failed=1)
     assert not watch.counts(age=60).total
 
@@ -285,7 +305,7 @@ def test_a_flow_that_is_gone_is_judged_at_the_same_age_as_others() -> None:
 
 def test_flows_of_before_the_draw_are_not_judged() -> None:
     watch = Watch()
-    watch.census.begin(2, 16, in_hardware=True, anew=True)
+    watch.census.begin(2, MarkedArms(16), in_hardware=True, anew=True)
     flow = entry(1)
     for _ in range(5):
         watch.look([flow])
@@ -297,7 +317,7 @@ def test_flows_of_before_the_draw_are_not_judged() -> None:
 def test_another_share_keeps_what_is_observed_under_its_old_epoch() -> None:
     watch, flow = Watch(), entry(1)
     watch.look([flow])
-    watch.census.begin(2, 2, in_hardware=True, anew=False)
+    watch.census.begin(2, MarkedArms(2), in_hardware=True, anew=False)
     for _ in range(3):
         watch.look([flow, entry(2)])
     watch.look([flow, entry(2), entry(3)])
@@ -330,7 +350,7 @@ def test_nobody_is_taken_for_gone_in_a_look_that_was_cut_short() -> None:
 def test_a_draw_that_changes_during_a_look() -> None:
     watch = Watch()
     watch.census.look(watch.time, [entry(1)])
-    watch.census.begin(2, 16, in_hardware=True, anew=True)
+    watch.census.begin(2, MarkedArms(16), in_hardware=True, anew=True)
     watch.look([entry(2)])
     watch.look([entry(1), entry(2), entry(3)])
     for _ in range(4):
@@ -372,7 +392,7 @@ def test_hardware_that_was_never_seen_to_count_is_not_judged_by_its_silence() ->
 def test_a_flow_that_is_too_old_to_be_judged_proves_the_counters_as_well() -> None:
     watch, old = Watch(), entry(1)
     watch.census.counters_proven = False
-    watch.census.begin(2, 16, in_hardware=True, anew=True)
+    watch.census.begin(2, MarkedArms(16), in_hardware=True, anew=True)
     for _ in range(2):
         watch.look([old])
         old = moved(old, 3, 3)
@@ -420,28 +440,59 @@ def test_of_very_many_flows_some_of_both_arms_are_followed_further() -> None:
     assert watch.counts().total == 4000
     assert 400 < observed == watch.counts(age=60).total < 700
     assert watch.counts(age=60).treated == watch.counts(age=60).control
-    assert watch.census.released()  # Of the others, as many as may be let go at once.
 
 
 def test_a_long_lived_flow_is_let_go_when_it_has_been_judged_and_not_before() -> None:
     watch, flow = Watch(), entry(1)
     while not watch.counts(age=240).total:
-        watch.look([flow])
-        assert not watch.census.released()
+        assert watch.look([flow]).observed == (not watch.counts(age=240).total)
         flow = moved(flow, 1, 1)
-    for _ in range(2):  # Once more, in case that it could not be let go.
-        watch.look([flow])
-        assert [released.key for released in watch.census.released()] == [flow.key]
+    judged = len(watch.judged)
+    for _ in range(60):
+        assert watch.look([flow]).observed == 0
+        flow = moved(flow, 1, 1)
+    assert not any(j.outcomes for j in watch.judged[judged:])
 
 
-def test_an_unanswered_flow_is_not_let_go_because_its_arm_could_be_drawn_again() -> None:
-    watch, flow = Watch(), entry(1, status=0)
-    watch.census.begin(2, 16, in_hardware=True, anew=True)
+def test_who_changes_arms_is_judged_no_more() -> None:
+    watch = Watch()
+    stays, goes = entry(1), entry(2, control=True)
+    watch.look([stays, goes])
+    watch.census.begin(2, AllTreated(16), in_hardware=True, anew=False)
+    for _ in range(4):
+        stays, goes = moved(stays, 1, 1), moved(goes, 1, 1)
+        watch.look([stays, goes])
+    assert watch.counts() == Counts(treated_good=1)
+
+
+def test_the_same_addresses_and_ports_are_judged_again_only_after_many_others() -> None:
+    watch = Watch()
+    watch.census.begin(1, SameHash(16), in_hardware=True, anew=False)
+    watch.look()
+    for number in range(1, 4):
+        for _ in range(4):
+            watch.look([entry(number, protocol=17)])
+        watch.look()
+    assert watch.counts().total == 1
+    watch.look([entry(1000 + n) for n in range(REMEMBERED)])
+    for _ in range(4):
+        watch.look([entry(9, protocol=17)])
+    assert watch.counts().total == 1 + REMEMBERED + 1
+
+
+@pytest.mark.parametrize(
+    ("in_hardware", "status"), [(True, HARDWARE), (False, SEEN_REPLY | ASSURED | OFFLOAD)]
+)
+def test_a_flow_of_the_control_arm_that_is_not_kept_from_its_level_is_born_treated(
+    in_hardware: bool, status: int
+) -> None:
+    watch = Watch()
+    watch.begin(1, in_hardware=in_hardware)
+    flows = [entry(1, control=True, status=status), entry(2, control=True, status=ASSURED)]
     for _ in range(3):
-        watch.look([flow])
-        assert not watch.census.released()
-    watch.look([flow._replace(status=SEEN_REPLY)])
-    assert watch.census.released()
+        watch.look(flows)
+    (births,) = watch.judged[-1].births
+    assert (births.treated, births.control) == (1, 1)
 
 
 def test_stalled_flows_are_listed_since_when() -> None:

@@ -6,40 +6,56 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
 
 from flowguard.core.arms.draw import ENDED_CHECKPOINTS, Draw, OutcomeKind, Outcomes
 from flowguard.core.events import Converge, Event, FlowsJudged, SensorBack, SensorLost
-from flowguard.core.model import FlowTuple, Level
+from flowguard.core.model import Device, FlowTuple, Level
 from flowguard.core.records import replace
-from flowguard.core.tables.plan import OffloadSettings
-from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry, Filter
+from flowguard.core.tables.description import Plan
+from flowguard.core.tables.plan import OffloadSettings, plan
+from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry
 from flowguard.kernel.conntrack.flow import encode_tuple
 from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.sensors.arms.census import ASSURED, SEEN_REPLY
+from flowguard.sensors.arms.drawing import Drawing
 from flowguard.sensors.arms.followed import CLOSE
-from flowguard.sensors.arms.looks import FAILURES, LOOK_SECONDS, ArmsSensor, FlowSeen
+from flowguard.sensors.arms.looks import (
+    ANSWERED,
+    FAILURES,
+    LOOK_SECONDS,
+    ArmsSensor,
+    FlowSeen,
+)
 from flowguard.sensors.supervise import Supervision
 from tests import virtual_time
 from tests.sensors.machine import Parts
 from tests.virtual_time import now
 
-SETTINGS = OffloadSettings()
-OBSERVE, CONTROL = SETTINGS.observe_mark, SETTINGS.control_mark
 HARDWARE = SEEN_REPLY | ASSURED | OFFLOAD | HW_OFFLOAD
-REACHED = Converge((("lan1", Level.HARDWARE),), Draw(), epoch=1)
+LEVELS = {"lan1": Level.HARDWARE, "wan": Level.HARDWARE}
+REACHED = Converge(tuple(LEVELS.items()), Draw(), epoch=1)
+DEVICES = [Device("lan1", 2), Device("wan", 3)]
+PLAN = plan(DEVICES, LEVELS, OffloadSettings())
+DRAWING = Drawing(PLAN.hardware)
+NOTHING = Plan(None, None)
 # So many looks, and every flow has been judged for how it ended.
 LATEST = round(max(ENDED_CHECKPOINTS) / LOOK_SECONDS) + 2
 
 
-def entry(number: int, **changes: Any) -> Entry:
-    one = FlowTuple("tcp", "192.168.1.2", "203.0.113.1", 1000 + number, 443)
-    other = FlowTuple("tcp", "203.0.113.1", "203.0.113.2", 443, 1000 + number)
-    key, reply_key = (encode_tuple(kind, t)[1][4:] for kind, t in ((1, one), (2, other)))
-    made = Entry(number, HARDWARE, OBSERVE, 6, 4, 400, 3, 300, True, None, None, key, reply_key)
-    return made._replace(**changes)
+def entry(number: int, *, control: bool = False, **changes: Any) -> Entry:
+    """A connection of this arm, from the first port after its number that is."""
+    for port in count(1000 + 100 * number):
+        one = FlowTuple("tcp", "192.168.1.2", "203.0.113.1", port, 443)
+        other = FlowTuple("tcp", "203.0.113.1", "203.0.113.2", 443, port)
+        key, reply_key = (encode_tuple(kind, t)[1][4:] for kind, t in ((1, one), (2, other)))
+        made = Entry(number, HARDWARE, 0, 6, 4, 400, 3, 300, True, None, None, key, reply_key)
+        if DRAWING.is_control(DRAWING.hash_of(made)) is control:
+            return made._replace(**changes)
+    raise AssertionError
 
 
 class Router:
@@ -51,11 +67,14 @@ class Router:
         self.parts.network.routes = {"192.168.1.2": "lan1", "203.0.113.1": "wan"}
         self.fed: list[Event] = []
         self.alive: list[float] = []
-        self.sensor = ArmsSensor(self.parts.machine, self.fed.append, SETTINGS)
+        self.sensor = ArmsSensor(self.parts.machine, self.fed.append)
 
     @property
     def judged(self) -> list[FlowsJudged]:
         return [event for event in self.fed if isinstance(event, FlowsJudged)]
+
+    def begin(self, reached: Converge = REACHED, held: Plan = PLAN) -> None:
+        self.sensor.begin(reached, held)
 
     def add(self, *numbers: int, **changes: Any) -> None:
         self.table.entries += [entry(number, **changes) for number in numbers]
@@ -97,7 +116,7 @@ def router() -> Router:
 
 def test_flows_are_followed_judged_and_told(router: Router) -> None:
     async def story() -> None:
-        router.sensor.begin(REACHED)
+        router.begin()
         await router.pass_looks(2)
         router.add(1, 2)
         await router.pass_looks(4)
@@ -108,13 +127,13 @@ def test_flows_are_followed_judged_and_told(router: Router) -> None:
     assert (answered.counts.treated_good, answered.pair) == (2, ("lan1", "wan"))
     assert router.judged[-1].observed == 2
     assert router.sensor.counters_proven
-    assert set(router.table.sweeps) == {Filter(mark=OBSERVE, mark_mask=OBSERVE)}
+    assert set(router.table.sweeps) == set(router.table.filters) == {ANSWERED}
 
 
 def test_as_long_as_nothing_is_drawn_there_is_nothing_to_look_at(router: Router) -> None:
     async def story() -> None:
         await asyncio.sleep(20)
-        router.sensor.begin(Converge((("lan1", Level.NONE),)))
+        router.begin(Converge((("lan1", Level.NONE),)), NOTHING)
         await asyncio.sleep(20)
 
     router.run(story)
@@ -126,11 +145,11 @@ def ends_heard(router: Router) -> list[Outcomes]:
     """What the sensor says of ends, after one flow ended between two looks."""
 
     async def story() -> None:
-        router.sensor.begin(REACHED)
+        router.begin()
         await router.pass_looks(2)
         router.add(1)
         await router.pass_looks(2)
-        router.table.end(1, status=ASSURED, tcp_state=CLOSE)
+        router.table.end(1, status=SEEN_REPLY | ASSURED, tcp_state=CLOSE)
         await router.pass_looks(LATEST)
 
     router.run(story)
@@ -143,75 +162,6 @@ def test_the_ends_of_flows_are_heard_between_two_looks(router: Router) -> None:
 
 def test_since_6_18_the_ends_of_flows_tell_nothing() -> None:
     assert not ends_heard(Router("6.18.2"))
-
-
-def test_another_mark_reaches_looks_and_events_at_once(router: Router) -> None:
-    other = 0x4000
-
-    async def story() -> None:
-        router.sensor.begin(REACHED)
-        await router.pass_looks(2)
-        router.sensor.configure(replace(SETTINGS, observe_mark=other))
-        assert router.table.filters[-1] == Filter(mark=other, mark_mask=other)
-        assert len(router.table.listening) == 1
-        router.sensor.begin(REACHED)
-        await router.pass_looks(2)
-        router.add(1, mark=other)
-        router.add(2, mark=OBSERVE)
-        await router.pass_looks(2)
-        router.table.end(1, 2, status=ASSURED, tcp_state=CLOSE)
-        await router.pass_looks(LATEST)
-
-    router.run(story)
-    ended = [o for j in router.judged for o in j.outcomes if o.kind is OutcomeKind.ENDED]
-    assert sum(o.counts.treated_failed for o in ended) == 1
-    assert router.table.sweeps[-1] == Filter(mark=other, mark_mask=other)
-
-
-def test_another_mark_before_it_runs_is_the_one_that_it_listens_with(router: Router) -> None:
-    async def story() -> None:
-        pass
-
-    router.sensor.configure(replace(SETTINGS, observe_mark=0x4000))
-    assert router.table.filters == []
-    router.run(story)
-    assert router.table.filters == [Filter(mark=0x4000, mark_mask=0x4000)]
-    assert router.table.listening == []
-
-
-def test_a_listener_that_cannot_be_exchanged_ends_it_so_that_it_is_seen(router: Router) -> None:
-    async def story() -> None:
-        router.table.refusal = OSError(errno.EMFILE, "Too many open files")
-        router.sensor.configure(SETTINGS)
-        await asyncio.sleep(0.1)
-
-    with pytest.raises(OSError, match="Too many open files"):
-        router.run(story)
-    assert router.table.listening == []
-
-
-def test_a_reload_in_the_midst_of_a_look_makes_that_look_void(router: Router) -> None:
-    reloaded: list[float] = []
-
-    def reload() -> None:
-        router.table.midway = lambda: None
-        reloaded.append(now())
-        router.fed.clear()
-        router.sensor.configure(SETTINGS)
-
-    async def story() -> None:
-        router.sensor.begin(REACHED)
-        await router.pass_looks(2)
-        router.add(*range(250))
-        await router.pass_looks(3)
-        assert router.judged
-        router.table.midway = reload
-        await router.pass_looks(4)
-
-    router.run(story)
-    # The next one tells that nobody is observed any more.
-    (judged,) = router.judged
-    assert (judged.time, judged.observed) == (reloaded[0] + LOOK_SECONDS, 0)
 
 
 def test_a_listener_that_fails_ends_it_at_once_with_the_reason(router: Router) -> None:
@@ -236,7 +186,7 @@ def test_without_a_listener_it_does_not_start(router: Router) -> None:
 
 def test_an_interrupted_look_takes_nobody_for_gone(router: Router) -> None:
     async def story() -> None:
-        router.sensor.begin(REACHED)
+        router.begin()
         await router.pass_looks(2)
         router.add(1, 2)
         await router.pass_looks(1)
@@ -253,13 +203,13 @@ def test_an_interrupted_look_takes_nobody_for_gone(router: Router) -> None:
 
 def test_after_an_interrupted_look_the_next_draw_begins_with_a_clean_slate(router: Router) -> None:
     async def story() -> None:
-        router.sensor.begin(REACHED)
+        router.begin()
         await router.pass_looks(2)
         router.add(1, 2)
         await router.pass_looks(1)
         router.table.interrupt(1)
         await router.pass_looks(1)
-        router.sensor.begin(replace(REACHED, epoch=2))
+        router.begin(replace(REACHED, epoch=2))
         await router.pass_looks(1)  # This one finds all that were there before.
         router.add(3)
         await router.pass_looks(4)
@@ -274,7 +224,7 @@ def test_after_an_interrupted_look_the_next_draw_begins_with_a_clean_slate(route
 )
 def test_a_few_looks_in_a_row_that_fail_end_it(router: Router, error: Exception) -> None:
     async def story() -> None:
-        router.sensor.begin(REACHED)
+        router.begin()
         for _ in range(2):
             router.table.failures = [error] * (FAILURES - 1)
             await router.pass_looks(FAILURES)
@@ -289,7 +239,7 @@ def test_a_few_looks_in_a_row_that_fail_end_it(router: Router, error: Exception)
 
 def test_looks_that_are_always_interrupted_end_it_in_words(router: Router) -> None:
     async def story() -> None:
-        router.sensor.begin(REACHED)
+        router.begin()
         router.table.interrupt(FAILURES)
         await router.pass_looks(FAILURES)
 
@@ -302,7 +252,7 @@ def test_supervised_it_comes_back_with_what_it_knew(router: Router) -> None:
         supervision = Supervision(now, router.fed.append)
         supervision.start(router.sensor)
         await asyncio.sleep(0.1)
-        router.sensor.begin(REACHED)
+        router.begin()
         await router.pass_looks(2)
         router.add(1)
         await router.pass_looks(2)
@@ -321,46 +271,52 @@ def test_supervised_it_comes_back_with_what_it_knew(router: Router) -> None:
     assert told == [SensorLost, SensorBack]
 
 
-def test_flows_that_are_judged_are_let_go(router: Router) -> None:
+def test_flows_of_before_are_seen_and_not_followed(router: Router) -> None:
     async def story() -> None:
-        router.add(1)  # There before the draw began, so nobody judges it.
-        router.sensor.begin(REACHED)
-        await router.pass_looks(3)
-
-    router.run(story)
-    assert router.table.cleared == [(1, OBSERVE)]
-    assert router.table.entries[0].mark == 0
-
-
-def test_marks_that_cannot_be_cleared_end_it_but_what_was_seen_is_told(router: Router) -> None:
-    async def story() -> None:
-        router.sensor.begin(REACHED)
-        await router.pass_looks(2)
         router.add(1)
-        await router.pass_looks(4)
-        router.add(2, 3)
-        router.table.mark_refusal = OSError(errno.EPERM, "Operation not permitted")
-        router.sensor.begin(replace(REACHED, levels=(("wan", Level.HARDWARE),)))
+        router.begin()
         await router.pass_looks(8)
 
-    with pytest.raises(OSError, match="not permitted"):
-        router.run(story)
-    assert router.judged[-1].time > 30
+    router.run(story)
+    assert not any(judged.outcomes or judged.observed for judged in router.judged)
+
+
+def test_of_very_many_flows_one_in_so_many_is_followed(router: Router) -> None:
+    async def story() -> None:
+        router.begin(replace(REACHED, draw=Draw(observe_share=4)))
+        await router.pass_looks(2)
+        router.add(*range(300))
+        await router.pass_looks(2)
+
+    router.run(story)
+    assert 50 < router.judged[-1].observed < 100
+
+
+def test_a_table_that_takes_long_to_read_is_read_less_often(router: Router) -> None:
+    router.table.seconds = 0.5
+
+    async def story() -> None:
+        router.begin()
+        await asyncio.sleep(60)
+
+    router.run(story)
+    starts = [one - router.table.seconds for one in router.alive[1:]]
+    assert [later - sooner for sooner, later in pairwise(starts)] == [10.5] * (len(starts) - 1)
 
 
 def test_stalled_flows_and_all_flows_for_people(router: Router) -> None:
     seen: list[tuple[FlowSeen, ...]] = []
 
     async def story() -> None:
-        router.sensor.begin(REACHED)
+        router.begin()
         await router.pass_looks(2)
         router.add(1)
         await router.pass_looks(3, original=3, reply=0)
-        router.add(2, mark=OBSERVE | CONTROL, status=OFFLOAD | ASSURED, original_bytes=9000)
-        router.add(3, mark=0, status=ASSURED)
+        router.add(2, control=True, status=OFFLOAD | ASSURED, original_bytes=9000)
+        router.add(3, protocol=47, status=ASSURED)
         seen.append(await router.sensor.flows(3))
         seen.append(await router.sensor.flows(1))
-        assert [s.flow.original.source_port for s in router.sensor.stalled()] == [1001]
+        assert [s.flow.original.source_port for s in router.sensor.stalled()] == [1100]
 
     router.run(story)
     stalled, control, plain = seen[0]

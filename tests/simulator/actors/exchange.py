@@ -97,7 +97,7 @@ class Exchange:
         if connection.is_gone:
             self.connection = connection = self._open()
         connection.counted[0] += 1
-        self._kernel.flowtables.packet(connection, new=True)
+        self._kernel.flowtables.packet(connection)
         if self._line_up and self.answers:
             self._world.after(self._luck.uniform(0.005, 0.1), self._greeted)
         elif self._opening < len(SYN_SECONDS):
@@ -157,7 +157,7 @@ class Exchange:
             self._kernel.connections.end(former, killed=False)
         self.connection = connection = self._open()
         connection.counted[0] += 1
-        self._kernel.flowtables.packet(connection, new=True)
+        self._kernel.flowtables.packet(connection)
         if self._line_up:
             self._world.after(self._luck.uniform(0.005, 0.1), self._picked_up)
 

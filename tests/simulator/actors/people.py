@@ -112,8 +112,6 @@ def edit(scene: Scene, luck: Random) -> None:
     former = platform.configuration
     change: dict[str, Any] = luck.choice(
         (
-            {"observe_mark": luck.choice((0x8000, 0x10000, 0x20000))},
-            {"control_mark": luck.choice((0x02000000, 0x04000000))},
             {"level": luck.choice(tuple(Level))},
             {"level": Level.HARDWARE},
             {"device": luck.choice(((), ("lan1", "wan"), ("lan1", "lan2", "wan"), ("none0",)))},

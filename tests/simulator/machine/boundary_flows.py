@@ -57,13 +57,6 @@ class BoundConnections:
         self._raise_error()
         self._table.delete(flows)
 
-    async def clear_mark(self, entries: Sequence[Entry], bits: int) -> None:
-        await self._process.wait(self._delays.uniform(*costs.LOOK_UP))
-        self._raise_error()
-        for entry in entries:
-            if connection := self._table.by_id.get(entry.id):
-                connection.mark &= ~bits
-
     def listen(
         self,
         wanted: Filter,

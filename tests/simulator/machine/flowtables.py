@@ -43,22 +43,19 @@ class Flowtables:
         self._connections = connections
         self._engine = engine
         self._sysctls = sysctls
-        self._numgen: Random = world.random("numgen")
         self._delays: Random = world.random("flowtable workers")
         connections.removed = self._removed
 
     # --- in -------------------------------------------------------------------------------
 
-    def packet(self, connection: Connection, *, new: bool = False) -> None:
+    def packet(self, connection: Connection) -> None:
         """A packet that the network stack sees: rules may hand its flow over."""
         if connection.table or connection.is_gone or self._engine.takes_away(connection):
             return
         connection.settle(self._world.now)
         chains = sorted(self._ruleset.tables.values(), key=lambda table: table.priority)
         for table in chains:
-            taken = takes(
-                table.rules, table.forward_names, connection, new=new, numgen=self._numgen
-            )
+            taken = takes(table.rules, table.forward_names, connection)
             if taken and _is_eligible(connection):
                 self._enter(connection, table)
                 return

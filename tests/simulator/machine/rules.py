@@ -4,38 +4,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from random import Random
 from typing import Protocol
 
+from flowguard.core.arms.draw import bucket_of
 from flowguard.core.model import Family, FlowTuple
 from flowguard.core.tables.description import (
     AddressIn,
-    AllButOneIn,
+    BucketBelow,
     DevicesOutside,
     DscpIs,
     FamilyIs,
     InterfaceIs,
-    Leave,
     MarkIs,
     Match,
-    NewConnection,
-    Observe,
     Offload,
-    OneIn,
     PacketsAtLeast,
-    PacketsAtMost,
     PortIn,
     ProtocolIs,
     Rule,
-    SetMark,
     Side,
 )
+from flowguard.kernel.conntrack import connection_hash
 
 
 class Packet(Protocol):
     """What a rule can know of a packet's connection; `names` are the devices in and out."""
 
     original: FlowTuple
+    key: bytes
     mark: int
     family: Family
     names: tuple[str, str]
@@ -43,28 +39,15 @@ class Packet(Protocol):
     def packets(self) -> int: ...
 
 
-def takes(
-    rules: Sequence[Rule], names: Sequence[str], packet: Packet, *, new: bool, numgen: Random
-) -> bool:
-    """Run the chain; whether it hands the flow over. Marks are set on the way."""
+def takes(rules: Sequence[Rule], names: Sequence[str], packet: Packet) -> bool:
+    """Run the chain; whether it hands the flow over."""
     for rule in rules:
-        if not all(_matches(m, names, packet, new, numgen) for m in rule.matches):
-            continue
-        match rule.action:
-            case Offload():
-                return True
-            case SetMark(bits):
-                packet.mark |= bits
-            case Observe(observe, control, drawn):
-                packet.mark |= observe
-                if _matches(drawn, names, packet, new, numgen):
-                    packet.mark |= control
-            case Leave():
-                return False
+        if all(_matches(m, names, packet) for m in rule.matches):
+            return isinstance(rule.action, Offload)
     return False
 
 
-def _matches(match: Match, names: Sequence[str], packet: Packet, new: bool, numgen: Random) -> bool:
+def _matches(match: Match, names: Sequence[str], packet: Packet) -> bool:
     match match:
         case ProtocolIs(protocol):
             return packet.original.protocol == protocol
@@ -72,12 +55,9 @@ def _matches(match: Match, names: Sequence[str], packet: Packet, new: bool, numg
             return packet.mark & mask == value
         case DevicesOutside(side):
             return packet.names[side is Side.DESTINATION] not in names
-        case NewConnection():
-            return new
-        case OneIn(count):
-            return numgen.random() * count < 1
-        case AllButOneIn(count):
-            return numgen.random() * count >= 1
+        case BucketBelow(family, seed, limit):
+            is_below = bucket_of(connection_hash(packet.key, seed)) < limit
+            return packet.family is family and is_below
         case FamilyIs(family):
             return packet.family is family
         case InterfaceIs(side, name):
@@ -91,8 +71,6 @@ def _matches(match: Match, names: Sequence[str], packet: Packet, new: bool, numg
             return first <= port <= last
         case PacketsAtLeast(count):
             return packet.packets() >= count
-        case PacketsAtMost(count):
-            return packet.packets() <= count
         case AddressIn(side, network):
             return _within(packet, side, network)
         case DscpIs():

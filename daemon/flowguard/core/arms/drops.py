@@ -57,7 +57,7 @@ def on_judged(state: State, event: FlowsJudged) -> Step:
     )
     commands: list[Command] = []
     if state.detector.share.broken and not broken:
-        text = "the arms are not drawn in their share: another program changes our mark's bits"
+        text = "the arms are not kept apart: another program takes flows of the control arm"
         commands.append(Notify(Severity.ERROR, f"{text}; dropped connections are not judged"))
     draw = _next_draw(state)
     thinned = state.thinned if draw.observe_share == state.draw.observe_share else state.time
@@ -79,7 +79,8 @@ def _next_draw(state: State) -> Draw:
     elif suspicion < RELAX:
         wide = False
     widened = min(WIDE_SHARE, state.settings.control_share) if wide else None
-    return Draw(widened, _next_observe_share(state), draw.canary)
+    share = _next_observe_share(state)
+    return replace(draw, control_share=widened, observe_share=share)
 
 
 def _next_observe_share(state: State) -> int:

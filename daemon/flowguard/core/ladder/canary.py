@@ -9,7 +9,7 @@ take hours) and the arms prove that treated flows do not fail more often.
 from __future__ import annotations
 
 from flowguard.core.arms import passing
-from flowguard.core.arms.draw import ENDED_CHECKPOINTS, FIRST_CHECKPOINT, Draw, OutcomeKind
+from flowguard.core.arms.draw import ENDED_CHECKPOINTS, FIRST_CHECKPOINT, OutcomeKind
 from flowguard.core.arms.passing import Passing
 from flowguard.core.arms.sequential_test import Counts
 from flowguard.core.events import Command, FlowsJudged, Save
@@ -136,7 +136,7 @@ def draw(state: State, levels: tuple[tuple[str, Level], ...]) -> State:
     return replace(
         state,
         verdicts=verdicts,
-        draw=Draw(None, state.draw.observe_share, stage),
+        draw=replace(state.draw, control_share=None, canary=stage),
         canary_epoch=state.epoch + 1,
         canary_tests=(),
     )

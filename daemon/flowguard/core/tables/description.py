@@ -91,22 +91,12 @@ class MarkIs:
 
 
 @frozen
-class NewConnection:
-    """Conntrack state new: the first packet, when an arm is drawn."""
+class BucketBelow:
+    """The connection is of this family, and its bucket (`core.arms.draw`) below `limit`."""
 
-
-@frozen
-class OneIn:
-    """True for a random one in `count` packets (nft numgen random)."""
-
-    count: int
-
-
-@frozen
-class AllButOneIn:
-    """False for a random one in `count` packets."""
-
-    count: int
+    family: Family
+    seed: int
+    limit: int
 
 
 @frozen
@@ -115,13 +105,6 @@ class PacketsAtLeast:
 
     Counted by connection tracking; with net.netfilter.nf_conntrack_acct=0 there are none.
     """
-
-    count: int
-
-
-@frozen
-class PacketsAtMost:
-    """The connection has had no more packets than this; true where they are not counted."""
 
     count: int
 
@@ -135,11 +118,8 @@ Match = (
     | PortIn
     | DscpIs
     | MarkIs
-    | NewConnection
-    | OneIn
-    | AllButOneIn
+    | BucketBelow
     | PacketsAtLeast
-    | PacketsAtMost
 )
 
 
@@ -149,33 +129,22 @@ class Offload:
 
 
 @frozen
-class SetMark:
-    """Set these bits of the conntrack mark, leave the others alone."""
-
-    bits: int
-
-
-@frozen
-class Observe:
-    """Set the observe bit, and for the random packets of `control` the control bit with it."""
-
-    observe_mark: int
-    control_mark: int
-    control: OneIn | AllButOneIn
-
-
-@frozen
 class Leave:
     """Stop reading this table's rules for the packet (nft `return`)."""
 
 
-Action = Offload | SetMark | Observe | Leave
+Action = Offload | Leave
 
 
 @frozen
 class Rule:
     matches: tuple[Match, ...]
     action: Action
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of a rule that draws the arms; None for any other."""
+        return next((m.seed for m in self.matches if isinstance(m, BucketBelow)), None)
 
 
 @frozen

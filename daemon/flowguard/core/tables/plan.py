@@ -14,7 +14,7 @@ from flowguard.core.tables.description import (
     SOFTWARE_PRIORITY,
     SOFTWARE_TABLE,
     AddressIn,
-    AllButOneIn,
+    BucketBelow,
     DevicesOutside,
     DscpIs,
     FamilyIs,
@@ -23,17 +23,12 @@ from flowguard.core.tables.description import (
     MarkIs,
     Match,
     Network,
-    NewConnection,
-    Observe,
     Offload,
-    OneIn,
     PacketsAtLeast,
-    PacketsAtMost,
     Plan,
     PortIn,
     ProtocolIs,
     Rule,
-    SetMark,
     Side,
     Table,
 )
@@ -59,26 +54,20 @@ class Exclusion:
 class OffloadSettings:
     """What the configuration says about the rules.
 
-    `control_share` = N puts one in N new flows on the level below (0: none); `control_mark`
-    is the conntrack mark bit that remembers it, `observe_mark` the one of the flows whose
-    fate is looked at. A flow is offloaded once it has had `min_packets` packets (0: at once).
-    Without `software` there is no table for what is not in hardware.
+    `control_share` = N puts one in N flows on the level below (0: none). A flow is offloaded
+    once it has had `min_packets` packets (0: at once). Without `software` there is no table
+    for what is not in hardware.
     """
 
     udp: bool = True
     ipv6: bool = True
     control_share: int = 16
-    control_mark: int = 0x02000000
-    observe_mark: int = 0x00008000
     min_packets: int = 0
     exclusions: tuple[Exclusion, ...] = ()
     software: bool = True
 
 
 CONFIGURED_DRAW = Draw()
-# A new flow is offered to hardware with its first few packets; one that has had more than
-# this was there before the canary, drawn by other rules.
-CANARY_PACKETS = 16
 
 
 def plan(
@@ -92,10 +81,8 @@ def plan(
     hardware = _at_least(devices, levels, Level.HARDWARE)
     software = _at_least(devices, levels, Level.SOFTWARE) if settings.software else []
     return Plan(
-        hardware=_table(Level.HARDWARE, hardware, settings, drawing, bool(draw.canary))
-        if hardware
-        else None,
-        # The arm is drawn once, at the top of the ladder; below it every flow is welcome.
+        hardware=_table(Level.HARDWARE, hardware, settings, drawing) if hardware else None,
+        # The arm is drawn at the top of the ladder; below it every flow is welcome.
         software=_table(Level.SOFTWARE, software, settings, () if hardware else drawing)
         if software
         else None,
@@ -107,27 +94,10 @@ def _at_least(devices: Sequence[Device], levels: Mapping[str, Level], level: Lev
 
 
 def _draw_rules(settings: OffloadSettings, draw: Draw) -> tuple[Rule, ...]:
-    """Which arm a new flow is in, and whether it is observed.
-
-    A connection may have several packets in state new: SYNs sent again, UDP without an
-    answer. Were the arm drawn again for each, a flow on a lossy path would be more often
-    in the control arm. So the arm of an observed flow is drawn once, by the packet that
-    makes it observed; among the flows that are not observed (never judged) it may be
-    drawn again.
-    """
-    if not draw.control_in(settings.control_share):
-        return ()
-    share = settings.control_share if draw.control_share is None else draw.control_share
-    drawn = AllButOneIn(draw.canary) if draw.canary else OneIn(share)
-    control, observe = settings.control_mark, settings.observe_mark
-    undrawn = (NewConnection(), MarkIs(control | observe, 0))
-    action = Observe(observe, control, drawn)
-    if draw.observe_share == 1:
-        return (Rule(undrawn, action),)
-    return (
-        Rule((*undrawn, OneIn(draw.observe_share)), action),
-        Rule((*undrawn, drawn), SetMark(control)),
-    )
+    """What keeps the control arm from the level; a rule for each family's addresses."""
+    limit = draw.control_below(settings.control_share)
+    families = Family if limit else ()
+    return tuple(Rule((BucketBelow(family, draw.seed, limit),), Leave()) for family in families)
 
 
 def _table(
@@ -135,7 +105,6 @@ def _table(
     devices: Sequence[Device],
     settings: OffloadSettings,
     drawing: tuple[Rule, ...],
-    young_only: bool = False,
 ) -> Table:
     hardware = level is Level.HARDWARE
     names = {name for d in devices for name in (d.name, *d.forward_names)}
@@ -145,13 +114,11 @@ def _table(
         hardware=hardware,
         devices=tuple(sorted(d.name for d in devices)),
         forward_names=tuple(sorted(names)),
-        rules=_rules(level, settings, drawing, young_only),
+        rules=_rules(level, settings, drawing),
     )
 
 
-def _rules(
-    level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...], young_only: bool
-) -> tuple[Rule, ...]:
+def _rules(level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...]) -> tuple[Rule, ...]:
     rules = [Rule((DevicesOutside(side),), Leave()) for side in Side]
     if not settings.ipv6:
         rules.append(Rule((FamilyIs(Family.IPV6),), Leave()))
@@ -159,11 +126,7 @@ def _rules(
         if exclusion.level.rank < level.rank:
             rules += (Rule(matches, Leave()) for matches in _exclusion_matches(exclusion))
     rules += drawing
-    ready: list[Match] = [MarkIs(settings.control_mark, 0)] if drawing else []
-    if settings.min_packets:
-        ready.append(PacketsAtLeast(settings.min_packets))
-    if young_only:
-        ready.append(PacketsAtMost(settings.min_packets + CANARY_PACKETS))
+    ready = [PacketsAtLeast(settings.min_packets)] if settings.min_packets else []
     protocols = [Protocol.TCP, Protocol.UDP] if settings.udp else [Protocol.TCP]
     rules += (Rule((ProtocolIs(p), *ready), Offload()) for p in protocols)
     return tuple(rules)

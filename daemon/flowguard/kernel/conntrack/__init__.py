@@ -5,8 +5,8 @@ from flowguard.kernel.conntrack.dump import DumpInterrupted, sweep
 from flowguard.kernel.conntrack.ended import DestroyEvents
 from flowguard.kernel.conntrack.entry import Entry
 from flowguard.kernel.conntrack.flow import Flow
+from flowguard.kernel.conntrack.hashing import connection_hash
 from flowguard.kernel.conntrack.lookup import find
-from flowguard.kernel.conntrack.marking import clear_mark
 from flowguard.kernel.conntrack.numbers import (
     HW_OFFLOAD,
     IN_HARDWARE,
@@ -32,7 +32,7 @@ __all__ = [
     "Entry",
     "Filter",
     "Flow",
-    "clear_mark",
+    "connection_hash",
     "delete",
     "find",
     "sweep",

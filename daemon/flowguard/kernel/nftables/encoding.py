@@ -64,4 +64,4 @@ def _whole(table: Table) -> list[Request]:
 
 
 def _rules(table: str, rules: tuple[Rule, ...]) -> list[Request]:
-    return [messages.new_rule(table, rule_expressions(rule)) for rule in rules]
+    return [messages.new_rule(table, rule_expressions(rule), rule.seed) for rule in rules]

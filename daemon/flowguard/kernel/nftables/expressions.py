@@ -15,11 +15,12 @@ import struct
 from enum import IntEnum
 from typing import assert_never
 
+from flowguard.core.arms.draw import BUCKETS
 from flowguard.core.model import Family, Protocol
 from flowguard.core.tables.description import (
     Action,
     AddressIn,
-    AllButOneIn,
+    BucketBelow,
     DevicesOutside,
     DscpIs,
     FamilyIs,
@@ -27,16 +28,11 @@ from flowguard.core.tables.description import (
     Leave,
     MarkIs,
     Match,
-    NewConnection,
-    Observe,
     Offload,
-    OneIn,
     PacketsAtLeast,
-    PacketsAtMost,
     PortIn,
     ProtocolIs,
     Rule,
-    SetMark,
     Side,
 )
 from flowguard.kernel.netlink.codec import NESTED, attribute
@@ -57,7 +53,6 @@ class Nfta(IntEnum):
     CT_DREG = 1
     CT_KEY = 2
     CT_DIRECTION = 3
-    CT_SREG = 4
     PAYLOAD_DREG = 1
     PAYLOAD_BASE = 2
     PAYLOAD_OFFSET = 3
@@ -73,10 +68,11 @@ class Nfta(IntEnum):
     LOOKUP_SET = 1
     LOOKUP_SREG = 2
     LOOKUP_FLAGS = 5
-    NG_DREG = 1
-    NG_MODULUS = 2
-    NG_TYPE = 3
-    NG_OFFSET = 4
+    HASH_SREG = 1
+    HASH_DREG = 2
+    HASH_LEN = 3
+    HASH_MODULUS = 4
+    HASH_SEED = 5
     BYTEORDER_SREG = 1
     BYTEORDER_DREG = 2
     BYTEORDER_OP = 3
@@ -89,11 +85,13 @@ class Nfta(IntEnum):
 
 VERDICT_REGISTER = 0
 REGISTER = 1
+# NFT_REG32_00: the first of sixteen registers of four bytes each, which lie in a row.
+SMALL_REGISTER, SMALL_REGISTER_SIZE = 8, 4
 META_IIFNAME, META_OIFNAME, META_NFPROTO, META_L4PROTO = 6, 7, 15, 16
 INTERFACE_KEY = {Side.SOURCE: META_IIFNAME, Side.DESTINATION: META_OIFNAME}
 FAMILY_NUMBER = {Family.IPV4: 2, Family.IPV6: 10}
 PROTOCOL_NUMBER = {Protocol.TCP: 6, Protocol.UDP: 17}
-CT_STATE, CT_MARK, CT_PACKETS = 0, 3, 14
+CT_MARK, CT_PACKETS = 3, 14
 CT_PORT = {Side.SOURCE: 11, Side.DESTINATION: 12}
 CT_ADDRESS = {
     (4, Side.SOURCE): 0x13,
@@ -102,11 +100,9 @@ CT_ADDRESS = {
     (6, Side.DESTINATION): 0x16,
 }
 ORIGINAL = 0
-STATE_NEW = 8
 NETWORK_HEADER = 1
-EQUAL, NOT_EQUAL, AT_MOST, AT_LEAST = 0, 1, 3, 5
+EQUAL, LESS, AT_MOST, AT_LEAST = 0, 2, 3, 5
 INVERTED = 1
-RANDOM = 1
 HOST_TO_NETWORK = 1
 RETURN = -5
 
@@ -139,17 +135,12 @@ def _match(wanted: Match) -> list[bytes]:
             return [*_match(FamilyIs(family)), *_dscp(family, dscp)]
         case MarkIs(mask, mark):
             return [_conntrack(CT_MARK), _mask(_native(mask)), _compare(EQUAL, _native(mark))]
-        case NewConnection():
-            new = _mask(_native(STATE_NEW))
-            return [_conntrack(CT_STATE), new, _compare(NOT_EQUAL, _native(0))]
-        case OneIn(count):
-            return [_random_below(count), _compare(EQUAL, _native(0))]
-        case AllButOneIn(count):
-            return [_random_below(count), _compare(NOT_EQUAL, _native(0))]
+        case BucketBelow(family, seed, limit):
+            return [*_bucket(family, seed), _compare(LESS, struct.pack("!I", limit))]
         case PacketsAtLeast(count):
-            return _packets(AT_LEAST, count)
-        case PacketsAtMost(count):
-            return _packets(AT_MOST, count)
+            # Without a direction the kernel adds both.
+            least = _compare(AT_LEAST, struct.pack("!Q", count))
+            return [_conntrack(CT_PACKETS), _to_network_order(8), least]
         case _:
             assert_never(wanted)
 
@@ -158,23 +149,38 @@ def _action(action: Action) -> list[bytes]:
     match action:
         case Offload():
             return [_expression("flow_offload", _text(Nfta.FLOW_TABLE_NAME, FLOWTABLE))]
-        case SetMark(bits):
-            keep = _mask(_native(~bits & 0xFFFFFFFF), xor=_native(bits))
-            return [_conntrack(CT_MARK), keep, _set_mark()]
-        case Observe(observe_mark, control_mark, control):
-            # The rest of a rule is not run once a match fails, also after an action.
-            drawn = _match(control)
-            return [*_action(SetMark(observe_mark)), *drawn, *_action(SetMark(control_mark))]
         case Leave():
             return [_verdict(RETURN)]
         case _:
             assert_never(action)
 
 
-def _packets(operator: int, count: int) -> list[bytes]:
-    # Without a direction the kernel adds both; order is compared byte by byte.
-    compare = _compare(operator, struct.pack("!Q", count))
-    return [_conntrack(CT_PACKETS), _to_network_order(8), compare]
+def _bucket(family: Family, seed: int) -> list[bytes]:
+    """Original addresses and ports in a row of registers, hashed into the first one.
+
+    A port fills the first half of its register, the kernel clears the other one. A connection
+    of the other family has no such addresses, and that ends the rule.
+    """
+    version, size = (4, 4) if family is Family.IPV4 else (6, 16)
+    ports = SMALL_REGISTER + 2 * size // SMALL_REGISTER_SIZE
+    return [
+        _original(CT_ADDRESS[version, Side.SOURCE], SMALL_REGISTER),
+        _original(
+            CT_ADDRESS[version, Side.DESTINATION], SMALL_REGISTER + size // SMALL_REGISTER_SIZE
+        ),
+        _original(CT_PORT[Side.SOURCE], ports),
+        _original(CT_PORT[Side.DESTINATION], ports + 1),
+        _expression(
+            "hash",
+            _number(Nfta.HASH_SREG, SMALL_REGISTER),
+            _number(Nfta.HASH_DREG, REGISTER),
+            _number(Nfta.HASH_LEN, 2 * size + 2 * SMALL_REGISTER_SIZE),
+            _number(Nfta.HASH_MODULUS, BUCKETS),
+            _number(Nfta.HASH_SEED, seed),
+        ),
+        # Numbers are compared byte by byte.
+        _to_network_order(4),
+    ]
 
 
 def _port_range(first: int, last: int) -> list[bytes]:
@@ -209,17 +215,13 @@ def _conntrack(key: int) -> bytes:
     return _expression("ct", _number(Nfta.CT_KEY, key), _number(Nfta.CT_DREG, REGISTER))
 
 
-def _original(key: int) -> bytes:
+def _original(key: int, register: int = REGISTER) -> bytes:
     return _expression(
         "ct",
         _number(Nfta.CT_KEY, key),
-        _number(Nfta.CT_DREG, REGISTER),
+        _number(Nfta.CT_DREG, register),
         attribute(Nfta.CT_DIRECTION, bytes((ORIGINAL,))),
     )
-
-
-def _set_mark() -> bytes:
-    return _expression("ct", _number(Nfta.CT_KEY, CT_MARK), _number(Nfta.CT_SREG, REGISTER))
 
 
 def _network_header(offset: int, length: int) -> bytes:
@@ -258,16 +260,6 @@ def _not_in_device_set() -> bytes:
         _text(Nfta.LOOKUP_SET, DEVICE_SET),
         _number(Nfta.LOOKUP_SREG, REGISTER),
         _number(Nfta.LOOKUP_FLAGS, INVERTED),
-    )
-
-
-def _random_below(count: int) -> bytes:
-    return _expression(
-        "numgen",
-        _number(Nfta.NG_DREG, REGISTER),
-        _number(Nfta.NG_MODULUS, count),
-        _number(Nfta.NG_TYPE, RANDOM),
-        _number(Nfta.NG_OFFSET, 0),
     )
 
 

@@ -183,11 +183,11 @@ def _flowtable(kind: Kind, flags: int, what: str, fields: list[tuple[str, Any]])
     return _request(FlowtableMessage, kind, flags, what, fields)
 
 
-def new_rule(table: str, expressions: bytes) -> Request:
-    """Append a rule, with its comment."""
+def new_rule(table: str, expressions: bytes, seed: int | None = None) -> Request:
+    """Append a rule, with its comment; `seed` is what it draws by, if it does."""
     flags = NLM_F_CREATE | NLM_F_APPEND
     request = _rules(table, Kind.NEW_RULE, flags, f"rule in table {table}")
-    text = names.rule_comment(expressions).encode() + b"\0"
+    text = names.rule_comment(expressions, seed).encode() + b"\0"
     data = extended(request.data, NFTA_RULE_EXPRESSIONS | NESTED, expressions)
     data = extended(data, NFTA_RULE_USERDATA, bytes((COMMENT, len(text))) + text)
     return replace(request, data=data)

@@ -17,6 +17,22 @@ def padded_name(device: str) -> bytes:
     return os.fsencode(device).ljust(IFNAME_SIZE, b"\0")
 
 
-def rule_comment(expressions: bytes) -> str:
-    """What tells a rule of ours from any other: it changes whenever its meaning does."""
-    return f"flowguard {binascii.crc32(expressions):08x}"
+SEED = " seed "
+
+
+def rule_comment(expressions: bytes, seed: int | None = None) -> str:
+    """What tells a rule of ours from any other: it changes whenever its meaning does.
+
+    It names the seed of a rule that draws, so that the next daemon draws by the same one.
+    """
+    comment = f"flowguard {binascii.crc32(expressions):08x}"
+    return comment if seed is None else f"{comment}{SEED}{seed:08x}"
+
+
+def seed_in(comment: str) -> int | None:
+    """The seed that a comment of ours names; None without one."""
+    _, _, seed = comment.partition(SEED)
+    try:
+        return int(seed, 16)
+    except ValueError:
+        return None

@@ -20,7 +20,7 @@ from flowguard.kernel.nftables.changes import (
     RemoveNames,
 )
 from flowguard.kernel.nftables.expressions import rule_expressions
-from flowguard.kernel.nftables.names import rule_comment
+from flowguard.kernel.nftables.names import rule_comment, seed_in
 
 
 @frozen
@@ -78,7 +78,14 @@ def _wanted(table: Table) -> TableState:
 @lru_cache(maxsize=1024)
 def comment_of(rule: Rule) -> str:
     """The comment that the rule has in the kernel."""
-    return rule_comment(rule_expressions(rule))
+    return rule_comment(rule_expressions(rule), rule.seed)
+
+
+def seed_of(found: TablesState) -> int | None:
+    """What the rules that are there draw the arms by; None when no rule draws."""
+    tables = [table for table in (found.hardware, found.software) if table]
+    seeds = (seed_in(comment) for table in tables for comment in table.rules)
+    return next((seed for seed in seeds if seed is not None), None)
 
 
 def create(table: Table) -> list[Change]:

@@ -15,7 +15,6 @@ from flowguard.core.model import Family, Level, Protocol
 from flowguard.core.tables.description import Network
 from flowguard.core.tables.plan import Exclusion
 from flowguard.platform.configuration import kinds
-from flowguard.platform.configuration.kinds import Mark
 from flowguard.platform.configuration.sections import (
     Problems,
     configurable,
@@ -65,7 +64,7 @@ class Exclude:
     dest_port: tuple[tuple[int, int], ...] = option_list(
         kinds.ports(), "opened to this port or range", MATCHES
     )
-    mark: tuple[Mark, ...] = option_list(kinds.mark(), "this conntrack mark", MATCHES)
+    mark: tuple[tuple[int, int], ...] = option_list(kinds.mark(), "this conntrack mark", MATCHES)
     dscp: tuple[int, ...] = option_list(kinds.dscp(), "this DSCP", MATCHES)
 
     @property
@@ -76,7 +75,7 @@ class Exclude:
 _MATCHES = tuple(s.name for s in settings(Exclude) if s.group == MATCHES)
 
 
-def read_exclusion(section: Section, own_bits: int, problems: Problems) -> list[Exclusion]:
+def read_exclusion(section: Section, problems: Problems) -> list[Exclusion]:
     """One exclusion for each combination of the listed values; none when it cannot be used."""
     read = read_section(section, Exclude, problems, IGNORED)
     if not read.complete or not read.values.enabled:
@@ -85,11 +84,7 @@ def read_exclusion(section: Section, own_bits: int, problems: Problems) -> list[
         matches = ", ".join(_MATCHES)
         problems.add(section.line, f"exclude without any match; {IGNORED}; use {matches}")
         return []
-    if any(_has_own_bit(mark, own_bits) for mark in read.values.mark):
-        text = f"mark has a bit of control_mark or observe_mark; {IGNORED}; leave {own_bits:#x} out"
-        problems.add(section.line, text)
-        return []
-    exclusions = list(itertools.islice(_combinations(read.values, own_bits), LIMIT + 1))
+    exclusions = list(itertools.islice(_combinations(read.values), LIMIT + 1))
     if len(exclusions) > LIMIT:
         text = f"exclude with over {LIMIT} combinations of its lists; {IGNORED}; use networks"
         problems.add(section.line, text)
@@ -100,11 +95,7 @@ def read_exclusion(section: Section, own_bits: int, problems: Problems) -> list[
     return exclusions
 
 
-def _has_own_bit(mark: Mark, own_bits: int) -> bool:
-    return bool((mark.value | (mark.mask or 0)) & own_bits)
-
-
-def _combinations(values: Exclude, own_bits: int) -> Iterator[Exclusion]:
+def _combinations(values: Exclude) -> Iterator[Exclusion]:
     addresses = itertools.product(_or_any(values.src_ip), _or_any(values.dest_ip))
     fitting = [pair for pair in addresses if _families_agree(values.family, *pair)]
     for device, protocol, (
@@ -128,7 +119,7 @@ def _combinations(values: Exclude, own_bits: int) -> Iterator[Exclusion]:
             destination=destination,
             source_ports=source_ports,
             destination_ports=destination_ports,
-            mark=None if mark is None else _all_but_own(mark, own_bits),
+            mark=mark,
             dscp=dscp,
         )
 
@@ -140,9 +131,3 @@ def _or_any(values: tuple[T, ...]) -> tuple[T | None, ...]:
 def _families_agree(family: Family | None, *networks: Network | None) -> bool:
     families = {Family.IPV4 if n.version == 4 else Family.IPV6 for n in networks if n}
     return len(families | ({family} if family else set())) <= 1
-
-
-def _all_but_own(mark: Mark, own_bits: int) -> tuple[int, int]:
-    """Value and mask. A mark without mask matches whatever was drawn for the flow."""
-    mask = kinds.ALL_BITS & ~own_bits if mark.mask is None else mark.mask
-    return mark.value, mask

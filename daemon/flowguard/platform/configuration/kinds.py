@@ -41,14 +41,6 @@ class Kind(Generic[T]):
     uci: str = "string"
 
 
-@frozen
-class Mark:
-    """Bits of the conntrack mark; without a mask, whatever bits the owner of the mark has."""
-
-    value: int
-    mask: int | None
-
-
 def boolean() -> Kind[bool]:
     return Kind("0 or 1", lambda text: _look_up(_BOOLEANS, text), lambda on: str(int(on)), "bool")
 
@@ -89,26 +81,16 @@ def share() -> Kind[int]:
     )
 
 
-def single_bit() -> Kind[int]:
-    def parse(text: str) -> int:
-        bits = _within(_number(text), 1, ALL_BITS)
-        if bits & (bits - 1):
+def mark() -> Kind[tuple[int, int]]:
+    """Value and mask; without a mask all bits count."""
+
+    def parse(text: str) -> tuple[int, int]:
+        number, slash, bits = text.partition("/")
+        value = _within(_number(number), 0, ALL_BITS)
+        mask = _within(_number(bits), 1, ALL_BITS) if slash else ALL_BITS
+        if value & ~mask:
             raise ValueError(text)
-        return bits
-
-    return Kind("exactly one of 32 bits, as in 0x02000000", parse, lambda bit: f"{bit:#010x}")
-
-
-def mark() -> Kind[Mark]:
-    def parse(text: str) -> Mark:
-        value, slash, mask = text.partition("/")
-        parsed = Mark(
-            _within(_number(value), 0, ALL_BITS),
-            _within(_number(mask), 1, ALL_BITS) if slash else None,
-        )
-        if parsed.mask is not None and parsed.value & ~parsed.mask:
-            raise ValueError(text)
-        return parsed
+        return value, mask
 
     return Kind("a value, or value/mask with no bit outside of the mask, as in 0x100/0xff00", parse)
 

@@ -16,6 +16,9 @@ from flowguard.platform.openwrt import effective, uci
 __all__ = ["PACKAGE", "Configuration", "Loaded", "Problem", "load"]
 
 PACKAGE = "flowguard"
+# Options of former releases, and why nobody needs them.
+NO_MARKS = "flowguard leaves the marks of connections alone now; delete the line"
+RETIRED = {"control_mark": NO_MARKS, "observe_mark": NO_MARKS}
 
 
 @frozen
@@ -42,12 +45,11 @@ def load(path: str | None = None) -> Loaded:
         problems.add(error.line, f"not valid UCI: {error.reason}; the whole file is ignored")
         return Loaded(Configuration(), tuple(problems.found), readable=False)
     configuration = _read_globals(package, problems)
-    own_bits = configuration.control_mark | configuration.observe_mark
     exclusions = [
         exclusion
         for section in package.sections
         if section.type == "exclude"
-        for exclusion in read_exclusion(section, own_bits, problems)
+        for exclusion in read_exclusion(section, problems)
     ]
     configuration = replace(configuration, exclusions=tuple(exclusions))
     return Loaded(configuration, tuple(sorted(problems.found, key=lambda p: p.line)))
@@ -71,21 +73,13 @@ def _read_globals(package: uci.Package, problems: Problems) -> Configuration:
 
 
 def _globals(section: uci.Section, problems: Problems) -> Configuration:
+    section = _without_retired(section, problems)
     configuration = read_section(section, Configuration, problems, "it is ignored").values
     lines = {option.name: option.line for option in section.options}
 
     def contradiction(name: str, other: str, text: str) -> None:
         problems.add(lines.get(name) or lines.get(other) or section.line, text)
 
-    if configuration.control_mark == configuration.observe_mark:
-        text = "control_mark and observe_mark are the same bit; both keep their defaults"
-        contradiction("observe_mark", "control_mark", text)
-        defaults = Configuration()
-        configuration = replace(
-            configuration,
-            control_mark=defaults.control_mark,
-            observe_mark=defaults.observe_mark,
-        )
     if configuration.hold_off > configuration.hold_off_limit:
         text = "hold_off is longer than hold_off_limit; every wait lasts hold_off_limit"
         contradiction("hold_off", "hold_off_limit", text)
@@ -96,3 +90,13 @@ def _globals(section: uci.Section, problems: Problems) -> Configuration:
         text = "settle is longer than hold_off; faults after stepping up again may be missed"
         contradiction("settle", "hold_off", text)
     return configuration
+
+
+def _without_retired(section: uci.Section, problems: Problems) -> uci.Section:
+    """Without the options that only a former release used."""
+    for option in section.options:
+        if option.name in RETIRED:
+            text = f"option '{option.name}' is no longer used; {RETIRED[option.name]}"
+            problems.add(option.line, text)
+    left = tuple(option for option in section.options if option.name not in RETIRED)
+    return replace(section, options=left)

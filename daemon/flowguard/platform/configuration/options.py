@@ -64,21 +64,7 @@ class Configuration:
     control_share: int = option(
         kinds.share(),
         16,
-        "one in so many new flows goes one level lower, for comparison; 0: none",
-        COMPARISON,
-    )
-    # The two bits that are left when all of these run: mwan3 has 0x3f00, pbr 0xff0000 (and
-    # Tailscale 0x40000 and 0x80000 within it), and DSCP kept for tc-ctinfo either the low
-    # byte (dscpclassify, cake-qos-simple) or 0xfc000000 with 0x01000000 to say that
-    # it is there. mwan4 wants 0xff00; with it, observe_mark has to move. Kubernetes' 0x8000
-    # is of the packet mark, not of conntrack's.
-    control_mark: int = option(
-        kinds.single_bit(), 0x02000000, "conntrack mark bit of the flows put lower", COMPARISON
-    )
-    observe_mark: int = option(
-        kinds.single_bit(),
-        0x00008000,
-        "conntrack mark bit of the flows that are judged",
+        "one in so many flows goes one level lower, for comparison; 0: none",
         COMPARISON,
     )
     min_packets: int = option(

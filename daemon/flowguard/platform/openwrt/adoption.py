@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 
 from flowguard.kernel.files import replace_file
 from flowguard.platform.configuration.kinds import FIREWALL_TRUE_WORDS
@@ -24,8 +25,10 @@ class Adoption:
     Works through the programs `uci` and `ubus`. Doing the same twice changes nothing more.
     """
 
-    def __init__(self, state_directory: str) -> None:
+    def __init__(self, state_directory: str, drain: Callable[[], None] = lambda: None) -> None:
+        """`drain` empties the firewall's hardware before it is switched off; it raises nothing."""
         self._path = os.path.join(state_directory, "adopted.json")
+        self._drain = drain
 
     def adopt(self) -> tuple[str, ...]:
         """Switch the firewall's options off; returns those that were on."""
@@ -38,6 +41,7 @@ class Adoption:
             # First, or a power cut in between would forget what there is to give back.
             remembered = json.dumps(self._remembered() | former)
             replace_file(self._path, remembered, durable=True)
+            self._drain()
             _set(dict.fromkeys(former, "0"))
         return tuple(former)
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Follows the observed flows and judges each at fixed ages, both arms alike.
+"""Follows new flows and judges each at fixed ages, both arms alike.
 
 A flow is judged by what both arms can show: whether both directions go on, and how TCP
 ended, and how soon. Every flow is judged at the same ages (CHECKPOINTS, seconds since it
 was first seen), also when its fate is known sooner: were one arm's outcomes to come
-earlier, any outage would look like a fault of the other.
+earlier, any outage would look like a fault of the other. The same addresses and ports are
+judged once in a while only, because they fall into the same arm each time.
 """
 
 from __future__ import annotations
@@ -22,10 +23,18 @@ from flowguard.core.arms.draw import (
 )
 from flowguard.core.arms.sequential_test import Counts
 from flowguard.core.events import FlowsJudged
-from flowguard.core.model import Family, Protocol
+from flowguard.core.model import Family
 from flowguard.core.records import frozen
-from flowguard.kernel.conntrack import HW_OFFLOAD, TCP, UDP, Entry, Flow
-from flowguard.sensors.arms.followed import BUSY_CHECKPOINT, ESTABLISHED, Cell, FollowedFlow, Pair
+from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, TCP, UDP, Entry, Flow
+from flowguard.sensors.arms.drawing import Drawing
+from flowguard.sensors.arms.followed import (
+    BUSY_CHECKPOINT,
+    ESTABLISHED,
+    PROTOCOLS,
+    Cell,
+    FollowedFlow,
+    Pair,
+)
 
 CHECKPOINTS = tuple(sorted({*ANSWERED_CHECKPOINTS, *ENDED_CHECKPOINTS, BUSY_CHECKPOINT}))
 # More flows are never followed; those beyond are left out of both arms alike.
@@ -34,15 +43,14 @@ LIMIT = 12_000
 # that are free, so that a burst does not take them all for minutes.
 OLDER_MOST = 4500
 ADMITTED_AT_ONCE = 8
-# Flows that are let go at one look: more would hold the loop up.
-RELEASED_MOST = 500
+# The hashes of so many newcomers are remembered: one that comes again among them is not judged.
+REMEMBERED = 4096
 WITNESSES = 1000
 
 # The status that makes a flow one to be judged. UDP is assured only after two seconds in
 # the slow path (nf_conntrack_proto_udp.c), where no offloaded flow stays so long.
 SEEN_REPLY, ASSURED = 1 << 1, 1 << 2
 ANSWERED_ONCE = {TCP: ASSURED, UDP: SEEN_REPLY}
-PROTOCOLS = {TCP: Protocol.TCP, UDP: Protocol.UDP}
 
 PairOf = Callable[[Flow], Pair | None]
 
@@ -56,7 +64,7 @@ class Stalled:
 
 
 class Census:
-    """Feed it every look at the observed flows, in parts; it answers with who came of age.
+    """Feed it every look at the answered flows, in parts; it answers with who came of age.
 
     `pair_of` names the two devices that a flow passes. `counters_proven`: hardware was seen
     to count both directions of some flow. Until then its silence means nothing.
@@ -65,82 +73,82 @@ class Census:
 
     def __init__(
         self,
-        control_mark: int,
         pair_of: PairOf,
         *,
         ends_are_visible: bool,
     ) -> None:
         self.counters_proven = False
-        self._control_mark = control_mark
         self._pair_of = pair_of
         self._ends_are_visible = ends_are_visible
         self._epoch = 0
-        self._control_share = 0.0
+        self._drawing = Drawing()
         self._in_hardware = False
-        self._known: dict[int, FollowedFlow | None] = {}
-        self._followed = 0
+        # By conntrack id; `others` are known, and not followed or no more.
+        self._flows: dict[int, FollowedFlow] = {}
+        self._others: set[int] = set()
+        self._remembered: dict[int, None] = {}
         self._seen: set[int] = set()  # in the look that is under way
         self._newcomers_count = False
         self._is_whole = True  # Whether that look began after the last change of the draw.
         self._destroyed: dict[int, Entry] = {}
-        self._released: list[Entry] = []
         self._witnesses: dict[int, Entry] = {}
         self._witnesses_before: dict[int, Entry] = {}
 
-    def begin(self, epoch: int, control_share: float, *, in_hardware: bool, anew: bool) -> None:
-        """New flows are drawn differently from now on.
+    def begin(self, epoch: int, drawing: Drawing, *, in_hardware: bool, anew: bool) -> None:
+        """Flows are drawn differently from now on.
 
         `anew`: the arms now compare other levels, so whatever was observed is forgotten.
-        `in_hardware`: the treated arm is in hardware. One in `control_share` flows is of the
-        control arm; 0 draws nothing.
+        `in_hardware`: the treated arm is in hardware. Who changes arms is judged no more.
         """
-        self._epoch, self._control_share, self._in_hardware = epoch, control_share, in_hardware
+        self._epoch, self._drawing, self._in_hardware = epoch, drawing, in_hardware
         # Nobody knows under which draw those were born that the next whole look finds.
         self._newcomers_count = False
         self._is_whole = not self._seen
         if anew:
-            self._known.clear()
-            self._followed = 0
+            self._others.update(self._flows)
+            self._flows.clear()
+            self._remembered.clear()
+        for number, flow in list(self._flows.items()):
+            if flow.control != drawing.is_control(flow.hash):
+                self._let_go(number)
 
     def destroyed(self, entries: Iterable[Entry]) -> None:
         """Connections that ended between two looks, with their last counters and state."""
         for entry in entries:
-            if self._known.get(entry.id):
+            if entry.id in self._flows:
                 if entry.tcp_state == ESTABLISHED and entry.timeout is None:
                     entry = entry._replace(timeout=0)  # It expired in the time after a reset.
                 self._destroyed[entry.id] = entry
 
     def look(self, time: float, entries: Iterable[Entry]) -> None:
-        """A part of a look at the observed flows, at this monotonic time."""
-        known, seen, newcomers_count = self._known, self._seen, self._newcomers_count
+        """A part of a look at the answered flows, at this monotonic time."""
+        flows, others, seen = self._flows, self._others, self._seen
         for entry in entries:
             number = entry.id
-            if number in known:
-                flow = known[number]
-                if flow:
-                    flow.look(entry, time)
+            flow = flows.get(number)
+            if flow:
+                flow.look(entry, time)
+            elif number not in others:
+                if not self._newcomers_count or len(flows) >= LIMIT:
+                    others.add(number)
+                elif entry.status & ANSWERED_ONCE.get(entry.protocol, 0):
+                    self._meet(entry, time)
                 else:
-                    self._release(entry)
-            elif not newcomers_count or self._followed >= LIMIT:
-                known[number] = None
-            elif entry.status & ANSWERED_ONCE.get(entry.protocol, 0):
-                known[number] = self._newborn(entry, time)
-                self._followed += 1
-            else:
-                continue
+                    continue
             seen.add(number)
             if not self.counters_proven and entry.status & HW_OFFLOAD:
                 self._take_as_witness(entry)
 
     def judge(self, time: float) -> FlowsJudged:
         """The look is complete: who was not seen is gone, who came of age is judged."""
-        for number in self._known.keys() - self._seen:
-            flow = self._known[number]
-            if flow and not flow.failed:
+        for number in self._flows.keys() - self._seen:
+            flow = self._flows[number]
+            if flow.failed:
+                del self._flows[number]
+            else:
                 # Its fate is known, but it is told at its age, as for all others.
                 flow.look(self._destroyed.get(number, flow.entry), time)
-            else:
-                del self._known[number]
+        self._others &= self._seen
         # Who was seen may have ended since.
         self._destroyed = {n: e for n, e in self._destroyed.items() if n in self._seen}
         self._newcomers_count, self._is_whole = self._is_whole, True
@@ -153,40 +161,58 @@ class Census:
         if self._witnesses:
             self._witnesses_before, self._witnesses = self._witnesses, {}
 
-    def released(self) -> list[Entry]:
-        """Flows of the last look that nobody follows any more; each is told until it is let go.
-
-        Only those that were answered: of another the arm could be drawn once more, and one
-        that meets losses would be in the control arm more often.
-        """
-        released, self._released = self._released, []
-        return released
-
     def stalled(self) -> Iterator[Stalled]:
         """The observed flows that are stalled now."""
-        for flow in self._known.values():
-            if flow and flow.is_stalled():
+        for flow in self._flows.values():
+            if flow.is_stalled():
                 yield Stalled(flow.entry.flow(), flow.silent_since)
 
     def stalled_since(self, number: int) -> float | None:
         """Since when the observed flow of this conntrack id is stalled."""
-        flow = self._known.get(number)
+        flow = self._flows.get(number)
         return flow.silent_since if flow and flow.is_stalled() else None
 
     def born(self, number: int) -> float | None:
         """When the observed flow of this conntrack id was first seen."""
-        flow = self._known.get(number)
+        flow = self._flows.get(number)
         return flow.born if flow else None
 
-    def _newborn(self, entry: Entry, time: float) -> FollowedFlow:
-        flow = entry.flow()
-        family = Family.IPV6 if ":" in flow.original.source else Family.IPV4
-        cell = Cell(family, PROTOCOLS[entry.protocol], self._pair_of(flow), self._epoch)
-        return FollowedFlow(entry, cell, bool(entry.mark & self._control_mark), time)
+    def _meet(self, entry: Entry, time: float) -> None:
+        """A newcomer: it is followed, unless it takes no part."""
+        if flow := self._newborn(entry, time):
+            self._flows[entry.id] = flow
+        else:
+            self._others.add(entry.id)
 
-    def _release(self, entry: Entry) -> None:
-        if entry.status & SEEN_REPLY and len(self._released) < RELEASED_MOST:
-            self._released.append(entry)
+    def _let_go(self, number: int) -> None:
+        """Nobody follows it any more. It stays known, so that it is not taken for a new one."""
+        del self._flows[number]
+        self._others.add(number)
+
+    def _newborn(self, entry: Entry, time: float) -> FollowedFlow | None:
+        """The newcomer as one to be followed; None if it takes no part."""
+        drawing = self._drawing
+        number = drawing.hash_of(entry)
+        if not drawing.is_watched(number) or self._was_here(number):
+            return None
+        flow = entry.flow()
+        pair = self._pair_of(flow)
+        if not drawing.concerns(entry, flow, pair):
+            return None
+        family = Family.IPV6 if ":" in flow.original.source else Family.IPV4
+        cell = Cell(family, PROTOCOLS[entry.protocol], pair, self._epoch)
+        return FollowedFlow(entry, cell, number, drawing.is_control(number), time)
+
+    def _was_here(self, number: int) -> bool:
+        """Whether the same addresses and ports came by before; they are remembered anew."""
+        remembered = self._remembered
+        was_here = number in remembered
+        if was_here:
+            del remembered[number]
+        elif len(remembered) >= REMEMBERED:
+            del remembered[next(iter(remembered))]
+        remembered[number] = None
+        return was_here
 
     def _take_as_witness(self, entry: Entry) -> None:
         """Of all flows, also those that are too old to be judged: any will do as a witness."""
@@ -205,10 +231,12 @@ class Census:
         counts: defaultdict[tuple[OutcomeKind, int, Cell], list[int]] = defaultdict(lambda: [0] * 4)
         births: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
         admitted = self._places() // ADMITTED_AT_ONCE
-        for number, flow in list(self._known.items()):
-            if flow and flow.failed and not flow.is_trying(time):
-                self._known[number] = None
-            if flow is None or flow.failed or time - flow.born < CHECKPOINTS[flow.done]:
+        for number, flow in list(self._flows.items()):
+            if flow.failed:
+                if not flow.is_trying(time):
+                    self._let_go(number)
+                continue
+            if time - flow.born < CHECKPOINTS[flow.done]:
                 continue
             age = CHECKPOINTS[flow.done]
             for kind, good in self._outcomes_at(age, flow, time):
@@ -216,23 +244,21 @@ class Census:
             flow.failed = age in ANSWERED_CHECKPOINTS and flow.is_stalled()
             goes_on = age != CHECKPOINTS[-1]
             if age == FIRST_CHECKPOINT:
-                births[flow.cell.epoch][flow.control] += 1
+                births[flow.cell.epoch][flow.control and not self._is_treated(flow)] += 1
                 admitted -= 1
                 goes_on = admitted >= 0
             flow.done += 1
             if not (goes_on or flow.failed):
-                # It stays known, so that it is not taken for a new one.
-                self._known[number] = None
-        self._followed = sum(flow is not None for flow in self._known.values())
+                self._let_go(number)
         return FlowsJudged(
             time,
             tuple(_outcomes(*key, numbers) for key, numbers in counts.items()),
             tuple(
-                Births(epoch, self._control_share, *numbers)
+                Births(epoch, self._drawing.control_share, *numbers)
                 for epoch, numbers in births.items()
-                if epoch == self._epoch and self._control_share > 1
+                if epoch == self._epoch and self._drawing.control_share > 1
             ),
-            self._followed,
+            len(self._flows),
         )
 
     def _outcomes_at(
@@ -249,11 +275,13 @@ class Census:
             if ended is not None:
                 yield OutcomeKind.ENDED, ended
 
+    def _is_treated(self, flow: FollowedFlow) -> bool:
+        """Whether it is on the level that the control arm is kept from, whatever its hash says."""
+        return bool(flow.entry.status & (HW_OFFLOAD if self._in_hardware else OFFLOAD))
+
     def _places(self) -> int:
         """How many more flows may be followed past the first checkpoint."""
-        older = sum(
-            flow is not None and flow.done > 0 and not flow.failed for flow in self._known.values()
-        )
+        older = sum(flow.done > 0 and not flow.failed for flow in self._flows.values())
         return OLDER_MOST - older
 
     def _answers_count(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from flowguard.core.model import Family, Protocol
 from flowguard.core.records import frozen
-from flowguard.kernel.conntrack import OFFLOAD, Entry
+from flowguard.kernel.conntrack import OFFLOAD, TCP, UDP, Entry
 
 # Of those that have ended by this age, who was still busy at BUSY_CHECKPOINT counts as failed
 # too. Where only answers are lost, both ends repeat themselves and all of it is counted; at
@@ -27,6 +27,8 @@ GIVEN_UP_SECONDS = 30.0
 ESTABLISHED, LAST_ACK, TIME_WAIT, CLOSE = 3, 6, 7, 8
 # nf_flow_table leaves a connection that was reset so many seconds, in state ESTABLISHED.
 RESET_TIMEOUT = 10
+
+PROTOCOLS = {TCP: Protocol.TCP, UDP: Protocol.UDP}
 
 Pair = tuple[str, str]
 
@@ -53,6 +55,7 @@ class FollowedFlow:
         "entry",
         "failed",
         "forth",
+        "hash",
         "moved",
         "progressed",
         "silent_since",
@@ -61,9 +64,12 @@ class FollowedFlow:
         "went_on",
     )
 
-    def __init__(self, entry: Entry, cell: Cell, control: bool, time: float) -> None:
+    def __init__(
+        self, entry: Entry, cell: Cell, connection_hash: int, control: bool, time: float
+    ) -> None:
         self.entry = entry
         self.cell = cell
+        self.hash = connection_hash
         self.control = control
         self.born = time
         self.done = 0  # checkpoints passed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Looks at the observed flows again and again, and tells the policy how they fare."""
+"""Looks at the connections again and again, and tells the policy how both arms fare."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ from contextlib import aclosing
 from flowguard.core.events import Converge, Event, FlowsJudged
 from flowguard.core.model import Level
 from flowguard.core.records import frozen
-from flowguard.core.tables.plan import OffloadSettings
+from flowguard.core.tables.description import Plan
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, DumpInterrupted, Entry, Filter, Flow
 from flowguard.kernel.machine import Machine, Watch
 from flowguard.kernel.netlink.codec import MalformedMessage
-from flowguard.sensors.arms.census import Census, Stalled, ends_are_visible_in
+from flowguard.sensors.arms.census import SEEN_REPLY, Census, Stalled, ends_are_visible_in
+from flowguard.sensors.arms.drawing import Drawing
 from flowguard.sensors.arms.ways import Ways
 
 LOOK_SECONDS = 5.0
+# Where the table is so large that a look takes long, looks come less often, so that they take
+# no more than this share of the time.
+LOOKING_SHARE = 0.05
+LOOK_SECONDS_MOST = 30.0
+# Nobody is followed before there was an answer.
+ANSWERED = Filter(SEEN_REPLY, SEEN_REPLY)
 # One look that fails is normal where the table changes faster than it can be read.
 FAILURES = 3
 TOO_FAST = "the connection table changes faster than it can be read"
@@ -32,7 +39,8 @@ log = logging.getLogger(__name__)
 class FlowSeen:
     """One connection for people: bytes as (original, reply), times on the monotonic clock.
 
-    `arm` is "control", or "treated" while the flow is observed; then `born` is known, too.
+    `arm` is "control" or "treated", and None for a flow that takes no part in the comparison.
+    `born` is known while it is followed.
     """
 
     flow: Flow
@@ -44,53 +52,32 @@ class FlowSeen:
 
 
 class ArmsSensor:
-    """The census with its dumps and events."""
+    """The census with its dumps and events; `drawing` is what it takes the arms from."""
 
     name = "observation"
     patience: float | None = 60.0
 
-    def __init__(
-        self, machine: Machine, feed: Callable[[Event], None], settings: OffloadSettings
-    ) -> None:
-        self._machine = machine
+    def __init__(self, machine: Machine, feed: Callable[[Event], None]) -> None:
         self._connections = machine.connections
         self._now = machine.clock.now
         self._feed = feed
         self._ways = Ways(machine.network, self._now)
         self._listening: Watch | None = None
         self._failure: asyncio.Future[Exception] | None = None
-        self._drawing = False
+        self.drawing = Drawing()
         self._observed = 0
-        self._take(settings)
-
-    def _take(self, settings: OffloadSettings) -> None:
-        self._settings = settings
-        self._wanted = Filter(mark=settings.observe_mark, mark_mask=settings.observe_mark)
-        self._census = Census(
-            settings.control_mark,
-            self._ways.pair_of,
-            ends_are_visible=ends_are_visible_in(self._machine.release),
-        )
         self._levels: tuple[tuple[str, Level], ...] = ()
+        self._census = Census(
+            self._ways.pair_of, ends_are_visible=ends_are_visible_in(machine.release)
+        )
 
-    def configure(self, settings: OffloadSettings) -> None:
-        """Other marks or shares: whatever was observed is forgotten."""
-        self._take(settings)
-        if not self._listening:
-            return
-        try:
-            self._listen()
-        except OSError as error:
-            self._fail(error)
-
-    def begin(self, reached: Converge) -> None:
-        """The kernel draws new flows as this command asked."""
-        share = reached.draw.control_in(self._settings.control_share)
+    def begin(self, reached: Converge, plan: Plan) -> None:
+        """The kernel draws as this command asked, by the rules of this plan."""
         levels = [level for _, level in reached.levels]
-        self._drawing = share > 1 and any(level is not Level.NONE for level in levels)
+        self.drawing = Drawing(plan.hardware or plan.software, reached.draw.observe_share)
         self._census.begin(
             reached.epoch,
-            share,
+            self.drawing,
             in_hardware=Level.HARDWARE in levels,
             anew=reached.levels != self._levels,
         )
@@ -104,8 +91,9 @@ class ArmsSensor:
         try:
             self._listen()
             while not self._failure.done():
+                began = self._now()
                 try:
-                    if self._drawing:
+                    if self.drawing.control_share > 1:
                         await self._look()
                 except Exception as error:
                     # One odd connection must not end the watch over all others.
@@ -116,7 +104,8 @@ class ArmsSensor:
                 else:
                     failures = 0
                     alive()
-                await asyncio.wait([self._failure], timeout=LOOK_SECONDS)
+                pause = min((self._now() - began) / LOOKING_SHARE, LOOK_SECONDS_MOST)
+                await asyncio.wait([self._failure], timeout=max(LOOK_SECONDS, pause))
             raise self._failure.result()
         finally:
             if self._listening:
@@ -124,25 +113,22 @@ class ArmsSensor:
                 self._listening = None
 
     def _listen(self) -> None:
-        """Hear of connections that end between two looks, and no longer by another filter."""
-        former = self._listening
+        """Hear of connections that end between two looks."""
         self._listening = self._connections.listen(
-            self._wanted,
-            lambda entries: self._census.destroyed(entries),
+            ANSWERED,
+            self._census.destroyed,
             lambda: None,  # The next look finds them gone; only their last state is missed.
             lambda why: self._fail(OSError(why)),
         )
-        if former:
-            former.close()
 
     def _fail(self, error: Exception) -> None:
         if self._failure and not self._failure.done():
             self._failure.set_result(error)
 
     async def _look(self) -> None:
-        census, wanted = self._census, self._wanted
+        census = self._census
         try:
-            async with aclosing(self._connections.sweep(wanted)) as batches:
+            async with aclosing(self._connections.sweep(ANSWERED)) as batches:
                 async for batch in batches:
                     census.look(self._now(), batch)
         except BaseException as error:
@@ -151,12 +137,7 @@ class ArmsSensor:
             if isinstance(error, DumpInterrupted):
                 raise OSError(errno.EAGAIN, TOO_FAST) from None
             raise
-        if census is not self._census:
-            return
         self._tell(census.judge(self._now()))
-        # Without the mark nobody follows them: long-lived ones would be read at every look.
-        if released := census.released():
-            await self._connections.clear_mark(released, wanted.mark)
 
     def _tell(self, judged: FlowsJudged) -> None:
         news = judged.outcomes or judged.births or judged.observed or self._observed
@@ -193,19 +174,24 @@ class ArmsSensor:
         level = Level.NONE
         if entry.status & OFFLOAD:
             level = Level.HARDWARE if entry.status & HW_OFFLOAD else Level.SOFTWARE
-        arm = "treated" if entry.mark & self._settings.observe_mark else None
-        if entry.mark & self._settings.control_mark:
-            arm = "control"
         return FlowSeen(
             entry.flow(),
             level,
-            arm,
+            self._arm_of(entry),
             self._census.born(entry.id),
             self._census.stalled_since(entry.id),
             (entry.original_bytes, entry.reply_bytes),
         )
 
+    def _arm_of(self, entry: Entry) -> str | None:
+        drawing, flow = self.drawing, entry.flow()
+        if not drawing.control_share:
+            return None
+        if not drawing.concerns(entry, flow, self._ways.pair_of(flow)):
+            return None
+        return "control" if drawing.is_control(drawing.hash_of(entry)) else "treated"
+
 
 def _complain(error: Exception) -> None:
     unforeseen = not isinstance(error, OSError | MalformedMessage)
-    log.warning("a look at the observed flows failed: %s", error, exc_info=unforeseen)
+    log.warning("a look at the connections failed: %s", error, exc_info=unforeseen)

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.home.topology import Home
+
+NEEDED = ("nft", "ip", "conntrack", "sysctl")
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Home]:
+    if os.geteuid() or not all(map(shutil.which, NEEDED)):
+        pytest.skip(f"needs root and {', '.join(NEEDED)}")
+    home = Home()
+    try:
+        home.build()
+        yield home
+    finally:
+        home.remove()
