@@ -15,6 +15,7 @@ from flowguard.kernel.conntrack.flow import encode_tuple
 from flowguard.kernel.machine import Ended
 from flowguard.kernel.nftables.changes import (
     AddDevices,
+    AddHosts,
     AddNames,
     AddRules,
     Change,
@@ -24,6 +25,7 @@ from flowguard.kernel.nftables.changes import (
     NftablesError,
     Refusal,
     RemoveDevices,
+    RemoveHosts,
     RemoveNames,
 )
 from flowguard.kernel.nftables.ruleset import TablesState, TableState, comment_of, wanted_state
@@ -94,6 +96,10 @@ def _changed(table: TableState, change: Change) -> TableState | None:
             return replace(table, forward_names=tuple(sorted({*table.forward_names, *names})))
         case RemoveNames(names=names):
             return replace(table, forward_names=tuple(sorted({*table.forward_names} - {*names})))
+        case AddHosts(hosts=hosts):
+            return replace(table, hosts=tuple(sorted({*(table.hosts or ()), *hosts})))
+        case RemoveHosts(hosts=hosts):
+            return replace(table, hosts=tuple(sorted({*(table.hosts or ())} - {*hosts})))
         case DropRules():
             return replace(table, rules=())
         case AddRules(rules=rules):

@@ -9,7 +9,16 @@ from enum import StrEnum
 
 from flowguard.core.arms.detector import Evidence
 from flowguard.core.arms.draw import Births, Draw, Outcomes
-from flowguard.core.model import Boots, Decision, Device, Fault, Level, PolicySettings, Verdict
+from flowguard.core.model import (
+    Boots,
+    Decision,
+    Device,
+    Fault,
+    Host,
+    Level,
+    PolicySettings,
+    Verdict,
+)
 from flowguard.core.records import frozen
 from flowguard.core.requests import Request
 
@@ -93,6 +102,15 @@ class DevicesChanged:
 
     time: float
     devices: tuple[Device, ...]
+
+
+@frozen
+class HostsSeen:
+    """Hosts that are new, or behind another port of a bridge than before, and those that went."""
+
+    time: float
+    seen: tuple[Host, ...]
+    gone: tuple[str, ...] = ()
 
 
 @frozen
@@ -241,6 +259,7 @@ Event = (
     | LedgerKept
     | Configured
     | DevicesChanged
+    | HostsSeen
     | FaultSeen
     | Request
     | DrainProgress
@@ -271,6 +290,18 @@ class Converge:
     levels: tuple[tuple[str, Level], ...]
     draw: Draw = Draw()
     epoch: int = 0
+
+
+@frozen
+class FollowHosts:
+    """Bring the tables to where hosts are now, by the levels that they have.
+
+    Then pull the flows of the addresses that have `moved` out of the flowtables, on this `level`
+    or above: there they are bound to the port that their host has left.
+    """
+
+    moved: tuple[str, ...] = ()
+    level: Level = Level.HARDWARE
 
 
 @frozen
@@ -316,4 +347,4 @@ class Moved:
     decision: Decision
 
 
-Command = Converge | Try | Rescue | Save | Notify | Decided | Moved
+Command = Converge | FollowHosts | Try | Rescue | Save | Notify | Decided | Moved

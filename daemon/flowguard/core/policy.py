@@ -21,6 +21,7 @@ from flowguard.core.events import (
     FaultSeen,
     FlowsJudged,
     FlowsSeen,
+    HostsSeen,
     LedgerFailed,
     LedgerKept,
     Notify,
@@ -39,6 +40,8 @@ from flowguard.core.model import Attribution, Decision, Level
 from flowguard.core.records import replace
 from flowguard.core.requests import EndAbandoned
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
+from flowguard.core.tables.hosts import on_hosts
+from flowguard.core.tables.places import levels_by_device
 
 Step = tuple[State, list[Command]]
 # Faults that wait for the first look at the devices.
@@ -98,6 +101,8 @@ def _handle(state: State, event: Event) -> Step:
             return operator.set_wanted(state, event.wanted)
         case DevicesChanged():
             return _devices_changed(state, event)
+        case HostsSeen():
+            return on_hosts(state, event)
         case FaultSeen():
             if event.fault.attribution is not Attribution.NONE:
                 state = replace(state, disturbed=state.time)
@@ -161,7 +166,8 @@ def _started(state: State, event: Started) -> Step:
 def _devices_changed(state: State, event: DevicesChanged) -> Step:
     if state.devices and event.devices != state.devices:
         state = replace(state, disturbed=state.time)
-    state, commands = identity.match(replace(state, devices=event.devices))
+    reached = levels_by_device(event.devices, state.reached)
+    state, commands = identity.match(replace(state, devices=event.devices, reached=reached))
     faults, state = state.unjudged, replace(state, unjudged=())
     for fault in faults:
         state, more = verdicts.on_fault(state, fault)

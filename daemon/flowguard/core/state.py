@@ -11,7 +11,16 @@ from flowguard.core.arms.detector import Detector, Evidence, Mute
 from flowguard.core.arms.draw import Draw, OutcomeKind
 from flowguard.core.arms.passing import Passing
 from flowguard.core.events import FlowsSeen
-from flowguard.core.model import Boots, Decision, Device, Fault, Level, PolicySettings, Verdict
+from flowguard.core.model import (
+    Boots,
+    Decision,
+    Device,
+    Fault,
+    Host,
+    Level,
+    PolicySettings,
+    Verdict,
+)
 from flowguard.core.records import frozen, replace
 
 DECISIONS_KEPT = 50
@@ -117,14 +126,15 @@ class WeakFault:
 class State:
     """Immutable; `policy.decide` returns the next one.
 
-    `levels` is where each device is to stand: what the last `Converge` asked for. `reached` is
-    what the kernel was last seen to hold; a device that is not named there is on none. `parked`
-    are devices that could not be drained; that is tried again at `parked_retry`. `epoch` is the
-    number of that request; only flows born since `compared_since` can be compared, and
-    `compared` are the levels that `detector` has compared so far. `thinned` is when the share
-    of observed flows last changed. `unproven` is the last trial that ended without proof either
-    way. `canary_tests` count flows born since `canary_epoch`. `unjudged` are faults that came
-    before any device was known.
+    `hosts` are those known to be behind ports of bridges, by address. `levels` is where each
+    device is to stand: what the last `Converge` asked for. `reached` is what the kernel was
+    last seen to hold; a device that is not named there is on none. `parked` are devices that
+    could not be drained; that is tried again at `parked_retry`. `epoch` is the number of that
+    request; only flows born since `compared_since` can be compared, and `compared` are the
+    levels that `detector` has compared so far. `thinned` is when the share of observed flows
+    last changed. `unproven` is the last trial that ended without proof either way.
+    `canary_tests` count flows born since `canary_epoch`. `unjudged` are faults that came before
+    any device was known.
 
     `armed` are the devices that the intent names. `disturbed` is when anything last changed
     or failed. `retried`: somebody ended the waits of this boot. `suspended` and `held_until`
@@ -136,6 +146,7 @@ class State:
     wanted: Level = Level.NONE
     settings: PolicySettings = PolicySettings()
     devices: tuple[Device, ...] = ()
+    hosts: tuple[Host, ...] = ()
     levels: tuple[tuple[str, Level], ...] = ()
     reached: tuple[tuple[str, Level], ...] = ()
     parked: tuple[str, ...] = ()

@@ -28,9 +28,10 @@ from flowguard.kernel.nftables.transactions import Nftables
 from flowguard.kernel.nftables.watch import TableWatch
 from flowguard.kernel.programs import LinuxPrograms
 from flowguard.kernel.pstore import Dumps
-from flowguard.kernel.route import links
+from flowguard.kernel.route import links, neighbours
 from flowguard.kernel.route.addresses import forwarding_interfaces
 from flowguard.kernel.route.links import Links, LinkWatch
+from flowguard.kernel.route.neighbours import Sighting
 from flowguard.kernel.route.routes import RouteQuestions
 from flowguard.kernel.sysctls import LinuxSysctls
 from flowguard.kernel.threads import in_thread
@@ -176,6 +177,17 @@ class LinuxNetwork:
 
     def watch(self, changed: Callable[[], None], failed: Failed) -> Watch:
         return LinkWatch(changed, failed)
+
+    async def sightings(self) -> list[Sighting]:
+        return await asyncio.to_thread(neighbours.sightings)
+
+    def watch_sightings(
+        self,
+        took: Callable[[list[Sighting]], None],
+        lost: Callable[[], None],
+        failed: Failed,
+    ) -> Watch:
+        return neighbours.NeighbourWatch(took, lost, failed)
 
 
 class LinuxKernelLog:

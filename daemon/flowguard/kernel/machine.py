@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # Whoever only names a part of it loads none of these.
     from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
     from flowguard.kernel.pstore import Dumps
     from flowguard.kernel.route.links import Links
+    from flowguard.kernel.route.neighbours import Sighting
 
 
 class Watch(Protocol):
@@ -174,6 +175,19 @@ class Network(Protocol):
 
     def watch(self, changed: Callable[[], None], failed: Failed) -> Watch:
         """Hear (some 100 ms later) that devices or addresses came, went or changed."""
+        ...
+
+    async def sightings(self) -> list[Sighting]:
+        """Which MAC is behind which port, and which address has it; MalformedMessage."""
+        ...
+
+    def watch_sightings(
+        self,
+        took: Callable[[list[Sighting]], None],
+        lost: Callable[[], None],
+        failed: Failed,
+    ) -> Watch:
+        """Hear of them as they come; `lost`: some were not told."""
         ...
 
 

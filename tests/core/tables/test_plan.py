@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.arms.draw import Draw
-from flowguard.core.model import Device, Family, Level, Protocol
+from flowguard.core.model import Device, Family, Host, Level, Protocol
 from flowguard.core.records import replace
 from flowguard.core.tables.description import (
     AddressIn,
     AllButOneIn,
     DevicesOutside,
     FamilyIs,
+    HostOutside,
     InterfaceIs,
     Leave,
     MarkIs,
@@ -82,6 +83,25 @@ def test_udp_and_ipv6_can_be_left_out() -> None:
     rules = hardware(OffloadSettings(udp=False, ipv6=False, control_share=0)).rules
     assert Rule((FamilyIs(Family.IPV6),), Leave()) in rules
     assert Rule((ProtocolIs(Protocol.UDP),), Offload()) not in rules
+
+
+def test_in_a_mixed_bridge_hardware_takes_only_hosts_behind_its_ports() -> None:
+    lan = replace(LAN, bridges=("br-lan",), bridge_ports=("lan1",), beside=("phy0-ap0",))
+    hosts = (Host("192.168.1.2", "lan1"), Host("192.168.1.3", "phy0-ap0"))
+    result = plan((lan, WAN), TOP, MARKED, Draw(), hosts)
+    assert result.hardware and result.software
+    assert result.hardware.hosts == ("192.168.1.2",)
+    left = [
+        Rule((InterfaceIs(side, "br-lan"), HostOutside(side, family)), Leave())
+        for side in Side
+        for family in Family
+    ]
+    rules = result.hardware.rules
+    assert [rule for rule in rules if rule in left] == left
+    # What is in no arm of the comparison draws none.
+    drawn = next(rule for rule in rules if NewConnection() in rule.matches)
+    assert rules.index(drawn) > rules.index(left[-1])
+    assert not any(isinstance(m, HostOutside) for r in result.software.rules for m in r.matches)
 
 
 def test_the_control_arm_is_drawn_once_on_top_and_stays_below() -> None:

@@ -56,9 +56,7 @@ class Flowtables:
         connection.settle(self._world.now)
         chains = sorted(self._ruleset.tables.values(), key=lambda table: table.priority)
         for table in chains:
-            taken = takes(
-                table.rules, table.forward_names, connection, new=new, numgen=self._numgen
-            )
+            taken = takes(table, connection, new=new, numgen=self._numgen)
             if taken and _is_eligible(connection):
                 self._enter(connection, table)
                 return
@@ -112,8 +110,8 @@ class Flowtables:
         table = self._ruleset.tables.get(connection.table or "")
         if connection.token != token or table is None or connection.is_in_engine:
             return
-        # The driver knows ports only; what passes another device it cannot forward.
-        bound = set(connection.ports) <= set(table.devices)
+        # A driver accepts the direction out of a port that is not its own, and never sees it.
+        bound = not set(connection.ports).isdisjoint(table.devices)
         if not (bound and self._engine.accept(connection)):
             self._world.after(RETRY_SECONDS, lambda: self._replace(connection, token))
             return
@@ -211,7 +209,7 @@ class Flowtables:
             if now is None or then is None or now.identity != then.identity:
                 return True
             removed = set(then.devices) - set(now.devices)
-            return bool(removed & set(connection.ports)) or not now.devices
+            return bool(removed & {*connection.ports, *connection.names}) or not now.devices
         return False
 
     def device_gone(self, name: str) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from flowguard.core.tables.description import (
     DevicesOutside,
     DscpIs,
     FamilyIs,
+    HostOutside,
     InterfaceIs,
     Leave,
     MarkIs,
@@ -33,22 +33,34 @@ from flowguard.core.tables.description import (
 
 
 class Packet(Protocol):
-    """What a rule can know of a packet's connection; `names` are the devices in and out."""
+    """What a rule can know of a packet's connection; `names` are the devices in and out.
+
+    `addresses` are the real addresses behind them.
+    """
 
     original: FlowTuple
     mark: int
     family: Family
     names: tuple[str, str]
 
+    @property
+    def addresses(self) -> tuple[str, str]: ...
+
     def packets(self) -> int: ...
 
 
-def takes(
-    rules: Sequence[Rule], names: Sequence[str], packet: Packet, *, new: bool, numgen: Random
-) -> bool:
+class Chain(Protocol):
+    """The rules of a table and the sets that they look up."""
+
+    rules: tuple[Rule, ...]
+    forward_names: tuple[str, ...]
+    hosts: tuple[str, ...]
+
+
+def takes(chain: Chain, packet: Packet, *, new: bool, numgen: Random) -> bool:
     """Run the chain; whether it hands the flow over. Marks are set on the way."""
-    for rule in rules:
-        if not all(_matches(m, names, packet, new, numgen) for m in rule.matches):
+    for rule in chain.rules:
+        if not all(_matches(m, chain, packet, new, numgen) for m in rule.matches):
             continue
         match rule.action:
             case Offload():
@@ -57,21 +69,24 @@ def takes(
                 packet.mark |= bits
             case Observe(observe, control, drawn):
                 packet.mark |= observe
-                if _matches(drawn, names, packet, new, numgen):
+                if _matches(drawn, chain, packet, new, numgen):
                     packet.mark |= control
             case Leave():
                 return False
     return False
 
 
-def _matches(match: Match, names: Sequence[str], packet: Packet, new: bool, numgen: Random) -> bool:
+def _matches(match: Match, chain: Chain, packet: Packet, new: bool, numgen: Random) -> bool:
     match match:
         case ProtocolIs(protocol):
             return packet.original.protocol == protocol
         case MarkIs(mask, value):
             return packet.mark & mask == value
         case DevicesOutside(side):
-            return packet.names[side is Side.DESTINATION] not in names
+            return packet.names[side is Side.DESTINATION] not in chain.forward_names
+        case HostOutside(side, family):
+            outside = packet.addresses[side is Side.DESTINATION] not in chain.hosts
+            return packet.family is family and outside
         case NewConnection():
             return new
         case OneIn(count):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flowguard.core.arms.draw import Draw
-from flowguard.core.model import Device, Family, Level, Protocol
+from flowguard.core.model import Device, Family, Host, Level, Protocol
 from flowguard.core.records import frozen
 from flowguard.core.tables.description import (
     HARDWARE_PRIORITY,
@@ -18,6 +18,7 @@ from flowguard.core.tables.description import (
     DevicesOutside,
     DscpIs,
     FamilyIs,
+    HostOutside,
     InterfaceIs,
     Leave,
     MarkIs,
@@ -37,6 +38,7 @@ from flowguard.core.tables.description import (
     Side,
     Table,
 )
+from flowguard.core.tables.places import Places, hardware_places, software_places
 
 
 @frozen
@@ -84,24 +86,36 @@ def plan(
     levels: Mapping[str, Level],
     settings: OffloadSettings,
     draw: Draw = CONFIGURED_DRAW,
+    hosts: Sequence[Host] = (),
 ) -> Plan:
-    """The tables for devices at their levels; a device without a level is left out."""
+    """The tables for devices at their levels; a device without a level is left out.
+
+    `hosts` are those that are known to be behind ports of bridges.
+    """
     drawing = _draw_rules(settings, draw)
-    hardware = _at_least(devices, levels, Level.HARDWARE)
-    software = _at_least(devices, levels, Level.SOFTWARE)
-    return Plan(
-        hardware=_table(Level.HARDWARE, hardware, settings, drawing, bool(draw.canary))
-        if hardware
-        else None,
+    hardware = software = None
+    if places := hardware_places(devices, levels, hosts):
+        hardware = Table(
+            name=HARDWARE_TABLE,
+            priority=HARDWARE_PRIORITY,
+            hardware=True,
+            devices=places.devices,
+            forward_names=places.names,
+            rules=_rules(Level.HARDWARE, settings, drawing, places, bool(draw.canary)),
+            hosts=places.hosts,
+        )
         # The arm is drawn once, at the top of the ladder; below it every flow is welcome.
-        software=_table(Level.SOFTWARE, software, settings, () if hardware else drawing)
-        if software
-        else None,
-    )
-
-
-def _at_least(devices: Sequence[Device], levels: Mapping[str, Level], level: Level) -> list[Device]:
-    return [d for d in devices if levels.get(d.name, Level.NONE).rank >= level.rank]
+        drawing = ()
+    if places := software_places(devices, levels):
+        software = Table(
+            name=SOFTWARE_TABLE,
+            priority=SOFTWARE_PRIORITY,
+            hardware=False,
+            devices=places.devices,
+            forward_names=places.names,
+            rules=_rules(Level.SOFTWARE, settings, drawing, places),
+        )
+    return Plan(hardware, software)
 
 
 def _draw_rules(settings: OffloadSettings, draw: Draw) -> tuple[Rule, ...]:
@@ -128,31 +142,22 @@ def _draw_rules(settings: OffloadSettings, draw: Draw) -> tuple[Rule, ...]:
     )
 
 
-def _table(
+def _rules(
     level: Level,
-    devices: Sequence[Device],
     settings: OffloadSettings,
     drawing: tuple[Rule, ...],
+    places: Places,
     young_only: bool = False,
-) -> Table:
-    hardware = level is Level.HARDWARE
-    names = {name for d in devices for name in (d.name, *d.forward_names)}
-    return Table(
-        name=HARDWARE_TABLE if hardware else SOFTWARE_TABLE,
-        priority=HARDWARE_PRIORITY if hardware else SOFTWARE_PRIORITY,
-        hardware=hardware,
-        devices=tuple(sorted(d.name for d in devices)),
-        forward_names=tuple(sorted(names)),
-        rules=_rules(level, settings, drawing, young_only),
-    )
-
-
-def _rules(
-    level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...], young_only: bool
 ) -> tuple[Rule, ...]:
     rules = [Rule((DevicesOutside(side),), Leave()) for side in Side]
     if not settings.ipv6:
         rules.append(Rule((FamilyIs(Family.IPV6),), Leave()))
+    rules += (
+        Rule((InterfaceIs(side, name), HostOutside(side, family)), Leave())
+        for name in places.mixed
+        for side in Side
+        for family in Family
+    )
     for exclusion in settings.exclusions:
         if exclusion.level.rank < level.rank:
             rules += (Rule(matches, Leave()) for matches in _exclusion_matches(exclusion))

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Lets the connections of a host go on that is behind another port now.
+
+A flow in a flowtable is sent to the port that its host was behind when it began. Deleting its
+conntrack entry takes it out, of hardware as well; its next packet starts it anew, the new way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+
+from flowguard.core.model import Level
+from flowguard.kernel.conntrack import IN_HARDWARE, OFFLOADED, DumpInterrupted, Filter, Flow
+from flowguard.kernel.machine import Connections
+from flowguard.kernel.netlink.addresses import packed
+from flowguard.kernel.netlink.codec import MalformedMessage
+
+ATTEMPTS = 5
+# More flows than a household has; what is left lets go by itself when it is idle.
+FLOWS_MOST = 2000
+
+log = logging.getLogger(__name__)
+
+
+class Moves:
+    """`placed` returns when the tables know where the host is: sooner pulled, a flow that is
+    taken anew would take the old way again.
+    """
+
+    def __init__(self, connections: Connections, placed: Callable[[], Awaitable[None]]) -> None:
+        self._connections = connections
+        self._placed = placed
+
+    async def follow(self, moved: Sequence[str], level: Level) -> None:
+        """Pull the flows of these addresses out of the flowtables of this level and above."""
+        await self._placed()
+        wanted = IN_HARDWARE if level is Level.HARDWARE else OFFLOADED
+        try:
+            flows = await self._flows(frozenset(moved), wanted)
+            await self._connections.delete(flows)
+        except (OSError, MalformedMessage, DumpInterrupted) as error:
+            log.warning("flows of %s stay where they were: %s", ", ".join(moved), error)
+        else:
+            if flows:
+                log.info("%s moved: %d flows start anew", ", ".join(moved), len(flows))
+
+    async def _flows(self, moved: frozenset[str], wanted: Filter) -> list[Flow]:
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._look(moved, wanted)
+            except DumpInterrupted:
+                continue
+        raise OSError("the connection table changes faster than it can be read")
+
+    async def _look(self, moved: frozenset[str], wanted: Filter) -> list[Flow]:
+        # By the address's bytes first: to take a connection apart costs fifty times as much.
+        wanted_bytes = [packed(address) for address in moved]
+        found: list[Flow] = []
+        async with aclosing(self._connections.sweep(wanted)) as batches:
+            async for batch in batches:
+                for entry in batch:
+                    if any(p in entry.key or p in entry.reply_key for p in wanted_bytes):
+                        flow = entry.flow()
+                        # The real ends, whatever NAT shows to either.
+                        if moved & {flow.original.source, flow.reply.source}:
+                            found.append(flow)
+        return found[:FLOWS_MOST]
