@@ -55,11 +55,14 @@ def test_the_flows_of_a_host_that_leaves_a_port_in_hardware_are_pulled_out_of_it
         assert moved(commands) == FollowHosts((PC,), Level.HARDWARE)
 
 
-def test_flows_that_pass_through_the_bridge_itself_go_on_by_themselves() -> None:
-    _, commands = hears(at(*TOP), Host(TV, "lan2"))
-    assert moved(commands).moved == ()
+def test_also_those_that_are_just_being_drained() -> None:
     below = (("lan1", Level.SOFTWARE), ("lan2", Level.SOFTWARE))
     _, commands = hears(at(*below), Host(PC, "lan2"))
+    assert moved(commands) == FollowHosts((PC,), Level.HARDWARE)
+
+
+def test_flows_that_pass_through_the_bridge_itself_go_on_by_themselves() -> None:
+    _, commands = hears(at(*TOP), Host(TV, "lan2"))
     assert moved(commands).moved == ()
 
 

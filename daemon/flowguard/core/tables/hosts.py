@@ -7,6 +7,7 @@ from flowguard.core.events import Command, FollowHosts, HostsSeen
 from flowguard.core.model import Host, Level
 from flowguard.core.records import replace
 from flowguard.core.state import State
+from flowguard.core.tables.places import ports_of
 
 Step = tuple[State, list[Command]]
 
@@ -19,7 +20,8 @@ def on_hosts(state: State, event: HostsSeen) -> Step:
         now.pop(address, None)
     if now == before:
         return state, []
-    binding = _binding(state)
+    # Whatever its level is now: hardware may just be drained.
+    binding = ports_of(state.devices)
     moved = tuple(
         address
         for address, port in sorted(now.items())
@@ -27,16 +29,6 @@ def on_hosts(state: State, event: HostsSeen) -> Step:
     )
     hosts = tuple(Host(address, port) for address, port in sorted(now.items()))
     return replace(state, hosts=hosts), [FollowHosts(moved, _lowest_bound(state))]
-
-
-def _binding(state: State) -> set[str]:
-    """The ports that flows may be bound to: those that are in a flowtable themselves."""
-    return {
-        port
-        for device in state.devices
-        for port in device.bridge_ports
-        if state.reached_by(device.name) is Level.HARDWARE or not device.bridges
-    }
 
 
 def _lowest_bound(state: State) -> Level:

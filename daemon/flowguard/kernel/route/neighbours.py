@@ -61,7 +61,7 @@ def sightings() -> list[Sighting]:
     for family in (socket.AF_BRIDGE, socket.AF_UNSPEC):
         body = NEIGHBOUR.pack(family, 0, 0, 0, 0)
         for message in dump(RTM_GETNEIGH, body, "neighbours"):
-            found += _sightings_in(message)
+            found += sightings_in(message)
     return found
 
 
@@ -87,7 +87,7 @@ class NeighbourWatch:
         for datagram in datagrams:
             for message in messages_in(datagram):
                 try:
-                    found += _sightings_in(message)
+                    found += sightings_in(message)
                 except MalformedMessage:
                     lost = True  # Whatever it was, a look at everything will show.
         if found:
@@ -96,7 +96,7 @@ class NeighbourWatch:
             self._lost()
 
 
-def _sightings_in(message: Message) -> Iterator[Sighting]:
+def sightings_in(message: Message) -> Iterator[Sighting]:
     """At most one; raises MalformedMessage."""
     if message.kind not in (RTM_NEWNEIGH, RTM_DELNEIGH):
         return
