@@ -148,6 +148,11 @@ class OffloadedFlows(ConnectionTable):
         async for batch in super().sweep(wanted):
             yield batch
 
+    async def renew(self, entries: Sequence[Entry]) -> None:
+        out = {e.id for e in entries}
+        left = SEEN_REPLY | ASSURED
+        self.entries = [e._replace(status=left) if e.id in out else e for e in self.entries]
+
     async def delete(self, flows: Sequence[Flow]) -> None:
         gone = {flow.original for flow in flows}
         self.entries = [e for e in self.entries if e.flow().original not in gone]

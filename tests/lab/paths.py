@@ -122,7 +122,7 @@ def bridge_with_access_point(router: Router) -> Iterator[Roamer]:
 @contextmanager
 def tunnel(router: Router, kind: str) -> Iterator[str]:
     """All that goes to the WAN host goes through a tunnel of this kind; its name."""
-    near, far, name = router.namespace, router.hosts[WAN.port], f"{kind}0"
+    near, far, name = router.namespace, router.hosts[WAN.port], f"{kind}-wan"
     with ExitStack() as ends:
         ends.callback(router.configure_host, WAN)
         for end, device, side in ((near, WAN.port, "router"), (far, "eth0", "host")):
@@ -149,7 +149,9 @@ def tunnel(router: Router, kind: str) -> Iterator[str]:
             f"link set {name} up",
             f"address add 10.9.0.1/30 dev {name}",
             f"address add 2001:db8:9::1/64 dev {name} nodad",
-            *(f"route replace {lan} dev {name}" for lan in lans),
+            # A server answers from the address that it was asked at.
+            f"route replace 10.9.0.2/32 dev {name} src {WAN.host4}",
+            *(f"route replace {lan} dev {name} src {WAN.host6}" for lan in lans),
         )
         yield name
 

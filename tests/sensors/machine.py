@@ -205,6 +205,9 @@ class ConnectionTable(Watchable):
     async def delete(self, flows: Sequence[Flow]) -> None:
         raise AssertionError("no sensor deletes anything")
 
+    async def renew(self, entries: Sequence[Entry]) -> None:
+        raise AssertionError("no sensor renews anything")
+
     async def clear_mark(self, entries: Sequence[Entry], bits: int) -> None:
         if self.mark_refusal:
             raise self.mark_refusal

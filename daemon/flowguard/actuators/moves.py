@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Lets the connections of a host go on that is behind another port now.
 
-A flow in a flowtable is sent to the port that its host was behind when it began. Deleting its
-conntrack entry takes it out, of hardware as well; its next packet starts it anew, the new way.
+A flow in a flowtable is sent to the port that its host was behind when it began. Its entry in
+connection tracking is made anew: that takes it out, of hardware as well, and its next packet
+goes the new way, whichever end sends it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from flowguard.core.model import Level
-from flowguard.kernel.conntrack import IN_HARDWARE, OFFLOADED, DumpInterrupted, Filter, Flow
+from flowguard.kernel.conntrack import IN_HARDWARE, OFFLOADED, DumpInterrupted, Entry, Filter
 from flowguard.kernel.machine import Connections
 from flowguard.kernel.netlink.addresses import packed
 from flowguard.kernel.netlink.codec import MalformedMessage
@@ -39,14 +40,14 @@ class Moves:
         wanted = IN_HARDWARE if level is Level.HARDWARE else OFFLOADED
         try:
             flows = await self._flows(frozenset(moved), wanted)
-            await self._connections.delete(flows)
+            await self._connections.renew(flows)
         except (OSError, MalformedMessage, DumpInterrupted) as error:
             log.warning("flows of %s stay where they were: %s", ", ".join(moved), error)
         else:
             if flows:
                 log.info("%s moved: %d flows start anew", ", ".join(moved), len(flows))
 
-    async def _flows(self, moved: frozenset[str], wanted: Filter) -> list[Flow]:
+    async def _flows(self, moved: frozenset[str], wanted: Filter) -> list[Entry]:
         for _ in range(ATTEMPTS):
             try:
                 return await self._look(moved, wanted)
@@ -54,10 +55,10 @@ class Moves:
                 continue
         raise OSError("the connection table changes faster than it can be read")
 
-    async def _look(self, moved: frozenset[str], wanted: Filter) -> list[Flow]:
+    async def _look(self, moved: frozenset[str], wanted: Filter) -> list[Entry]:
         # By the address's bytes first: to take a connection apart costs fifty times as much.
         wanted_bytes = [packed(address) for address in moved]
-        found: list[Flow] = []
+        found: list[Entry] = []
         async with aclosing(self._connections.sweep(wanted)) as batches:
             async for batch in batches:
                 for entry in batch:
@@ -65,5 +66,5 @@ class Moves:
                         flow = entry.flow()
                         # The real ends, whatever NAT shows to either.
                         if moved & {flow.original.source, flow.reply.source}:
-                            found.append(flow)
+                            found.append(entry)
         return found[:FLOWS_MOST]

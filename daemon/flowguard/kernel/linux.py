@@ -123,6 +123,9 @@ class LinuxConnections:
     async def delete(self, flows: Sequence[Flow]) -> None:
         await conntrack.delete(flows)
 
+    async def renew(self, entries: Sequence[Entry]) -> None:
+        await conntrack.renew(entries)
+
     async def clear_mark(self, entries: Sequence[Entry], bits: int) -> None:
         await conntrack.clear_mark(entries, bits)
 

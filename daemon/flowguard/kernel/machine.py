@@ -133,6 +133,10 @@ class Connections(Protocol):
         """Have the kernel forget these, as far as they still are."""
         ...
 
+    async def renew(self, entries: Sequence[Entry]) -> None:
+        """Take these out of the flowtables, as far as they still are; they go on."""
+        ...
+
     async def clear_mark(self, entries: Sequence[Entry], bits: int) -> None:
         """Take bits out of the marks of these connections, as far as they still are."""
         ...

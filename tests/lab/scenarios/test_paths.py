@@ -202,7 +202,18 @@ def test_a_host_moves_and_its_connections_go_on(
     before = batch.report().received
     home.move(to)
     began = monotonic()
-    wait_for(lambda: batch.report().received > before + 9 * 8_000, "the transfers to go on", 60)
+    wait_for(
+        lambda: batch.report().received > before + 9 * 8_000,
+        "the transfers to go on",
+        60,
+        state=lambda: (
+            run("conntrack", "-L"),
+            run("bridge", "fdb", "show", "br", "br-lan"),
+            batch.report(),
+            run("nft", "list", "table", "inet", "labcount"),
+            run("ip", "-s", "neigh"),
+        ),
+    )
     gap = monotonic() - began
     print(f"gap: {gap:.1f} s")
     assert gap < GAP_SECONDS, run("nft", "list", "ruleset")

@@ -173,6 +173,17 @@ class Flowtables:
             connection.ends.moved()
         self.packet_soon(connection)
 
+    def leave_soon(self, connection: Connection) -> None:
+        """Its entry was made anew: the collector finds the old one dead within a second."""
+        token = connection.token
+        wait = self._delays.uniform(0.05, COLLECTOR_SECONDS)
+
+        def leave() -> None:
+            if connection.token == token:
+                self.leave(connection)
+
+        self._world.after(wait, leave)
+
     def timeouts_changed(self) -> None:
         """What is in hardware keeps the time it has left, and gets the new one after that."""
         for connection in self._connections.by_id.values():
