@@ -127,10 +127,11 @@ def tunnel(router: Router, kind: str) -> Iterator[str]:
         ends.callback(router.configure_host, WAN)
         for end, device, side in ((near, WAN.port, "router"), (far, "eth0", "host")):
             addresses = (f"{OUTER[f'{side}4']}/24", f"{OUTER[f'{side}6']}/64")
-            end.ip(*(f"address add {address} dev {device}" for address in addresses))
-            ends.callback(
-                end.ip, *(f"address delete {address} dev {device}" for address in addresses)
-            )
+            end.ip(*(f"address add {address} dev {device} nodad" for address in addresses))
+            ends.callback(end.ip, *(f"address delete {a} dev {device}" for a in addresses))
+        # No first packet waits for an answer, or fails because there is none yet.
+        _introduce(near, WAN.port, "host", far.links()["eth0"]["address"])
+        _introduce(far, "eth0", "router", near.links()[WAN.port]["address"])
         _make(near, name, kind, "router", "host")
         ends.callback(near.ip, f"link delete {name}")
         _make(far, name, kind, "host", "router")
@@ -154,6 +155,15 @@ def tunnel(router: Router, kind: str) -> Iterator[str]:
             *(f"route replace {lan} dev {name} src {WAN.host6}" for lan in lans),
         )
         yield name
+
+
+def _introduce(namespace: Namespace, device: str, side: str, mac: str) -> None:
+    namespace.ip(
+        *(
+            f"neighbour replace {OUTER[side + family]} lladdr {mac} dev {device} nud permanent"
+            for family in "46"
+        )
+    )
 
 
 def _make(namespace: Namespace, name: str, kind: str, own: str, other: str) -> None:

@@ -82,7 +82,7 @@ async def find(
     Of the devices `kept` from before, those that could still take part do: a route that is
     gone for a moment must not cost a drain.
     """
-    network = machine.network
+    network, bridges = machine.network, bridges_take_part(machine.release)
     present = await network.links(known.carriers)
     kinds = {link.name: link.kind for link in present}
     left_out: tuple[LeftOut, ...] = ()
@@ -91,7 +91,7 @@ async def find(
         # Wi-Fi that somebody names is wanted in hardware.
         software_only = {n for n in names if kinds.get(n) in SOFTWARE_ONLY.keys() - {Kind.WIFI}}
     else:
-        resolution = resolve(present, known.names)
+        resolution = resolve(present, known.names, bridges=bridges)
         still = [name for name in kept if resolve(present, (name,)).devices == (name,)]
         software_only, left_out = {*resolution.software_only}, resolution.left_out
         names = sorted({*resolution.devices, *still, *software_only})
@@ -99,7 +99,7 @@ async def find(
     devices = tuple(
         _software_only(d, kinds[d.name]) if d.name in software_only else d for d in seen.devices
     )
-    if not bridges_take_part(machine.release):
+    if not bridges:
         devices = tuple(replace(d, bridges=(), beside=()) for d in devices)
     return Found(devices, seen.missing if configured else (), left_out)
 

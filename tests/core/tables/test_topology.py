@@ -117,6 +117,18 @@ def test_what_has_no_port_below_takes_part_itself_in_software() -> None:
     assert {left.name for left in found.left_out} == {"phy1-ap0", "wg1"}
 
 
+def test_where_no_bridge_can_be_in_a_flowtable_only_tunnels_take_part_themselves() -> None:
+    links = (
+        Link("br-guest", Kind.BRIDGE, lower=("phy1-ap0",)),
+        Link("phy1-ap0", Kind.WIFI),
+        Link("wg0", Kind.TUNNEL),
+    )
+    found = resolve(links, ("br-guest", "wg0"), bridges=False)
+    assert (found.devices, found.software_only) == ((), ("wg0",))
+    reasons = {left.name: left.reason for left in found.left_out}
+    assert reasons.keys() == {"br-guest", "phy1-ap0"} and "kernel" in reasons["br-guest"]
+
+
 @pytest.mark.parametrize(
     ("release", "possible"),
     [("6.1.0-51-amd64", True), ("6.12.95", True), ("7.1.4", True), ("7.2-rc1", False)],

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import TypeGuard
 
 from flowguard.core.records import frozen
 
@@ -97,8 +98,13 @@ class Resolution:
     software_only: tuple[str, ...] = ()
 
 
-def resolve(links: Iterable[Link], interfaces: Iterable[str]) -> Resolution:
-    """The devices below these interfaces (names of links), and what is left out on the way."""
+def resolve(
+    links: Iterable[Link], interfaces: Iterable[str], *, bridges: bool = True
+) -> Resolution:
+    """The devices below these interfaces (names of links), and what is left out on the way.
+
+    `bridges`: they can take part themselves.
+    """
     by_name = {link.name: link for link in links}
     walk = _Walk(by_name)
     themselves = set()
@@ -107,14 +113,19 @@ def resolve(links: Iterable[Link], interfaces: Iterable[str]) -> Resolution:
         alone.down((name,), 0)
         walk.found |= alone.found
         walk.left_out |= alone.left_out
-        if not alone.found and can_be_in_software(by_name.get(name)):
+        link = by_name.get(name)
+        if alone.found or not can_be_in_software(link):
+            continue
+        if bridges or link.kind is Kind.TUNNEL:
             themselves.add(name)
+        else:
+            walk.left_out[name] = "this kernel puts no flow through a bridge into a flowtable"
     taken = walk.found | themselves
     left_out = (LeftOut(n, r) for n, r in sorted(walk.left_out.items()) if n not in taken)
     return Resolution(tuple(sorted(walk.found)), tuple(left_out), tuple(sorted(themselves)))
 
 
-def can_be_in_software(link: Link | None) -> bool:
+def can_be_in_software(link: Link | None) -> TypeGuard[Link]:
     """Whether the device could take part itself, whatever is below it."""
     if link is None or not link.up:
         return False
