@@ -58,6 +58,31 @@ def test_flows_of_the_host_go_whoever_began_them(flows: OffloadedFlows) -> None:
     assert follow(flows, TV) == []
 
 
+def test_who_moves_while_tables_are_changed_is_followed_with_the_others(
+    flows: OffloadedFlows,
+) -> None:
+    flows.entries = [masqueraded(1, PC), masqueraded(2, TV)]
+
+    async def main() -> None:
+        changed = asyncio.Event()
+
+        async def placed() -> None:
+            await changed.wait()
+
+        following = Moves(flows, placed)
+        first = asyncio.create_task(following.follow([PC], Level.HARDWARE))
+        await asyncio.sleep(0)
+        for _ in range(1000):  # A host that flaps leaves no work behind.
+            await following.follow([TV], Level.HARDWARE)
+        assert not flows.sweeps
+        changed.set()
+        await first
+
+    asyncio.run(main())
+    assert len(flows.sweeps) == 1
+    assert not any(entry.status & OFFLOAD for entry in flows.entries)
+
+
 def test_what_only_looks_like_it_stays(flows: OffloadedFlows) -> None:
     """The address of an end that is somebody else's by NAT, or of nobody."""
     flows.entries = [entry(1, (TV, FAR), (FAR, PC), IN_HARDWARE)]

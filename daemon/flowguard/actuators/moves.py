@@ -9,7 +9,7 @@ goes the new way, whichever end sends it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 
 from flowguard.core.model import Level
@@ -33,21 +33,38 @@ class Moves:
     def __init__(self, connections: Connections, placed: Callable[[], Awaitable[None]]) -> None:
         self._connections = connections
         self._placed = placed
+        self._waiting: set[str] = set()
+        self._is_following = False
 
-    async def follow(self, moved: Sequence[str], level: Level) -> None:
-        """Pull the flows of these addresses out of the flowtables of this level and above."""
-        await self._placed()
-        wanted = IN_HARDWARE if level is Level.HARDWARE else OFFLOADED
+    async def follow(self, moved: Iterable[str], level: Level) -> None:
+        """Pull the flows of these addresses out of the flowtables of this level and above.
+
+        Who moves while the tables are being changed is followed with the others after that.
+        """
+        self._waiting.update(moved)
+        if self._is_following:
+            return
+        self._is_following = True
         try:
-            flows = await self._flows(frozenset(moved), wanted)
+            while self._waiting:
+                await self._placed()
+                now, self._waiting = self._waiting, set()
+                await self._pull(now, level)
+        finally:
+            self._is_following = False
+
+    async def _pull(self, moved: set[str], level: Level) -> None:
+        names = ", ".join(sorted(moved))
+        try:
+            flows = await self._flows(moved, IN_HARDWARE if level is Level.HARDWARE else OFFLOADED)
             await self._connections.renew(flows)
-        except (OSError, MalformedMessage, DumpInterrupted) as error:
-            log.warning("flows of %s stay where they were: %s", ", ".join(moved), error)
+        except (OSError, MalformedMessage) as error:
+            log.warning("flows of %s stay where they were: %s", names, error)
         else:
             if flows:
-                log.info("%s moved: %d flows start anew", ", ".join(moved), len(flows))
+                log.info("%s moved: %d flows start anew", names, len(flows))
 
-    async def _flows(self, moved: frozenset[str], wanted: Filter) -> list[Entry]:
+    async def _flows(self, moved: set[str], wanted: Filter) -> list[Entry]:
         for _ in range(ATTEMPTS):
             try:
                 return await self._look(moved, wanted)
@@ -55,7 +72,7 @@ class Moves:
                 continue
         raise OSError("the connection table changes faster than it can be read")
 
-    async def _look(self, moved: frozenset[str], wanted: Filter) -> list[Entry]:
+    async def _look(self, moved: set[str], wanted: Filter) -> list[Entry]:
         # By the address's bytes first: to take a connection apart costs fifty times as much.
         wanted_bytes = [packed(address) for address in moved]
         found: list[Entry] = []

@@ -220,9 +220,11 @@ class Service:
     def _follow_hosts(self) -> None:
         """The same levels, with the hosts that are known now.
 
-        While the tables are being changed it waits until that is done.
+        While the tables are being changed it waits until that is done, and what the kernel
+        refused is tried again when the policy says so.
         """
-        if not self.newest_plan.is_busy and self._plan() != self.newest_plan.reached:
+        is_free = self.state.converged and not self.newest_plan.is_busy
+        if is_free and self._plan() != self.newest_plan.reached:
             self.converge(self._asked)
 
     async def _hosts_placed(self) -> None:
