@@ -20,7 +20,7 @@ from flowguard.kernel.nftables.changes import Change
 from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
 from flowguard.kernel.pstore import Dumps
 from flowguard.kernel.route.links import Links
-from flowguard.kernel.route.neighbours import Sighting
+from flowguard.kernel.route.sightings import Sighting
 
 BATCH = 100
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowguard.core.events import Event, HostsSeen, SensorBack, SensorLost
 from flowguard.core.model import Host
-from flowguard.kernel.route.neighbours import Learned, Neighbour, Sighting
+from flowguard.kernel.route.sightings import Learned, Neighbour, Sighting
 from flowguard.sensors import hosts
 from flowguard.sensors.hosts import HostsSensor, HostTable
 from flowguard.sensors.supervise import Supervision

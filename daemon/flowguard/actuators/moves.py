@@ -15,8 +15,8 @@ from contextlib import aclosing
 from flowguard.core.model import Level
 from flowguard.kernel.conntrack import IN_HARDWARE, OFFLOADED, DumpInterrupted, Entry, Filter
 from flowguard.kernel.machine import Connections
-from flowguard.kernel.netlink.addresses import packed
 from flowguard.kernel.netlink.codec import MalformedMessage
+from flowguard.kernel.netlink.ip_addresses import packed
 
 ATTEMPTS = 5
 # More flows than a household has; what is left lets go by itself when it is idle.

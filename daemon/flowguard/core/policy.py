@@ -40,8 +40,8 @@ from flowguard.core.model import Attribution, Decision, Level
 from flowguard.core.records import replace
 from flowguard.core.requests import EndAbandoned
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
-from flowguard.core.tables.hosts import on_hosts
 from flowguard.core.tables.places import levels_by_device
+from flowguard.core.tables.whereabouts import on_hosts
 
 Step = tuple[State, list[Command]]
 # Faults that wait for the first look at the devices.

@@ -28,11 +28,11 @@ from flowguard.kernel.nftables.transactions import Nftables
 from flowguard.kernel.nftables.watch import TableWatch
 from flowguard.kernel.programs import LinuxPrograms
 from flowguard.kernel.pstore import Dumps
-from flowguard.kernel.route import links, neighbours
+from flowguard.kernel.route import links, sightings
 from flowguard.kernel.route.addresses import forwarding_interfaces
 from flowguard.kernel.route.links import Links, LinkWatch
-from flowguard.kernel.route.neighbours import Sighting
 from flowguard.kernel.route.routes import RouteQuestions
+from flowguard.kernel.route.sightings import Sighting
 from flowguard.kernel.sysctls import LinuxSysctls
 from flowguard.kernel.threads import in_thread
 
@@ -182,7 +182,7 @@ class LinuxNetwork:
         return LinkWatch(changed, failed)
 
     async def sightings(self) -> list[Sighting]:
-        return await asyncio.to_thread(neighbours.sightings)
+        return await asyncio.to_thread(sightings.sightings)
 
     def watch_sightings(
         self,
@@ -190,7 +190,7 @@ class LinuxNetwork:
         lost: Callable[[], None],
         failed: Failed,
     ) -> Watch:
-        return neighbours.NeighbourWatch(took, lost, failed)
+        return sightings.NeighbourWatch(took, lost, failed)
 
 
 class LinuxKernelLog:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # Whoever only names a part of it loads none of these.
     from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
     from flowguard.kernel.pstore import Dumps
     from flowguard.kernel.route.links import Links
-    from flowguard.kernel.route.neighbours import Sighting
+    from flowguard.kernel.route.sightings import Sighting
 
 
 class Watch(Protocol):

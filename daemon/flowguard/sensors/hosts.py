@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from flowguard.core.events import Event, HostsSeen
 from flowguard.core.model import Host
 from flowguard.kernel.machine import Machine
-from flowguard.kernel.route.neighbours import Learned, Sighting
+from flowguard.kernel.route.sightings import Learned, Sighting
 
 # A home has some dozens; a host that is not known is in software, which harms nobody.
 HOSTS_MOST = 1024

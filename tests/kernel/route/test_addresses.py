@@ -12,7 +12,7 @@ import pytest
 
 from flowguard.kernel.netlink.codec import HEADER, NLM_F_DUMP_INTR
 from flowguard.kernel.route.addresses import forwarding_interfaces
-from flowguard.kernel.route.dump import ATTEMPTS
+from flowguard.kernel.route.rtnetlink import ATTEMPTS
 
 
 def addressed() -> set[str]:

@@ -10,7 +10,7 @@ from flowguard.core.tables.topology import Link
 from flowguard.kernel.machine import Ended, Failed, Machine
 from flowguard.kernel.pstore import Dumps
 from flowguard.kernel.route.links import Links
-from flowguard.kernel.route.neighbours import Sighting
+from flowguard.kernel.route.sightings import Sighting
 from tests.simulator.machine import costs
 from tests.simulator.machine.boundary_flows import BoundConnections, BoundEngines
 from tests.simulator.machine.boundary_tables import BoundTables

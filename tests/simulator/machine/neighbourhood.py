@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2s
 
-from flowguard.kernel.route.neighbours import Learned, Neighbour, Sighting
+from flowguard.kernel.route.sightings import Learned, Neighbour, Sighting
 
 MAC_SIZE = 6
 

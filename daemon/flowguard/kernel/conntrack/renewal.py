@@ -35,8 +35,8 @@ from flowguard.kernel.conntrack.numbers import (
     error_of,
     request,
 )
-from flowguard.kernel.netlink.addresses import packed
 from flowguard.kernel.netlink.codec import NESTED, NLM_F_ACK, NLM_F_CREATE, attribute
+from flowguard.kernel.netlink.ip_addresses import packed
 
 NLM_F_EXCL = 0x200
 CTA_NAT_SRC, CTA_NAT_DST = 6, 13

@@ -14,7 +14,6 @@ from typing import Any
 
 from flowguard.core.model import Family
 from flowguard.core.records import frozen, replace
-from flowguard.kernel.netlink.addresses import packed, written
 from flowguard.kernel.netlink.codec import (
     HEADER,
     NESTED,
@@ -26,6 +25,7 @@ from flowguard.kernel.netlink.codec import (
     attributes,
     extended,
 )
+from flowguard.kernel.netlink.ip_addresses import packed, written
 from flowguard.kernel.nftables import names
 from flowguard.kernel.nftables.names import (
     CHAIN,

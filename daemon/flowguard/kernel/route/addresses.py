@@ -13,7 +13,7 @@ import socket
 import struct
 
 from flowguard.kernel.netlink.codec import HEADER
-from flowguard.kernel.route.dump import dump
+from flowguard.kernel.route.rtnetlink import dump
 
 RTM_NEWADDR, RTM_GETADDR = 20, 22
 # Family, prefix length, flags, scope, interface index.

@@ -13,7 +13,7 @@ from flowguard.kernel.nftables.changes import (
     DropRules,
     RemoveHosts,
 )
-from flowguard.kernel.route.neighbours import Learned, Neighbour
+from flowguard.kernel.route.sightings import Learned, Neighbour
 from tests.actuators.router import LAN, Router
 from tests.service.composed import Home, at_home
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.kernel.netlink.addresses import packed
 from flowguard.kernel.netlink.codec import HEADER, MalformedMessage, Message, attribute, messages_in
-from flowguard.kernel.route.neighbours import (
+from flowguard.kernel.netlink.ip_addresses import packed
+from flowguard.kernel.route.sightings import (
     NDA_DST,
     NDA_LLADDR,
     NDA_MASTER,

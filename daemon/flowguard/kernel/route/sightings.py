@@ -13,7 +13,6 @@ import struct
 from collections.abc import Callable, Iterator
 
 from flowguard.core.records import frozen
-from flowguard.kernel.netlink.addresses import FAMILIES, written
 from flowguard.kernel.netlink.codec import (
     HEADER,
     MalformedMessage,
@@ -21,8 +20,9 @@ from flowguard.kernel.netlink.codec import (
     attributes,
     messages_in,
 )
+from flowguard.kernel.netlink.ip_addresses import FAMILIES, written
 from flowguard.kernel.netlink.multicast import NetlinkReader
-from flowguard.kernel.route.dump import NETLINK_ROUTE, dump
+from flowguard.kernel.route.rtnetlink import NETLINK_ROUTE, dump
 
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTMGRP_NEIGH = 4
