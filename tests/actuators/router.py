@@ -19,6 +19,7 @@ from flowguard.kernel.nftables.changes import (
     AddNames,
     AddRules,
     Change,
+    CreateHostSets,
     CreateTable,
     DeleteTable,
     DropRules,
@@ -96,6 +97,8 @@ def _changed(table: TableState, change: Change) -> TableState | None:
             return replace(table, forward_names=tuple(sorted({*table.forward_names, *names})))
         case RemoveNames(names=names):
             return replace(table, forward_names=tuple(sorted({*table.forward_names} - {*names})))
+        case CreateHostSets():
+            return replace(table, hosts=())
         case AddHosts(hosts=hosts):
             return replace(table, hosts=tuple(sorted({*(table.hosts or ()), *hosts})))
         case RemoveHosts(hosts=hosts):

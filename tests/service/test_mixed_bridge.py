@@ -5,16 +5,20 @@ from __future__ import annotations
 
 from flowguard.core.model import Level
 from flowguard.core.records import replace
+from flowguard.core.tables.description import HARDWARE_PRIORITY, SOFTWARE_PRIORITY
 from flowguard.kernel.conntrack import HW_OFFLOAD
 from flowguard.kernel.nftables.changes import (
     AddHosts,
+    CreateHostSets,
     CreateTable,
     DeleteTable,
     DropRules,
+    RemoveDevices,
     RemoveHosts,
 )
+from flowguard.kernel.nftables.ruleset import TablesState, TableState
 from flowguard.kernel.route.sightings import Learned, Neighbour
-from tests.actuators.router import LAN, Router
+from tests.actuators.router import LAN, WAN, Router
 from tests.service.composed import Home, at_home
 
 PC, TV = "192.168.1.2", "192.168.1.3"
@@ -108,3 +112,38 @@ def test_while_hardware_is_drained_nobody_waits_and_the_new_table_knows_all() ->
         await home.until(lambda: hosts(home) == ())
 
     at_home(use, router=mixed())
+
+
+def test_the_next_daemon_finds_all_as_it_should_be() -> None:
+    router = mixed()
+
+    async def use(home: Home) -> None:
+        await home.settled()
+
+    at_home(use, router=router)
+    made = len(router.ruleset.made)
+    at_home(use, router=router)
+    assert len(router.ruleset.made) == made
+
+
+def test_tables_of_a_release_that_knew_no_hosts_are_changed_and_not_replaced() -> None:
+    router = mixed()
+    rules = ("flowguard 1", "flowguard 2")
+    names = ("br-lan", LAN, WAN)
+    router.ruleset.state = TablesState(
+        TableState(HARDWARE_PRIORITY, True, (LAN, WAN), names, rules, hosts=None),
+        TableState(SOFTWARE_PRIORITY, False, (LAN, WAN), names, rules),
+    )
+
+    async def use(home: Home) -> None:
+        await home.settled()
+        assert hosts(home) == (PC,)
+        software = home.router.ruleset.state.software
+        assert software and software.devices == ("br-lan", WAN)
+
+    at_home(use, router=router)
+    changes = [change for made in router.ruleset.made for change in made]
+    # Flows in hardware stay there: neither is the table made anew nor a driver unbound.
+    assert DeleteTable("flowguard") not in changes
+    assert not any(isinstance(change, RemoveDevices) for change in changes)
+    assert CreateHostSets("flowguard") in changes
