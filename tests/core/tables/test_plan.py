@@ -104,6 +104,25 @@ def test_in_a_mixed_bridge_hardware_takes_only_hosts_behind_its_ports() -> None:
     assert not any(isinstance(m, HostOutside) for r in result.software.rules for m in r.matches)
 
 
+def test_an_excluded_port_of_a_bridge_makes_it_mixed() -> None:
+    lan = replace(LAN, bridges=("br-lan",), bridge_ports=("lan1",), beside=("lan2",))
+    other = replace(lan, name="lan2", bridge_ports=("lan2",), beside=("lan1",))
+    hosts = (Host("192.168.1.2", "lan1"), Host("192.168.1.3", "lan2"))
+
+    def hosts_without(exclusion: Exclusion) -> tuple[str, ...]:
+        settings = OffloadSettings(exclusions=(exclusion,))
+        table = plan((lan, other, WAN), {**TOP, "lan2": Level.HARDWARE}, settings, Draw(), hosts)
+        assert table.hardware
+        matches = [m for rule in table.hardware.rules for m in rule.matches]
+        assert bool(table.hardware.hosts) is any(isinstance(m, HostOutside) for m in matches)
+        return table.hardware.hosts
+
+    assert hosts_without(Exclusion(Level.SOFTWARE, device="lan2")) == ("192.168.1.2",)
+    # Some of its flows alone: which those are, no rule can tell.
+    assert hosts_without(Exclusion(device="lan2", protocol=Protocol.UDP)) == ()
+    assert hosts_without(Exclusion(device="wan")) == ()
+
+
 def test_the_control_arm_is_drawn_once_on_top_and_stays_below() -> None:
     result = tables({"lan1": Level.HARDWARE, "wan": Level.HARDWARE}, MARKED)
     assert result.hardware and result.software

@@ -87,8 +87,8 @@ def payload(batch: Batch) -> int:
     return now.sent + now.received
 
 
-def at_level(daemon: Daemon, level: str) -> None:
-    daemon.configure(f"boot_delay '0'\ncontrol_share '0'\nlevel '{level}'")
+def at_level(daemon: Daemon, level: str, sections: str = "") -> None:
+    daemon.configure(f"boot_delay '0'\ncontrol_share '0'\nlevel '{level}'", sections)
     daemon.start().wait_for_levels(all_on(level))
 
 
@@ -181,6 +181,24 @@ def test_a_port_of_a_bridge_that_steps_down_is_out(
         state=tracked_connections,
     )
     assert_short_path(batch, daemon)
+    assert not [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
+    assert len(batch.stop().alive) == batch.wanted
+    daemon.stop("release")
+
+
+def test_a_port_of_a_bridge_that_is_excluded_is_out(
+    home: Roamer, engine: Engine, daemon: Daemon, traffic: Traffic
+) -> None:
+    home.move(LAN2.port)
+    exclusion = f"config exclude\n\tlist device '{LAN2.port}'\n\toption level 'software'\n"
+    at_level(daemon, "hardware", exclusion)
+    batch = traffic.start(*all_kinds("lan1"), *all_kinds("lan2"))
+    batch.wait_until_flowing()
+    wait_for(
+        lambda: all_in_hardware(LAN1) and all_in_software(LAN2),
+        "lan1 in hardware, lan2 in software",
+        state=tracked_connections,
+    )
     assert not [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
     assert len(batch.stop().alive) == batch.wanted
     daemon.stop("release")

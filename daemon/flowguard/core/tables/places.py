@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from flowguard.core.model import Device, Host, Level
 from flowguard.core.records import frozen
@@ -34,15 +34,19 @@ class Places:
 
 
 def hardware_places(
-    devices: Sequence[Device], levels: Mapping[str, Level], hosts: Sequence[Host]
+    devices: Sequence[Device],
+    levels: Mapping[str, Level],
+    hosts: Sequence[Host],
+    excluded: Collection[str] = (),
 ) -> Places | None:
     """The ports themselves; None where there are none.
 
-    A bridge may have ports that are not among them: an access point, a port that was held off.
-    The driver would accept the direction out of such a host and never see a packet of it.
+    A bridge may have ports that are not among them: an access point, a port that was held off
+    or is `excluded`. The driver would accept the direction out of such a host and never see a
+    packet of it.
     """
     taking = at_least(devices, levels, Level.HARDWARE)
-    ports = ports_of(taking)
+    ports = ports_of(taking).difference(excluded)
     mixed = {name for d in taking if not ports.issuperset(d.beside) for name in d.bridges}
     if not taking:
         return None

@@ -94,7 +94,7 @@ def plan(
     """
     drawing = _draw_rules(settings, draw)
     hardware = software = None
-    if places := hardware_places(devices, levels, hosts):
+    if places := hardware_places(devices, levels, hosts, _excluded_devices(settings)):
         hardware = Table(
             name=HARDWARE_TABLE,
             priority=HARDWARE_PRIORITY,
@@ -116,6 +116,18 @@ def plan(
             rules=_rules(Level.SOFTWARE, settings, drawing, places),
         )
     return Plan(hardware, software)
+
+
+def _excluded_devices(settings: OffloadSettings) -> set[str]:
+    """Those of which no flow may be in hardware, whatever else it is.
+
+    The forward hook never names a port of a bridge, so that no rule could keep its flows out.
+    """
+    return {
+        exclusion.device
+        for exclusion in settings.exclusions
+        if exclusion.device and exclusion == Exclusion(exclusion.level, exclusion.device)
+    }
 
 
 def _draw_rules(settings: OffloadSettings, draw: Draw) -> tuple[Rule, ...]:
