@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Access points and tunnels for the lab router, and which path packets take.
 
-An access point is a veth in the bridge: a port that hardware does not have. (User Mode Linux
-has no radio that a host in another namespace could use as it does a wire.)
+An access point is a veth in the bridge: a port that hardware does not have, as a radio is. What
+a radio's own driver adds (802.11 encapsulation, association) is not in it.
 """
 
 from __future__ import annotations
