@@ -62,7 +62,7 @@ class Moves:
             log.warning("flows of %s stay where they were: %s", names, error)
         else:
             if flows:
-                log.info("%s moved: %d flows start anew", names, len(flows))
+                log.info("%s moved or left: %d flows start anew", names, len(flows))
 
     async def _flows(self, moved: set[str], wanted: Filter) -> list[Entry]:
         for _ in range(ATTEMPTS):

@@ -296,8 +296,8 @@ class Converge:
 class FollowHosts:
     """Bring the tables to where hosts are now, by the levels that they have.
 
-    Then pull the flows of the addresses that have `moved` out of the flowtables, on this `level`
-    or above: there they are bound to the port that their host has left.
+    Then pull the flows of the addresses that have `moved`, or are gone, out of the flowtables, on
+    this `level` or above: there they are bound to the port that their host has left.
     """
 
     moved: tuple[str, ...] = ()

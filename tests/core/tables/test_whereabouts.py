@@ -55,6 +55,13 @@ def test_the_flows_of_a_host_that_leaves_a_port_in_hardware_are_pulled_out_of_it
         assert moved(commands) == FollowHosts((PC,), Level.HARDWARE)
 
 
+def test_a_host_that_answers_no_more_may_be_on_its_way_and_leaves_nothing_behind() -> None:
+    state, commands = hears(at(*TOP), gone=(PC, TV))
+    assert moved(commands) == FollowHosts((PC,), Level.HARDWARE)
+    _, commands = hears(state, Host(PC, "phy0-ap0"))
+    assert moved(commands).moved == ()
+
+
 def test_also_those_that_are_just_being_drained() -> None:
     below = (("lan1", Level.SOFTWARE), ("lan2", Level.SOFTWARE))
     _, commands = hears(at(*below), Host(PC, "lan2"))

@@ -22,13 +22,10 @@ def on_hosts(state: State, event: HostsSeen) -> Step:
         return state, []
     # Whatever its level is now: hardware may just be drained.
     binding = ports_of(state.devices)
-    moved = tuple(
-        address
-        for address, port in sorted(now.items())
-        if before.get(address, port) != port and before[address] in binding
-    )
+    # Who does not answer any more may be on the way to another port.
+    left = {a for a, port in before.items() if now.get(a) != port and port in binding}
     hosts = tuple(Host(address, port) for address, port in sorted(now.items()))
-    return replace(state, hosts=hosts), [FollowHosts(moved, _lowest_bound(state))]
+    return replace(state, hosts=hosts), [FollowHosts(tuple(sorted(left)), _lowest_bound(state))]
 
 
 def _lowest_bound(state: State) -> Level:
