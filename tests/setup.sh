@@ -26,6 +26,7 @@ mkfs.ext4:e2fsprogs
 pppd:ppp
 pppoe-server:pppoe
 systemctl:systemd
+wg:wireguard-tools
 "
 # To build User Mode Linux, and to start it.
 uml_packages="

@@ -15,15 +15,18 @@ from flowguard.kernel.conntrack.flow import encode_tuple
 from flowguard.kernel.machine import Ended
 from flowguard.kernel.nftables.changes import (
     AddDevices,
+    AddHosts,
     AddNames,
     AddRules,
     Change,
+    CreateHostSets,
     CreateTable,
     DeleteTable,
     DropRules,
     NftablesError,
     Refusal,
     RemoveDevices,
+    RemoveHosts,
     RemoveNames,
 )
 from flowguard.kernel.nftables.ruleset import TablesState, TableState, comment_of, wanted_state
@@ -94,6 +97,12 @@ def _changed(table: TableState, change: Change) -> TableState | None:
             return replace(table, forward_names=tuple(sorted({*table.forward_names, *names})))
         case RemoveNames(names=names):
             return replace(table, forward_names=tuple(sorted({*table.forward_names} - {*names})))
+        case CreateHostSets():
+            return replace(table, hosts=())
+        case AddHosts(hosts=hosts):
+            return replace(table, hosts=tuple(sorted({*(table.hosts or ()), *hosts})))
+        case RemoveHosts(hosts=hosts):
+            return replace(table, hosts=tuple(sorted({*(table.hosts or ())} - {*hosts})))
         case DropRules():
             return replace(table, rules=())
         case AddRules(rules=rules):
@@ -141,6 +150,11 @@ class OffloadedFlows(ConnectionTable):
             self.entries = [entry._replace(status=left) for entry in self.entries]
         async for batch in super().sweep(wanted):
             yield batch
+
+    async def renew(self, entries: Sequence[Entry]) -> None:
+        out = {e.id for e in entries}
+        left = SEEN_REPLY | ASSURED
+        self.entries = [e._replace(status=left) if e.id in out else e for e in self.entries]
 
     async def delete(self, flows: Sequence[Flow]) -> None:
         gone = {flow.original for flow in flows}

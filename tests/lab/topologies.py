@@ -29,9 +29,11 @@ def bridge(router: Router) -> Iterator[None]:
     for segment in (LAN1, LAN2):
         ip(f"address flush dev {segment.port}", f"link set {segment.port} master br-lan")
         router.configure_port(segment, "br-lan")
-    yield
-    ip("link delete br-lan")
-    _restore(router, LAN1, LAN2)
+    try:
+        yield
+    finally:
+        ip("link delete br-lan")
+        _restore(router, LAN1, LAN2)
 
 
 @contextmanager

@@ -61,6 +61,7 @@ TOOLS = {
     "pppd": "ppp",
     "pppoe-server": "pppoe",
     "systemctl": "systemd",
+    "wg": "wireguard-tools",
 }
 
 # QEMU 7.2 sometimes corrupts EFLAGS when it emulates cmpxchg16b, and the guest double-faults;

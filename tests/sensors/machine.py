@@ -20,6 +20,7 @@ from flowguard.kernel.nftables.changes import Change
 from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
 from flowguard.kernel.pstore import Dumps
 from flowguard.kernel.route.links import Links
+from flowguard.kernel.route.sightings import Sighting
 
 BATCH = 100
 
@@ -204,6 +205,9 @@ class ConnectionTable(Watchable):
     async def delete(self, flows: Sequence[Flow]) -> None:
         raise AssertionError("no sensor deletes anything")
 
+    async def renew(self, entries: Sequence[Entry]) -> None:
+        raise AssertionError("no sensor renews anything")
+
     def listen(
         self,
         wanted: Filter,
@@ -239,6 +243,7 @@ class Net(Watchable):
         self.features: dict[str, bool | None] = {}
         self.codes: dict[str, str] = {}
         self.carriers: list[Mapping[str, str]] = []
+        self.neighbourhood = Neighbourhood()
 
     def exists(self, device: str) -> bool:
         return device in self.devices
@@ -282,6 +287,41 @@ class Net(Watchable):
 
     def watch(self, changed: Callable[[], None], failed: Failed) -> Listening:
         return self._open(failed, changed)
+
+    async def sightings(self) -> list[Sighting]:
+        return await self.neighbourhood.answer()
+
+    def watch_sightings(
+        self, took: Callable[[list[Sighting]], None], lost: Callable[[], None], failed: Failed
+    ) -> Listening:
+        return self.neighbourhood.listen(took, lost, failed)
+
+
+class Neighbourhood(Watchable):
+    """What bridges and neighbours tell; `slow` seconds pass before a look is answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.present: list[Sighting] = []
+        self.looks = 0
+        self.slow = 0.0
+
+    async def answer(self) -> list[Sighting]:
+        self.looks += 1
+        found = [*self.present]
+        await asyncio.sleep(self.slow)
+        return found
+
+    def listen(
+        self, took: Callable[[list[Sighting]], None], lost: Callable[[], None], failed: Failed
+    ) -> Listening:
+        def hear(*sightings: Sighting) -> None:
+            if sightings:
+                took([*sightings])
+            else:
+                lost()
+
+        return self._open(failed, hear)
 
 
 class Ring(Watchable):

@@ -12,6 +12,7 @@ import pytest
 
 from flowguard.core.events import DevicesChanged, Event, SensorBack, SensorLost
 from flowguard.core.model import Device
+from flowguard.core.records import replace
 from flowguard.core.tables.topology import Kind, Link
 from flowguard.kernel.nftables.changes import Change, TryFlowtable
 from flowguard.kernel.nftables.ruleset import TablesState, TableState
@@ -47,39 +48,69 @@ def net(parts: Parts) -> Net:
     return parts.network
 
 
-def look(net: Net, *configured: str, known: Routed = ROUTED, kept: str = "") -> Found:
-    return asyncio.run(find(net, configured, known, kept.split()))
+def look(parts: Parts, *configured: str, known: Routed = ROUTED, kept: str = "") -> Found:
+    return asyncio.run(find(parts.machine, configured, known, kept.split()))
 
 
 def names(found: Found | DevicesChanged) -> list[str]:
     return [device.name for device in found.devices]
 
 
-def test_what_is_below_the_interfaces_takes_part(net: Net) -> None:
-    found = look(net)
+def test_what_is_below_the_interfaces_takes_part(parts: Parts, net: Net) -> None:
+    found = look(parts)
     assert names(found) == ["eth1", "lan1"]
     assert [left.name for left in found.left_out] == ["phy0-ap0"]
     # Who knows whose session goes through which device is told to whoever looks.
     assert net.carriers == [CARRIERS, CARRIERS]
 
 
-def test_names_are_taken_at_their_word(net: Net) -> None:
-    found = look(net, "phy0-ap0", "gone")
+def test_names_are_taken_at_their_word(parts: Parts) -> None:
+    found = look(parts, "phy0-ap0", "gone")
     assert names(found) == ["phy0-ap0"]
     assert (found.missing, found.left_out) == (("gone",), ())
 
 
-def test_a_device_stays_while_its_interface_is_away(net: Net) -> None:
+def test_a_device_stays_while_its_interface_is_away(parts: Parts, net: Net) -> None:
     net.remove("pppoe-wan")
-    assert names(look(net, known=Routed(("br-lan",)))) == ["lan1"]
-    assert names(look(net, known=Routed(("br-lan",)), kept="eth1 lan1")) == ["eth1", "lan1"]
+    assert names(look(parts, known=Routed(("br-lan",)))) == ["lan1"]
+    assert names(look(parts, known=Routed(("br-lan",)), kept="eth1 lan1")) == ["eth1", "lan1"]
 
 
-def test_a_device_that_is_gone_or_can_no_longer_take_part_does_not_stay(net: Net) -> None:
+def test_a_device_that_is_gone_or_can_no_longer_take_part_does_not_stay(
+    parts: Parts, net: Net
+) -> None:
     net.add(Link("eth2", Kind.PORT, up=False))
     kept = "eth2 pppoe-wan phy0-ap0 lan9 lan1"
     # What PPPoE is built on is kept by its own name alone.
-    assert names(look(net, known=Routed(), kept=kept)) == ["lan1"]
+    assert names(look(parts, known=Routed(), kept=kept)) == ["lan1"]
+
+
+def test_a_tunnel_and_a_bridge_of_access_points_are_in_software_alone(
+    parts: Parts, net: Net
+) -> None:
+    net.add(Link("wg0", Kind.TUNNEL))
+    net.add(Link("br-guest", Kind.BRIDGE, lower=("phy0-ap0",)))
+    for found in (
+        look(parts, known=Routed(("wg0", "br-guest", "eth1"))),
+        look(parts, "br-guest", "eth1", "wg0"),
+    ):
+        assert {d.name: d.hardware_capable for d in found.devices} == {
+            "br-guest": False,
+            "eth1": None,
+            "wg0": False,
+        }
+        assert all(d.reason for d in found.devices if d.name != "eth1")
+
+
+def test_where_a_bridge_cannot_be_in_a_flowtable_its_ports_are(parts: Parts, net: Net) -> None:
+    net.devices["lan1"] = Device(
+        "lan1", 1, None, forward_names=("br-lan",), bridges=("br-lan",), beside=("phy0-ap0",)
+    )
+    (device,) = look(parts, "lan1").devices
+    assert device.bridges == ("br-lan",)
+    newer = replace(parts.machine, release="7.3.4")
+    (device,) = asyncio.run(find(newer, ["lan1"], ROUTED)).devices
+    assert (device.forward_names, device.bridges, device.beside) == (("br-lan",), (), ())
 
 
 # --- asking netifd and the drivers -------------------------------------------------------------
@@ -208,6 +239,12 @@ def test_what_has_no_hardware_offload_needs_no_trial(router: Router) -> None:
     router.net.features["lan1"] = False
     (device,) = router.look("lan1")
     assert device.hardware_capable is False and "hw-tc-offload" in device.reason
+    assert router.tables.tried == []
+
+
+def test_what_can_be_in_software_only_is_never_tried(router: Router) -> None:
+    router.net.add(Link("wg0", Kind.TUNNEL))
+    assert capabilities(router.look("wg0")) == {"wg0": False}
     assert router.tables.tried == []
 
 

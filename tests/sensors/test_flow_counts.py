@@ -14,6 +14,7 @@ import pytest
 
 from flowguard.core.events import Event, FlowsSeen
 from flowguard.core.model import Device, FlowTuple, Level
+from flowguard.core.records import replace
 from flowguard.core.tables.description import Plan
 from flowguard.core.tables.plan import Exclusion, OffloadSettings, plan
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry
@@ -110,9 +111,24 @@ def test_control_group_is_not_refused(table: Table, counter: FlowCounter) -> Non
     assert look(counter, 20.0).refused == 1
 
 
+LAN = Device("lan", 1, forward_names=("br", "lan"), bridges=("br",), bridge_ports=("lan",))
+TOP = {"lan": Level.HARDWARE, "wan": Level.HARDWARE, "wg0": Level.SOFTWARE}
+
+
+def test_in_a_bridge_of_hardware_ports_alone_every_flow_in_software_was_refused(
+    table: Table, counter: FlowCounter
+) -> None:
+    wanted = plan([LAN, Device("wan", 2)], TOP, SETTINGS)
+    table.hold({1: OFFLOAD})
+    look(counter, 10.0, wanted)
+    assert look(counter, 20.0, wanted).refused == 1
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
+        plan([replace(LAN, beside=("ap0",)), Device("wan", 2)], TOP, SETTINGS),
+        plan([LAN, Device("wan", 2), Device("wg0", 3)], TOP, SETTINGS),
         devices_at(Level.SOFTWARE, Level.SOFTWARE),
         devices_at(Level.HARDWARE, Level.SOFTWARE),
         devices_at(
@@ -121,7 +137,13 @@ def test_control_group_is_not_refused(table: Table, counter: FlowCounter) -> Non
             OffloadSettings(exclusions=(Exclusion(level=Level.SOFTWARE),)),
         ),
     ],
-    ids=["no hardware", "one device below", "exclusion to software"],
+    ids=[
+        "an access point beside",
+        "a tunnel",
+        "no hardware",
+        "one device below",
+        "exclusion to software",
+    ],
 )
 def test_flows_that_belong_below_are_not_refused(
     table: Table, counter: FlowCounter, wanted: Plan

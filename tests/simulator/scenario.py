@@ -59,6 +59,7 @@ ACTORS = (
     Actor("lost logs", kernel_faults.lost_log, 0.2, 1500),
     Actor("lost conntrack", kernel_faults.lost_conntrack, 0.2, 1500),
     Actor("odd conntrack", kernel_faults.odd_conntrack, 0.3, 600),
+    Actor("moves", surroundings.move_host, 0.6, 120),
     Actor("panics", kernel_faults.panic, 0.1, 3600),
 )
 HARMLESS = ("outages", "firewall reloads")

@@ -96,6 +96,7 @@ class Scene:
     def _look_at_eyes(self) -> None:
         self.belief.look_at_eyes()
         self.limits.look_inside()
+        self.limits.look_at_moves()
         self.world.after(EYES_PAUSE, self._look_at_eyes)
 
     def _life_ended(self, life: Life) -> None:

@@ -9,6 +9,7 @@ from tests.simulator.machine.netdevs import Netdev, Netdevs
 DRIVER = "mtk_soc_eth"
 BUS = "15100000.ethernet"
 PORTS = ("lan1", "lan2", "wan")
+WIFI = "phy0-ap0"
 
 
 def port(name: str) -> Netdev:
@@ -22,12 +23,13 @@ def build(netdevs: Netdevs) -> None:
         netdevs.add(port(name))
     netdevs.by_name["wan"].addressed = True
     netdevs.by_name["wan"].networks = ("",)
+    netdevs.add(Netdev(WIFI, 0, Kind.WIFI, takes_flows=False, tc_offload=None))
     netdevs.add(
         Netdev(
             "br-lan",
             0,
             Kind.BRIDGE,
-            lower=("lan1", "lan2"),
+            lower=("lan1", "lan2", WIFI),
             takes_flows=False,
             tc_offload=None,
             addressed=True,

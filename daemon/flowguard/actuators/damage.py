@@ -36,6 +36,7 @@ def without_unbinding(plan: Plan, found: TableState | None) -> Plan:
             devices=found.devices,
             forward_names=found.forward_names,
             rules=(),
+            hosts=found.hosts or (),
         )
         return Plan(parked, plan.software)
     return Plan(_with_devices(plan.hardware, found.devices), plan.software)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from flowguard.core.model import Level
 from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE, Plan, Table
 from flowguard.kernel.nftables import ruleset
-from flowguard.kernel.nftables.changes import Change
+from flowguard.kernel.nftables.changes import Change, RemoveHosts
 from flowguard.kernel.nftables.ruleset import TablesState, TableState
 
 
@@ -29,8 +29,9 @@ def lower_level(found: TablesState, plan: Plan) -> list[Change]:
 def last_changes(found: TablesState, plan: Plan) -> list[Change]:
     """All of the plan, where nothing has to be drained any more."""
     changes = _hardware(found.hardware, plan.hardware)
-    if changes or found.software != ruleset.wanted_state(plan).software:
-        # Rebuilt also when hardware changes, so that busy flows are taken anew, one level up.
+    # Rebuilt also when hardware takes more, so that busy flows are taken anew, one level up.
+    takes_more = not all(isinstance(change, RemoveHosts) for change in changes)
+    if takes_more or found.software != ruleset.wanted_state(plan).software:
         changes += ruleset.rebuild(plan.software, SOFTWARE_TABLE, found.software)
     return changes
 

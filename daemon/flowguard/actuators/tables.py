@@ -40,6 +40,11 @@ class NewestPlan:
             former.cancel()
         self._running = asyncio.create_task(self._converge(target, former))
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the newest plan is neither reached nor refused yet."""
+        return self._running is not None and not self._running.done()
+
     async def settled(self) -> None:
         """Wait until the newest plan is reached or refused."""
         while self._running and not self._running.done():

@@ -31,7 +31,7 @@ async def check_tables(
 ) -> AsyncIterator[Finding]:
     """Devices one by one, then the very tables that the service would make."""
     routes = await routed(machine.network, interfaces) or Routed()
-    found = await find(machine.network, configured.device, routes)
+    found = await find(machine, configured.device, routes)
     for name in found.missing:
         remedy = "correct list device, or wait until it appears"
         yield Finding(Grade.WARNING, "device", f"device {name} does not exist", remedy)
@@ -44,7 +44,12 @@ async def check_tables(
     if nothing := nothing_can_be_offloaded(found, routes.names):
         yield Finding(Grade.WARNING, "no-path", nothing, "none: flowguard is of no use here")
     for device in found.devices:
-        yield _device(device.name, await _capability(machine, device.name, known))
+        if device.hardware_capable is False:
+            # Its kind says so; there is nothing to try.
+            sentence = f"{device.name}: software only: {device.reason}"
+            yield Finding(Grade.FINE, "device", sentence)
+        else:
+            yield _device(device.name, await _capability(machine, device.name, known))
     yield await _check_plan(machine.tables, found.devices, configured)
     for foreign in await machine.tables.foreign_flowtables():
         sentence = f"{foreign}: it takes flows first, and hardware cannot be drained of them"

@@ -14,6 +14,7 @@ from flowguard.core.model import (
     Decision,
     Device,
     Fault,
+    Host,
     Level,
     PolicySettings,
     ShutEye,
@@ -116,6 +117,15 @@ class DevicesChanged:
 
     time: float
     devices: tuple[Device, ...]
+
+
+@frozen
+class HostsSeen:
+    """Hosts that are new, or behind another port of a bridge than before, and those that went."""
+
+    time: float
+    seen: tuple[Host, ...]
+    gone: tuple[str, ...] = ()
 
 
 @frozen
@@ -279,6 +289,7 @@ Event = (
     | Configured
     | KernelKnown
     | DevicesChanged
+    | HostsSeen
     | FaultSeen
     | Request
     | DrainProgress
@@ -311,6 +322,18 @@ class Converge:
     levels: tuple[tuple[str, Level], ...]
     draw: Draw = Draw()
     epoch: int = 0
+
+
+@frozen
+class FollowHosts:
+    """Bring the tables to where hosts are now, by the levels that they have.
+
+    Then pull the flows of the addresses that have `moved`, or are gone, out of the flowtables, on
+    this `level` or above: there they are bound to the port that their host has left.
+    """
+
+    moved: tuple[str, ...] = ()
+    level: Level = Level.HARDWARE
 
 
 @frozen
@@ -364,4 +387,4 @@ class Moved:
     decision: Decision
 
 
-Command = Converge | Try | Rescue | Save | Notify | Decided | PowerCycleNeeded | Moved
+Command = Converge | FollowHosts | Try | Rescue | Save | Notify | Decided | PowerCycleNeeded | Moved

@@ -93,7 +93,10 @@ class Device:
 
     `lower` are the devices it sends through (a DSA conduit); a fault there is a fault
     here. `forward_names` are the names under which the forward hook sees its packets:
-    its own and those of the bridges and VLANs above it. `bus_name` is how the driver's own
+    its own and those of the bridges and VLANs above it. `bridges` are those of them that are a
+    bridge or built on one: in software they take part themselves, with all that is behind them.
+    `bridge_ports` are the names by which it is a port of bridges, its own or that of a VLAN on it,
+    and `beside` the other ports of those bridges. `bus_name` is how the driver's own
     messages call the hardware, when they do not name a device (dev_err). `port` tells the
     devices of one piece of hardware apart, whatever their names are. `code` are the versions
     of driver and firmware, as far as they are known.
@@ -107,6 +110,9 @@ class Device:
     bus_name: str | None = None
     lower: tuple[str, ...] = ()
     forward_names: tuple[str, ...] = ()
+    bridges: tuple[str, ...] = ()
+    bridge_ports: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     port: str = ""
     code: str = ""
     hardware_capable: bool | None = None
@@ -116,6 +122,14 @@ class Device:
     def identity(self) -> str:
         """What stays when the device is renamed: its place on the bus; "" for what has none."""
         return "/".join(filter(None, (self.bus_name, self.port)))
+
+
+@frozen
+class Host:
+    """An address in the LAN, and the port of a bridge that it was last seen behind."""
+
+    address: str
+    port: str
 
 
 @frozen

@@ -22,6 +22,7 @@ from flowguard.core.events import (
     FaultSeen,
     FlowsJudged,
     FlowsSeen,
+    HostsSeen,
     KernelKnown,
     LedgerFailed,
     LedgerKept,
@@ -53,6 +54,8 @@ from flowguard.core.model import Attribution, Decision, Fault, Level
 from flowguard.core.records import replace
 from flowguard.core.requests import EndAbandoned
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
+from flowguard.core.tables.places import levels_by_device
+from flowguard.core.tables.whereabouts import on_hosts
 
 Step = tuple[State, list[Command]]
 # Faults that wait for the first look at the devices.
@@ -114,6 +117,8 @@ def _handle(state: State, event: Event) -> Step:
             return _kernel_known(state, event)
         case DevicesChanged():
             return _devices_changed(state, event)
+        case HostsSeen():
+            return on_hosts(state, event)
         case FaultSeen():
             if event.fault.attribution is not Attribution.NONE:
                 state = replace(state, disturbed=state.time)
@@ -189,7 +194,8 @@ def _kernel_known(state: State, event: KernelKnown) -> Step:
 def _devices_changed(state: State, event: DevicesChanged) -> Step:
     if state.devices and event.devices != state.devices:
         state = replace(state, disturbed=state.time)
-    state, commands = identity.match(replace(state, devices=event.devices))
+    reached = levels_by_device(event.devices, state.reached)
+    state, commands = identity.match(replace(state, devices=event.devices, reached=reached))
     faults, state = state.unjudged, replace(state, unjudged=())
     for fault in faults:
         state, more = _judged(state, fault)

@@ -16,6 +16,7 @@ from flowguard.core.model import (
     Decision,
     Device,
     Fault,
+    Host,
     Level,
     PolicySettings,
     ShutEye,
@@ -127,14 +128,15 @@ class WeakFault:
 class State:
     """Immutable; `policy.decide` returns the next one.
 
-    `levels` is where each device is to stand: what the last `Converge` asked for. `reached` is
-    what the kernel was last seen to hold; a device that is not named there is on none. `parked`
-    are devices that could not be drained; that is tried again at `parked_retry`. `epoch` is the
-    number of that request; only flows born since `compared_since` can be compared, and
-    `compared` are the levels that `detector` has compared so far. `thinned` is when the share
-    of observed flows last changed. `unproven` is the last trial that ended without proof either
-    way. `canary_tests` count flows born since `canary_epoch`. `unjudged` are faults that came
-    before any device was known.
+    `hosts` are those known to be behind ports of bridges, by address. `levels` is where each
+    device is to stand: what the last `Converge` asked for. `reached` is what the kernel was
+    last seen to hold; a device that is not named there is on none. `parked` are devices that
+    could not be drained; that is tried again at `parked_retry`. `epoch` is the number of that
+    request; only flows born since `compared_since` can be compared, and `compared` are the
+    levels that `detector` has compared so far. `thinned` is when the share of observed flows
+    last changed. `unproven` is the last trial that ended without proof either way.
+    `canary_tests` count flows born since `canary_epoch`. `unjudged` are faults that came before
+    any device was known.
 
     `armed` are the devices that the intent names. `disturbed` is when anything last changed
     or failed. `retried`: somebody ended the waits of this boot. `suspended` and `held_until`
@@ -148,6 +150,7 @@ class State:
     wanted: Level = Level.NONE
     settings: PolicySettings = PolicySettings()
     devices: tuple[Device, ...] = ()
+    hosts: tuple[Host, ...] = ()
     levels: tuple[tuple[str, Level], ...] = ()
     reached: tuple[tuple[str, Level], ...] = ()
     parked: tuple[str, ...] = ()

@@ -28,10 +28,11 @@ from flowguard.kernel.nftables.transactions import Nftables
 from flowguard.kernel.nftables.watch import TableWatch
 from flowguard.kernel.programs import LinuxPrograms
 from flowguard.kernel.pstore import Dumps
-from flowguard.kernel.route import links
+from flowguard.kernel.route import links, sightings
 from flowguard.kernel.route.addresses import forwarding_interfaces
 from flowguard.kernel.route.links import Links, LinkWatch
 from flowguard.kernel.route.routes import RouteQuestions
+from flowguard.kernel.route.sightings import Sighting
 from flowguard.kernel.sysctls import LinuxSysctls
 from flowguard.kernel.threads import in_thread
 
@@ -122,6 +123,9 @@ class LinuxConnections:
     async def delete(self, flows: Sequence[Flow]) -> None:
         await conntrack.delete(flows)
 
+    async def renew(self, entries: Sequence[Entry]) -> None:
+        await conntrack.renew(entries)
+
     def listen(
         self,
         wanted: Filter,
@@ -173,6 +177,17 @@ class LinuxNetwork:
 
     def watch(self, changed: Callable[[], None], failed: Failed) -> Watch:
         return LinkWatch(changed, failed)
+
+    async def sightings(self) -> list[Sighting]:
+        return await asyncio.to_thread(sightings.sightings)
+
+    def watch_sightings(
+        self,
+        took: Callable[[list[Sighting]], None],
+        lost: Callable[[], None],
+        failed: Failed,
+    ) -> Watch:
+        return sightings.NeighbourWatch(took, lost, failed)
 
 
 class LinuxKernelLog:

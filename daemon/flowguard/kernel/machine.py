@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # Whoever only names a part of it loads none of these.
     from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
     from flowguard.kernel.pstore import Dumps
     from flowguard.kernel.route.links import Links
+    from flowguard.kernel.route.sightings import Sighting
 
 
 class Watch(Interface):
@@ -133,6 +134,10 @@ class Connections(Interface):
         """Have the kernel forget these, as far as they still are."""
         ...
 
+    async def renew(self, entries: Sequence[Entry]) -> None:
+        """Take these out of the flowtables, as far as they still are; they go on."""
+        ...
+
     def listen(
         self,
         wanted: Filter,
@@ -171,6 +176,19 @@ class Network(Interface):
 
     def watch(self, changed: Callable[[], None], failed: Failed) -> Watch:
         """Hear (some 100 ms later) that devices or addresses came, went or changed."""
+        ...
+
+    async def sightings(self) -> list[Sighting]:
+        """Which MAC is behind which port, and which address has it; MalformedMessage."""
+        ...
+
+    def watch_sightings(
+        self,
+        took: Callable[[list[Sighting]], None],
+        lost: Callable[[], None],
+        failed: Failed,
+    ) -> Watch:
+        """Hear of them as they come; `lost`: some were not told."""
         ...
 
 

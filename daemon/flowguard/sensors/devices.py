@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from flowguard.core.events import DevicesChanged, Event
 from flowguard.core.model import Device
 from flowguard.core.records import frozen, replace
-from flowguard.core.tables.topology import LeftOut, resolve
+from flowguard.core.tables.topology import (
+    SOFTWARE_ONLY,
+    Kind,
+    LeftOut,
+    bridges_take_part,
+    resolve,
+)
 from flowguard.kernel.machine import Machine, Network
 from flowguard.sensors.capability import UNKNOWN, Capability, bound_devices, known, trial
 from flowguard.sensors.watching import ChangesSensor
@@ -69,22 +75,44 @@ async def routed(
 
 
 async def find(
-    network: Network, configured: Sequence[str], known: Routed, kept: Sequence[str] = ()
+    machine: Machine, configured: Sequence[str], known: Routed, kept: Sequence[str] = ()
 ) -> Found:
     """The configured devices, or those below the interfaces that packets are routed over.
 
     Of the devices `kept` from before, those that could still take part do: a route that is
     gone for a moment must not cost a drain.
     """
-    if configured:
-        seen = await network.scan(configured, known.carriers)
-        return Found(seen.devices, seen.missing)
+    network, bridges = machine.network, bridges_take_part(machine.release)
     present = await network.links(known.carriers)
-    resolution = resolve(present, known.names)
-    still = [name for name in kept if resolve(present, (name,)).devices == (name,)]
-    names = sorted({*resolution.devices, *still})
+    kinds = {link.name: link.kind for link in present}
+    left_out: tuple[LeftOut, ...] = ()
+    if configured:
+        names = list(configured)
+        # Wi-Fi that somebody names is wanted in hardware.
+        software_only = {n for n in names if kinds.get(n) in SOFTWARE_ONLY.keys() - {Kind.WIFI}}
+    else:
+        resolution = resolve(present, known.names, bridges=bridges)
+        still = [name for name in kept if resolve(present, (name,)).devices == (name,)]
+        software_only, left_out = {*resolution.software_only}, resolution.left_out
+        names = sorted({*resolution.devices, *still, *software_only})
     seen = await network.scan(names, known.carriers)
-    return Found(seen.devices, (), resolution.left_out)
+    devices = tuple(
+        _software_only(d, kinds[d.name]) if d.name in software_only else d for d in seen.devices
+    )
+    if not bridges:
+        devices = tuple(replace(d, bridges=(), beside=()) for d in devices)
+    return Found(devices, seen.missing if configured else (), left_out)
+
+
+def _software_only(device: Device, kind: Kind) -> Device:
+    """Itself alone: whatever moves its packets is another device."""
+    return Device(
+        device.name,
+        device.ifindex,
+        forward_names=(device.name,),
+        hardware_capable=False,
+        reason=SOFTWARE_ONLY[kind],
+    )
 
 
 class Devices:
@@ -102,6 +130,7 @@ class Devices:
         may_try: Callable[[Device], Awaitable[bool]] | None = None,
     ) -> None:
         self.found = Found()
+        self._machine = machine
         self._network = machine.network
         self._tables = machine.tables
         self._now = machine.clock.now
@@ -118,7 +147,7 @@ class Devices:
         # One after the other, or an older list of devices could overtake a newer one.
         async with self._lock:
             routes = await self._routes()
-            self.found = await find(self._network, configured, routes, self._kept)
+            self.found = await find(self._machine, configured, routes, self._kept)
             devices = await self._with_capabilities(self.found.devices)
             present = {(d.name, d.ifindex) for d in devices}
             self._capabilities = {k: v for k, v in self._capabilities.items() if k in present}
@@ -147,6 +176,8 @@ class Devices:
         return tuple([await self._described(d, await self._capability(d, bound)) for d in devices])
 
     async def _capability(self, device: Device, bound: Sequence[str]) -> Capability:
+        if device.hardware_capable is False:
+            return Capability(False, device.reason)
         key = (device.name, device.ifindex)
         found = await known(self._network, device.name, bound)
         if found.capable:

@@ -148,10 +148,14 @@ def counters_problem(sysctls: Sysctls, min_packets: int) -> str:
 
 
 def _same_reach(hardware: Table, software: Table | None) -> bool:
-    """Whether every flow that software takes, the control group aside, is hardware's as well."""
+    """Whether every flow that software takes, the control group aside, is hardware's as well.
+
+    It is not where there is a tunnel, or a bridge that has other ports beside those of hardware.
+    """
     if software is None:
         return True
-    return hardware.devices == software.devices and _left(hardware) == _left(software)
+    all_names = set(software.forward_names) <= set(hardware.forward_names)
+    return all_names and _left(hardware) == _left(software)
 
 
 def _left(table: Table) -> list[Rule]:

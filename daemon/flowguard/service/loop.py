@@ -15,6 +15,7 @@ from collections.abc import Callable
 from flowguard.actuators.approach import Converger
 from flowguard.actuators.first_look import CarefulEngines
 from flowguard.actuators.ledger import IntentLedger
+from flowguard.actuators.moves import Moves
 from flowguard.actuators.notify import Telling
 from flowguard.actuators.rescue import Crossover
 from flowguard.actuators.tables import NewestPlan
@@ -26,6 +27,7 @@ from flowguard.core.events import (
     Decided,
     Event,
     FaultSeen,
+    FollowHosts,
     Moved,
     Notify,
     PowerCycleNeeded,
@@ -39,6 +41,7 @@ from flowguard.core.model import Device, Fault
 from flowguard.core.policy import decide
 from flowguard.core.records import replace
 from flowguard.core.state import GUARDS, State
+from flowguard.core.tables.description import Plan
 from flowguard.core.tables.plan import plan
 from flowguard.kernel.machine import Machine
 from flowguard.kernel.nftables.ordered import OrderedTables
@@ -50,6 +53,7 @@ from flowguard.sensors.devices import Devices, DevicesSensor
 from flowguard.sensors.engine_table import EngineTableSensor
 from flowguard.sensors.firewall import Standby
 from flowguard.sensors.flow_counts import FlowCountsSensor
+from flowguard.sensors.hosts import HostsSensor
 from flowguard.sensors.kernel_log import KernelLogSensor
 from flowguard.sensors.last_boot import CrashEvidence
 from flowguard.sensors.supervise import Supervision
@@ -94,6 +98,7 @@ class Service:
         self.fault_rules = fault_rules
         self.other_health: dict[str, Callable[[], str]] = {}
         self._asked = Converge(())
+        self._begun: Converge | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._make_actuators()
         self._make_sensors()
@@ -116,12 +121,14 @@ class Service:
         self._crossover = Crossover(
             self.machine, self.feed, lambda: self.state.trial is not None, self._takes_none
         )
+        self._moves = Moves(self.machine.connections, self._hosts_placed)
         self._recorder = EventRecorder(self.machine.files, runtime)
         self.evidence = EvidenceFile(self.machine.files, runtime)
 
     def _make_sensors(self) -> None:
         self.devices = Devices(self.machine, self.feed, self.surroundings.interfaces, self._may_try)
         self.rescans = DevicesSensor(self.rescan)
+        self.hosts = HostsSensor(self.machine, self.feed)
         self.standby = Standby(self.tables, self.surroundings.firewall)
         self.kernel_log = KernelLogSensor(
             self.machine, self.fault_rules, self.paths.runtime_directory, self._on_fault
@@ -148,7 +155,7 @@ class Service:
         before = self.state
         self.state, commands = decide(before, event)
         if isinstance(event, Converged):
-            self.arms.begin(self._asked, self.newest_plan.reached)
+            self._converged()
         self._act(commands)
         if Save() in commands:
             self.ledger.save(self.configuration.wanted, self.state)
@@ -164,9 +171,24 @@ class Service:
             match command:
                 case Try():
                     self.look_for_devices()
+                case FollowHosts(moved, level):
+                    self._follow_hosts()
+                    if moved:
+                        self.tasks.spawn(self._moves.follow(moved, level))
                 case Rescue(seconds):
                     stalled = [s.flow for s in self.arms.stalled()]
                     self.tasks.spawn(self._crossover.run(stalled, seconds))
+
+    def _converged(self) -> None:
+        reached = self.newest_plan.reached
+        # Hosts alone change nothing for the arms: whoever is compared goes on to be.
+        if self._asked is self._begun:
+            self.arms.hosts_changed(reached)
+        else:
+            self.arms.begin(self._asked, reached)
+            self._begun = self._asked
+        # Whoever moved meanwhile; once what has converged is out of the way.
+        asyncio.get_running_loop().call_soon(self._follow_hosts)
 
     def _tell(self, event: Event, before: State, commands: list[Command]) -> None:
         if isinstance(event, FaultSeen):
@@ -192,12 +214,8 @@ class Service:
     def converge(self, command: Converge) -> None:
         """Have the kernel brought to these levels, by the rules that are configured now."""
         self._asked = command
-        settings = replace(
-            self.configuration.offload_settings, software=not self.state.software_drops
-        )
-        levels = dict(command.levels)
         try:
-            target = plan(self.state.devices, levels, settings, command.draw)
+            target = self._plan()
         except Exception as error:
             # The policy must hear of it, or it would wait for ever.
             log.exception("no tables can be made of this configuration")
@@ -205,6 +223,27 @@ class Service:
             asyncio.get_running_loop().call_soon(self.feed, failed)
             return
         self.newest_plan.start(target)
+
+    def _plan(self) -> Plan:
+        """The tables by what was asked for last, and by where hosts are now."""
+        state, asked = self.state, self._asked
+        settings = replace(self.configuration.offload_settings, software=not state.software_drops)
+        return plan(state.devices, dict(asked.levels), settings, asked.draw, state.hosts)
+
+    def _follow_hosts(self) -> None:
+        """The same levels, with the hosts that are known now.
+
+        While the tables are being changed it waits until that is done, and what the kernel
+        refused is tried again when the policy says so.
+        """
+        is_free = self.state.converged and not self.newest_plan.is_busy
+        if is_free and self._plan() != self.newest_plan.reached:
+            self.converge(self._asked)
+
+    async def _hosts_placed(self) -> None:
+        """While hardware is being drained it takes no flow, old way or new."""
+        if self.state.drain is None:
+            await self.newest_plan.settled()
 
     def converge_again(self) -> None:
         """The same levels, by rules that have changed."""

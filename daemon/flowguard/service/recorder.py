@@ -9,6 +9,7 @@ from flowguard.core.arms.drops import OBSERVED_MOST
 from flowguard.core.events import DrainProgress, Event, FlowsJudged, FlowsSeen
 from flowguard.core.replay import encode_event
 from flowguard.core.state import State
+from flowguard.core.tables.places import levels_by_device
 from flowguard.kernel.machine import Files
 
 SIZE_LIMIT = 256 * 1024
@@ -53,7 +54,9 @@ def _says_nothing(event: Event, before: State) -> bool:
     if isinstance(event, DrainProgress):
         drain = before.drain
         same = drain and (drain.flows, drain.engine_entries) == (event.flows, event.engine_entries)
-        return bool(same) and event.held in (None, before.reached)
+        if not same or event.held is None:
+            return bool(same)
+        return levels_by_device(before.devices, event.held) == before.reached
     if isinstance(event, FlowsSeen):
         refused_before = before.flows.refused if before.flows else 0
         return bool(refused_before) == bool(event.refused)

@@ -15,6 +15,7 @@ from flowguard.core.events import Event, StandbyChanged
 from flowguard.core.interface import Interface
 from flowguard.core.model import FlowTuple, Level
 from flowguard.core.requests import EndAbandoned, EndAsked, PlannedEnd
+from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.sensors.devices import LinksSensor
 from flowguard.sensors.firewall import FirewallSensor, TablesSensor
 from flowguard.sensors.supervise import Sensor
@@ -145,6 +146,11 @@ class Running:
                 service.feed(StandbyChanged(service.now(), service.standby.reason))
         except OSError as error:
             log.warning("the tables of others cannot be seen: %s", error)
+        try:
+            # Before the first tables: a flow that software takes stays there.
+            await service.hosts.look()
+        except (OSError, MalformedMessage) as error:
+            log.warning("the hosts in the network cannot be seen: %s", error)
         await service.look_at_devices()
         # Whatever has come since that look.
         self._firewall.touched()
@@ -167,6 +173,7 @@ class Running:
             service.arms,
             service.engine_table,
             service.rescans,
+            service.hosts,
             LinksSensor(service.machine.network, service.look_for_devices),
             TablesSensor(service.tables, self._firewall.touched),
             self._firewall,

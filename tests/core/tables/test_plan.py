@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.arms.draw import BUCKETS, Draw
-from flowguard.core.model import Device, Family, Level, Protocol
+from flowguard.core.model import Device, Family, Host, Level, Protocol
+from flowguard.core.records import replace
 from flowguard.core.tables.description import (
     AddressIn,
     BucketBelow,
     DevicesOutside,
     FamilyIs,
+    HostOutside,
     InterfaceIs,
     Leave,
     Offload,
@@ -75,6 +77,44 @@ def test_udp_and_ipv6_can_be_left_out() -> None:
     rules = hardware(OffloadSettings(udp=False, ipv6=False, control_share=0)).rules
     assert Rule((FamilyIs(Family.IPV6),), Leave()) in rules
     assert Rule((ProtocolIs(Protocol.UDP),), Offload()) not in rules
+
+
+def test_in_a_mixed_bridge_hardware_takes_only_hosts_behind_its_ports() -> None:
+    lan = replace(LAN, bridges=("br-lan",), bridge_ports=("lan1",), beside=("phy0-ap0",))
+    hosts = (Host("192.168.1.2", "lan1"), Host("192.168.1.3", "phy0-ap0"))
+    result = plan((lan, WAN), TOP, DRAWN, Draw(seed=7), hosts)
+    assert result.hardware and result.software
+    assert result.hardware.hosts == ("192.168.1.2",)
+    left = [
+        Rule((InterfaceIs(side, "br-lan"), HostOutside(side, family)), Leave())
+        for side in Side
+        for family in Family
+    ]
+    rules = result.hardware.rules
+    assert [rule for rule in rules if rule in left] == left
+    # What is in no arm of the comparison draws none.
+    drawn = next(rule for rule in rules if rule.seed is not None)
+    assert rules.index(drawn) > rules.index(left[-1])
+    assert not any(isinstance(m, HostOutside) for r in result.software.rules for m in r.matches)
+
+
+def test_an_excluded_port_of_a_bridge_makes_it_mixed() -> None:
+    lan = replace(LAN, bridges=("br-lan",), bridge_ports=("lan1",), beside=("lan2",))
+    other = replace(lan, name="lan2", bridge_ports=("lan2",), beside=("lan1",))
+    hosts = (Host("192.168.1.2", "lan1"), Host("192.168.1.3", "lan2"))
+
+    def hosts_without(exclusion: Exclusion) -> tuple[str, ...]:
+        settings = OffloadSettings(exclusions=(exclusion,))
+        table = plan((lan, other, WAN), {**TOP, "lan2": Level.HARDWARE}, settings, Draw(), hosts)
+        assert table.hardware
+        matches = [m for rule in table.hardware.rules for m in rule.matches]
+        assert bool(table.hardware.hosts) is any(isinstance(m, HostOutside) for m in matches)
+        return table.hardware.hosts
+
+    assert hosts_without(Exclusion(Level.SOFTWARE, device="lan2")) == ("192.168.1.2",)
+    # Some of its flows alone: which those are, no rule can tell.
+    assert hosts_without(Exclusion(device="lan2", protocol=Protocol.UDP)) == ()
+    assert hosts_without(Exclusion(device="wan")) == ()
 
 
 def test_the_control_arm_leaves_the_highest_level_and_no_lower_one() -> None:

@@ -5,10 +5,19 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowguard.core.tables.topology import BOTTOM, Kind, LeftOut, Link, Resolution, resolve
+from flowguard.core.tables.topology import (
+    BOTTOM,
+    Kind,
+    LeftOut,
+    Link,
+    Resolution,
+    bridges_take_part,
+    resolve,
+)
 
 SWITCH = (
     Link("eth0", Kind.CONDUIT),
@@ -77,13 +86,12 @@ def test_more_tags_than_the_kernel_follows_are_hooked_on_top() -> None:
 
 def test_why_a_device_is_left_out() -> None:
     assert "switch" in reason(of="eth0")
-    assert "Wi-Fi" in reason(of="phy0-ap0")
     assert "down" in reason(of="lan3")
     assert "not exist" in reason(of="gone")
     assert "without ports" in reason(Link("br0", Kind.BRIDGE), of="br0")
     assert "not here" in reason(Link("x.5", Kind.VLAN), of="x.5")
-    assert "neither" in reason(Link("wg0", Kind.OTHER), of="wg0")
-    assert "built on itself" in reason(Link("br0", Kind.BRIDGE, lower=("br0",)), of="br0")
+    assert "neither" in reason(Link("veth0", Kind.OTHER), of="veth0")
+    assert "built on itself" in reason(Link("ppp0", Kind.PPP, lower=("ppp0",)), of="ppp0")
 
 
 def test_what_is_found_on_one_way_is_not_left_out_on_another() -> None:
@@ -91,6 +99,42 @@ def test_what_is_found_on_one_way_is_not_left_out_on_another() -> None:
     assert resolve((*SWITCH, ring), ("br0", "lan1")) == Resolution(
         ("lan1",), (LeftOut("br0", "it is built on itself, through br0"),)
     )
+
+
+def test_what_has_no_port_below_takes_part_itself_in_software() -> None:
+    links = (
+        *SWITCH,
+        Link("br-lan", Kind.BRIDGE, lower=("lan1", "phy0-ap0")),
+        Link("br-guest", Kind.BRIDGE, lower=("phy1-ap0",)),
+        Link("br-guest.5", Kind.VLAN, lower=("br-guest",)),
+        Link("phy1-ap0", Kind.WIFI),
+        Link("wg0", Kind.TUNNEL),
+        Link("wg1", Kind.TUNNEL, up=False),
+    )
+    found = resolve(links, ("br-lan", "br-guest", "br-guest.5", "wg0", "wg1", "phy0-ap0"))
+    assert found.devices == ("lan1",)
+    assert found.software_only == ("br-guest", "br-guest.5", "phy0-ap0", "wg0")
+    assert {left.name for left in found.left_out} == {"phy1-ap0", "wg1"}
+
+
+def test_where_no_bridge_can_be_in_a_flowtable_only_tunnels_take_part_themselves() -> None:
+    links = (
+        Link("br-guest", Kind.BRIDGE, lower=("phy1-ap0",)),
+        Link("phy1-ap0", Kind.WIFI),
+        Link("wg0", Kind.TUNNEL),
+    )
+    found = resolve(links, ("br-guest", "wg0"), bridges=False)
+    assert (found.devices, found.software_only) == ((), ("wg0",))
+    reasons = {left.name: left.reason for left in found.left_out}
+    assert reasons.keys() == {"br-guest", "phy1-ap0"} and "kernel" in reasons["br-guest"]
+
+
+@pytest.mark.parametrize(
+    ("release", "possible"),
+    [("6.1.0-51-amd64", True), ("6.12.95", True), ("7.1.4", True), ("7.2-rc1", False)],
+)
+def test_kernels_in_whose_flowtable_a_bridge_can_be(release: str, possible: bool) -> None:
+    assert bridges_take_part(release) is possible
 
 
 NAMES = [f"d{n}" for n in range(8)]
@@ -123,7 +167,7 @@ def test_only_devices_that_are_up_and_can_carry_a_flowtable(
 def test_no_interface_passes_without_a_word(links: list[Link], interfaces: list[str]) -> None:
     for name in interfaces:
         found = resolve(links, [name])
-        assert found.devices or found.left_out
+        assert found.devices or found.left_out or found.software_only
 
 
 @given(LINKS, INTERFACES, st.randoms(use_true_random=False))

@@ -18,6 +18,7 @@ from flowguard.core.tables.description import (
     DevicesOutside,
     DscpIs,
     FamilyIs,
+    HostOutside,
     InterfaceIs,
     Leave,
     MarkIs,
@@ -83,6 +84,24 @@ MATCHES: list[tuple[Match, list[str]]] = [
     (
         InterfaceIs(Side.DESTINATION, "lan1"),
         [f"meta key=META_OIFNAME {LOAD}", f"cmp sreg=REG_1 op=CMP_EQ data={LAN1}"],
+    ),
+    (
+        HostOutside(Side.SOURCE, Family.IPV4),
+        [
+            f"meta key=META_NFPROTO {LOAD}",
+            "cmp sreg=REG_1 op=CMP_EQ data=02",
+            f"payload {LOAD} base=PAYLOAD_NETWORK_HEADER offset=12 len=4",
+            "lookup set=hosts4 sreg=REG_1 flags=NFT_LOOKUP_F_INV",
+        ],
+    ),
+    (
+        HostOutside(Side.DESTINATION, Family.IPV6),
+        [
+            f"meta key=META_NFPROTO {LOAD}",
+            "cmp sreg=REG_1 op=CMP_EQ data=0a",
+            f"payload {LOAD} base=PAYLOAD_NETWORK_HEADER offset=24 len=16",
+            "lookup set=hosts6 sreg=REG_1 flags=NFT_LOOKUP_F_INV",
+        ],
     ),
     (
         FamilyIs(Family.IPV6),

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
 import subprocess
 import sys
+from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +39,18 @@ names = st.lists(octets, min_size=1, max_size=15).map(bytes).map(os.fsdecode)
 def test_set_elements_are_read_back(devices: list[str]) -> None:
     request = messages.add_elements("flowguard", devices)
     assert messages.set_names(request.data) == devices
+
+
+def _as_the_kernel_writes(address: IPv4Address | IPv6Address) -> str:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return socket.inet_ntop(family, address.packed)
+
+
+@given(st.lists(st.ip_addresses().map(_as_the_kernel_writes), unique=True, max_size=2000))
+def test_hosts_are_read_back(hosts: list[str]) -> None:
+    requests = messages.add_hosts("flowguard", hosts)
+    found = [host for request in requests for host in messages.set_hosts(request.data)]
+    assert sorted(found) == sorted(hosts)
 
 
 @given(st.lists(names, min_size=1, unique=True), st.booleans())

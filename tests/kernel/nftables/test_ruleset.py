@@ -14,11 +14,14 @@ from flowguard.core.tables.plan import OffloadSettings, plan
 from flowguard.kernel.nftables import ruleset
 from flowguard.kernel.nftables.changes import (
     AddDevices,
+    AddHosts,
     AddNames,
     AddRules,
     Change,
+    CreateHostSets,
     DropRules,
     RemoveDevices,
+    RemoveHosts,
     RemoveNames,
     drivers_bound,
 )
@@ -138,6 +141,15 @@ def applied(state: TableState, changes: list[Change]) -> TableState:
             case RemoveNames(_, names):
                 left = {*state.forward_names} - {*names}
                 state = replace(state, forward_names=tuple(sorted(left)))
+            case CreateHostSets():
+                assert state.hosts is None
+                state = replace(state, hosts=())
+            case AddHosts(_, hosts):
+                assert state.hosts is not None and not set(hosts) & set(state.hosts)
+                state = replace(state, hosts=tuple(sorted({*state.hosts, *hosts})))
+            case RemoveHosts(_, hosts):
+                assert state.hosts is not None and set(hosts) <= set(state.hosts)
+                state = replace(state, hosts=tuple(sorted({*state.hosts} - {*hosts})))
             case DropRules():
                 assert state.rules
                 state = replace(state, rules=())
@@ -152,13 +164,22 @@ def applied(state: TableState, changes: list[Change]) -> TableState:
 device_names = st.sampled_from(["lan1", "lan2", "wan", "br-lan", "\udcff"])
 several = st.sets(device_names).map(sorted).map(tuple)
 some = st.sets(device_names, min_size=1).map(sorted).map(tuple)
+hosts = st.sets(st.sampled_from(["192.168.1.2", "192.168.1.3", "2001:db8::2"])).map(tuple)
 rules = st.lists(st.sampled_from(hardware().rules), unique=True).map(tuple)
 comments = rules.map(lambda held: tuple(map(ruleset.comment_of, held))) | st.just(("other",))
 
 
 @given(
-    st.builds(Table, st.just("flowguard"), st.just(10), st.just(True), some, some, rules),
-    st.builds(TableState, st.just(10), st.just(True), several, several, comments),
+    st.builds(Table, st.just("flowguard"), st.just(10), st.just(True), some, some, rules, hosts),
+    st.builds(
+        TableState,
+        st.just(10),
+        st.just(True),
+        several,
+        several,
+        comments,
+        st.none() | hosts.map(lambda held: tuple(sorted(held))),
+    ),
 )
 def test_an_update_leads_from_any_state_to_the_wanted_one(table: Table, found: TableState) -> None:
     wanted = ruleset.wanted_state(Plan(table, None)).hardware

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from flowguard.kernel.netlink.codec import HEADER, NLM_F_DUMP_INTR
-from flowguard.kernel.route.addresses import ATTEMPTS, forwarding_interfaces
+from flowguard.kernel.route.addresses import forwarding_interfaces
+from flowguard.kernel.route.rtnetlink import ATTEMPTS
 
 
 def addressed() -> set[str]:

@@ -56,7 +56,31 @@ def test_switch_port(machine: Machine) -> None:
         driver="mtk_soc_eth",
         lower=("eth0",),
         forward_names=("br-lan", "br-lan.10", "lan1"),
+        bridges=("br-lan", "br-lan.10"),
+        bridge_ports=("lan1",),
+        beside=("lan2", "phy0-ap0"),
     )
+
+
+def test_a_vlan_on_it_is_what_a_bridge_knows_the_device_by(machine: Machine) -> None:
+    machine.add("eth1.20", kind="vlan", above=("eth1",))
+    machine.add("eth1.7", kind="vlan", above=("eth1",))
+    machine.add("phy1-ap0", entries=("phy80211",))
+    machine.add("br-guest", kind="bridge", above=("eth1.20", "phy1-ap0"))
+    device = machine.scan("eth1")["eth1"]
+    assert device.forward_names == ("br-guest", "eth1", "eth1.20", "eth1.7")
+    assert (device.bridges, device.bridge_ports) == (("br-guest",), ("eth1.20",))
+    assert device.beside == ("phy1-ap0",)
+
+
+def test_tunnels(machine: Machine) -> None:
+    machine.add("wg0", type_=65534, kind="wireguard")
+    machine.add("tun0", type_=65534)
+    for number, name in enumerate(("ipip0", "dslite", "6in4", "gre0", "gre6")):
+        machine.add(name, type_=(768, 769, 776, 778, 823)[number])
+    found = {link.name: link.kind for link in links(str(machine.sys), str(machine.proc))}
+    tunnels = {name for name, kind in found.items() if kind is Kind.TUNNEL}
+    assert tunnels == {"wg0", "ipip0", "dslite", "6in4", "gre0", "gre6"}
 
 
 def test_plain_port(machine: Machine) -> None:

@@ -121,13 +121,13 @@ def test_a_session_that_is_dialled_anew_costs_no_drain(daemon: Daemon, router: R
 
 def test_what_cannot_take_part_is_left_out_with_its_reason(daemon: Daemon, router: Router) -> None:
     router.namespace.ip(
-        "link add tunnel0 type ipip local 192.0.2.1 remote 192.0.2.2",
-        "address add 10.9.9.1/30 dev tunnel0",
-        "link set tunnel0 up",
+        "link add inner0 type veth peer name inner1",
+        "address add 10.9.9.1/30 dev inner0",
+        "link set inner0 up",
     )
     try:
         daemon.start().wait_for_levels(PORTS)
         (left,) = daemon.status()["left_out"]
-        assert left["name"] == "tunnel0" and "Ethernet" in left["reason"]
+        assert left["name"] == "inner0" and "Ethernet" in left["reason"]
     finally:
-        router.namespace.ip("link delete tunnel0")
+        router.namespace.ip("link delete inner0")

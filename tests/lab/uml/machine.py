@@ -41,6 +41,7 @@ TOOLS = {
     **{"taskset": "util-linux", "setpriv": "util-linux", "busybox": "busybox-static"},
     **{"modprobe": "kmod", "ip": "iproute2", "nft": "nftables", "conntrack": "conntrack"},
     **{"ethtool": "ethtool", "pppd": "ppp", "pppoe-server": "pppoe", "systemctl": "systemd"},
+    "wg": "wireguard-tools",
 }
 RECORDS = Path("/dev/tty2")
 """In the guest: what is written there, the host gets apart from the command's output."""

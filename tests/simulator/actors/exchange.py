@@ -85,9 +85,14 @@ class Exchange:
     # --- birth ------------------------------------------------------------------------------
 
     def _open(self) -> Connection:
-        connection = self._kernel.connections.open(self.flow, self._names, self._ports)
+        connection = self._kernel.connections.open(self.flow, self._names, self._ways())
         connection.ends = self
         return connection
+
+    def _ways(self) -> tuple[str, str]:
+        """The ports that packets pass now, wherever the host is."""
+        near = self._kernel.neighbourhood.port_of(self.flow.original.source)
+        return near or self._ports[0], self._ports[1]
 
     def _say_hello(self) -> None:
         """SYN, or the first datagram: the router sees it, whatever becomes of it."""
@@ -196,6 +201,11 @@ class Exchange:
         if not self._line_up:
             return Direction.BOTH
         engine, connection = self._kernel.engine, self.connection
+        if not connection.is_in_engine:
+            # The bridge sends each packet to where the host is.
+            connection.ports = self._ways()
+        elif connection.ports != self._ways():
+            return Direction.REPLY
         in_engine = connection.is_in_engine or engine.takes_away(connection)
         if in_engine and engine.loses(connection):
             return engine.faults.blackhole_direction

@@ -43,7 +43,7 @@ class Household:
     `uplink` the way out; `upper` is what the forward hook calls the inner side."""
 
     rate: float
-    ports: tuple[str, ...] = ("lan1", "lan2")
+    ports: tuple[str, ...] = ("lan1", "lan2", "phy0-ap0")
     upper: str = "br-lan"
     uplink: str = "wan"
     uplink_upper: str = "wan"
@@ -95,16 +95,17 @@ class Traffic:
         self._next()
         household, luck = self._household, self._luck
         netdevs = self._kernel.netdevs.by_name
-        port = luck.choice(household.ports)
-        if port not in netdevs or household.uplink not in netdevs:
-            return
         kind = luck.choices(self._kinds, self._weights)[0]
         self.opened += 1
+        flow = self._flow(kind)
+        port = self._port_of(flow.original.source)
+        if port not in netdevs or household.uplink not in netdevs:
+            return
         exchange = Exchange(
             self._world,
             self._kernel,
             kind,
-            self._flow(kind),
+            flow,
             (household.upper, household.uplink_upper),
             (port, household.uplink),
             luck,
@@ -115,6 +116,18 @@ class Traffic:
         self.live.append(exchange)
         if self.opened % 64 == 0:
             self._alive()
+
+    def _port_of(self, address: str) -> str:
+        """Where the host is; one that is new somewhere."""
+        neighbourhood = self._kernel.neighbourhood
+        port = neighbourhood.port_of(address) or self._luck.choice(self._household.ports)
+        neighbourhood.see(address, port, self._world.now)
+        return port
+
+    def move(self, address: str, port: str) -> None:
+        """A host is behind another port from now on, and sends a packet there."""
+        self._kernel.neighbourhood.see(address, port, self._world.now)
+        self.look_again()
 
     def _flow(self, kind: Kind) -> Flow:
         luck, protocol = self._luck, kind.protocol

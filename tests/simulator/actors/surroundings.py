@@ -100,6 +100,16 @@ def link_trouble(scene: Scene, luck: Random) -> None:
     scene.disturb(f"link {name}", luck.choice((1, 20, 200)), undo)
 
 
+def move_host(scene: Scene, luck: Random) -> None:
+    """Somebody carries a computer to another room, or it takes another access point."""
+    hosts = scene.kernel.neighbourhood.addresses()
+    ports = scene.kernel.netdevs.by_name["br-lan"].lower
+    if hosts:
+        address, port = luck.choice(hosts), luck.choice(ports)
+        scene.world.tell("%s moves to %s", address, port)
+        scene.traffic.move(address, port)
+
+
 def full_disk(scene: Scene, luck: Random) -> None:
     """tmpfs or flash refuses what is written."""
     disk = scene.kernel.disk

@@ -87,6 +87,10 @@ class Belief:
         """Of the devices that take part; and the highest level there is at all."""
         held = dict(levels_in(self._router.kernel.ruleset.state()))
         assert life.service
+        if bridge := self._router.kernel.netdevs.by_name.get("br-lan"):
+            # A port without a level of its own has that of its bridge.
+            through = dict.fromkeys(bridge.lower, held.get(bridge.name, Level.NONE))
+            held = {n: level for n, level in through.items() if level is not Level.NONE} | held
         known = {device.name for device in life.service.state.devices}
         highest = max(held.values(), key=lambda level: level.rank, default=Level.NONE)
         return {"": highest, **{n: level for n, level in held.items() if n in known}}

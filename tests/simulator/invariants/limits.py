@@ -16,6 +16,7 @@ from tests.simulator.machine.ruleset import HeldTable, Tables
 from tests.simulator.machine.transactions import Transaction
 from tests.simulator.process import Process
 from tests.simulator.router import Router
+from tests.simulator.topology import WIFI
 from tests.simulator.world import World
 
 BOUND = 1.5
@@ -24,6 +25,11 @@ LEAVING_SECONDS = 40.0
 """More than a flow's time in hardware, after the drain."""
 FORGETFUL = 3.0
 """What was asked for so long before a sudden end may not have reached flash."""
+
+
+MOVE_SECONDS = 5.0
+"""A host that comes or moves is told of and followed well before that."""
+BOUND_SECONDS = 15.0
 
 
 @mutable
@@ -48,6 +54,7 @@ class Limits:
         self.flash_trouble_until = 0.0
         self._world = world
         self._router = router
+        self._bound_since: dict[tuple[int, str], float] = {}
         self._able = able
         router.kernel.engine.entered = self._entered
         router.kernel.commit_hooks.append(self._committed)
@@ -115,6 +122,7 @@ class Limits:
         """A flow gets into the engine now; it counts by when its rule took it."""
         self._able.look()
         late = self._world.now - connection.entered
+        self._look_behind(connection)
         for limit in self.in_force():
             concerned = limit.devices is None or set(limit.devices) & set(connection.ports)
             enough = self._able.seconds - limit.able - late > BOUND
@@ -124,6 +132,29 @@ class Limits:
                     f"a new flow is in hardware of {' and '.join(connection.ports)},"
                     f" {age:.1f} s after the limit {limit.why} ({limit.level})"
                 )
+
+    def _look_behind(self, connection: Connection) -> None:
+        """What hardware cannot see is never there, but for a moment after a host has moved."""
+        moved = self._router.kernel.neighbourhood.moved_at.get(connection.original.source, 0.0)
+        is_settled = connection.entered - moved > MOVE_SECONDS and self._able.could_act()
+        if WIFI in connection.ports and is_settled:
+            self._world.violate(f"a flow of a host behind {WIFI} is in hardware")
+
+    def look_at_moves(self) -> None:
+        """No flow is bound for long to a port that its host has left."""
+        kernel, now = self._router.kernel, self._world.now
+        able = self._able.could_act()
+        for connection in kernel.connections.by_id.values():
+            address = connection.original.source
+            left = connection.ports[0] != (
+                kernel.neighbourhood.port_of(address) or connection.ports[0]
+            )
+            key = (connection.id, connection.ports[0])
+            if not (able and left and connection.is_in_engine):
+                self._bound_since.pop(key, None)
+            elif now - self._bound_since.setdefault(key, now) > BOUND_SECONDS:
+                self._bound_since[key] = math.inf
+                self._world.violate(f"a flow of {address} is bound to {connection.ports[0]}")
 
     def _committed(self, transaction: Transaction, before: Tables, after: Tables) -> None:
         """A program of ours makes a table take flows that may not be taken."""

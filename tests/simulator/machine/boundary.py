@@ -10,6 +10,7 @@ from flowguard.core.tables.topology import Link
 from flowguard.kernel.machine import Ended, Failed, Machine
 from flowguard.kernel.pstore import Dumps
 from flowguard.kernel.route.links import Links
+from flowguard.kernel.route.sightings import Sighting
 from tests.simulator.machine import costs
 from tests.simulator.machine.boundary_flows import BoundConnections, BoundEngines
 from tests.simulator.machine.boundary_tables import BoundTables
@@ -160,6 +161,22 @@ class BoundNetwork:
         hear = Debounced(self._process, costs.NETWORK_NEWS, changed)
         self._netdevs.changed.append(hear)
         return Watching(self._process, lambda: discard(self._netdevs.changed, hear))
+
+    async def sightings(self) -> list[Sighting]:
+        await self._process.wait(costs.ROUTE)
+        return self._kernel.neighbourhood.sightings()
+
+    def watch_sightings(
+        self, took: Callable[[list[Sighting]], None], lost: Called, failed: Failed
+    ) -> Watching:
+        self._process.hold(costs.SYSCTL)
+        hearers = self._kernel.neighbourhood.hear
+
+        def hear(sightings: list[Sighting]) -> None:
+            self._process.world.after(costs.NEWS[0], lambda: self._process.call(took, sightings))
+
+        hearers.append(hear)
+        return Watching(self._process, lambda: discard(hearers, hear))
 
 
 class BoundLog:

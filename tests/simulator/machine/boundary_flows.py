@@ -57,6 +57,13 @@ class BoundConnections:
         self._raise_error()
         self._table.delete(flows)
 
+    async def renew(self, entries: Sequence[Entry]) -> None:
+        await self._process.wait(self._delays.uniform(*costs.LOOK_UP))
+        self._raise_error()
+        for entry in entries:
+            if connection := self._table.by_id.get(entry.id):
+                self._kernel.flowtables.leave_soon(connection)
+
     def listen(
         self,
         wanted: Filter,

@@ -106,6 +106,11 @@ class Connection:
         self.ends: Ends | None = None
 
     @property
+    def addresses(self) -> tuple[str, str]:
+        """The real addresses on both sides, whatever NAT shows to the other."""
+        return self.original.source, self.flow.reply.source
+
+    @property
     def is_tcp(self) -> bool:
         return self.original.protocol == "tcp"
 

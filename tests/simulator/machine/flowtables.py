@@ -55,7 +55,7 @@ class Flowtables:
         connection.settle(self._world.now)
         chains = sorted(self._ruleset.tables.values(), key=lambda table: table.priority)
         for table in chains:
-            taken = takes(table.rules, table.forward_names, connection)
+            taken = takes(table, connection)
             if taken and _is_eligible(connection):
                 self._enter(connection, table)
                 return
@@ -109,8 +109,8 @@ class Flowtables:
         table = self._ruleset.tables.get(connection.table or "")
         if connection.token != token or table is None or connection.is_in_engine:
             return
-        # The driver knows ports only; what passes another device it cannot forward.
-        bound = set(connection.ports) <= set(table.devices)
+        # A driver accepts the direction out of a port that is not its own, and never sees it.
+        bound = not set(connection.ports).isdisjoint(table.devices)
         if not (bound and self._engine.accept(connection)):
             self._world.after(RETRY_SECONDS, lambda: self._replace(connection, token))
             return
@@ -172,6 +172,17 @@ class Flowtables:
             connection.ends.moved()
         self.packet_soon(connection)
 
+    def leave_soon(self, connection: Connection) -> None:
+        """Its entry was made anew: the collector finds the old one dead within a second."""
+        token = connection.token
+        wait = self._delays.uniform(0.05, COLLECTOR_SECONDS)
+
+        def leave() -> None:
+            if connection.token == token:
+                self.leave(connection)
+
+        self._world.after(wait, leave)
+
     def timeouts_changed(self) -> None:
         """What is in hardware keeps the time it has left, and gets the new one after that."""
         for connection in self._connections.by_id.values():
@@ -208,7 +219,7 @@ class Flowtables:
             if now is None or then is None or now.identity != then.identity:
                 return True
             removed = set(then.devices) - set(now.devices)
-            return bool(removed & set(connection.ports)) or not now.devices
+            return bool(removed & {*connection.ports, *connection.names}) or not now.devices
         return False
 
     def device_gone(self, name: str) -> None:

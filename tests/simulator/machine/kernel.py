@@ -14,6 +14,7 @@ from tests.simulator.machine.disk import Disk
 from tests.simulator.machine.engine import Engine
 from tests.simulator.machine.flowtables import TIMEOUTS, Flowtables
 from tests.simulator.machine.kernel_log import MemoryLog
+from tests.simulator.machine.neighbourhood import Neighbourhood
 from tests.simulator.machine.netdevs import Netdevs
 from tests.simulator.machine.ruleset import Ruleset, Tables
 from tests.simulator.machine.transactions import Transaction, Transactions
@@ -50,6 +51,7 @@ class Kernel:
         self.commit_hooks: list[Committed] = []
         self.hanging_programs: set[str] = set()
         self.netdevs = Netdevs()
+        self.neighbourhood = Neighbourhood()
         self.engine = Engine()
         self.boot()
 
@@ -76,6 +78,7 @@ class Kernel:
         self.transactions.on_commit = self._committed
         self.hear_tables.clear()
         self.netdevs.changed.clear()
+        self.neighbourhood.hear.clear()
         self.netdevs.gone[:] = [self._device_gone]
 
     def uptime(self) -> float:

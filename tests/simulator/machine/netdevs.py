@@ -100,6 +100,10 @@ class Netdevs:
 
     def _device(self, netdev: Netdev) -> Device:
         carrier = self.by_name.get(netdev.lower[0], netdev) if netdev.lower else netdev
+        above = self._above(netdev.name)
+        bridges = [n for n in above if self.by_name[n].kind is Kind.BRIDGE]
+        ports = {n for bridge in bridges for n in self.by_name[bridge].lower if n in self.by_name}
+        by = ports & {netdev.name, *above}
         return Device(
             name=netdev.name,
             ifindex=netdev.ifindex,
@@ -107,7 +111,10 @@ class Netdevs:
             bus_name=netdev.bus_name or carrier.bus_name,
             port=netdev.port,
             lower=tuple(n for n in netdev.lower if n in self.by_name),
-            forward_names=tuple(sorted({netdev.name, *self._above(netdev.name)})),
+            forward_names=tuple(sorted({netdev.name, *above})),
+            bridges=tuple(sorted({n for b in bridges for n in (b, *self._above(b))})),
+            bridge_ports=tuple(sorted(by)),
+            beside=tuple(sorted(ports - by)),
         )
 
     def _above(self, name: str) -> list[str]:

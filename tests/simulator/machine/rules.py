@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from flowguard.core.arms.draw import bucket_of
@@ -14,6 +13,7 @@ from flowguard.core.tables.description import (
     DevicesOutside,
     DscpIs,
     FamilyIs,
+    HostOutside,
     InterfaceIs,
     MarkIs,
     Match,
@@ -28,7 +28,10 @@ from flowguard.kernel.conntrack import connection_hash
 
 
 class Packet(Protocol):
-    """What a rule can know of a packet's connection; `names` are the devices in and out."""
+    """What a rule can know of a packet's connection; `names` are the devices in and out.
+
+    `addresses` are the real addresses behind them.
+    """
 
     original: FlowTuple
     key: bytes
@@ -36,25 +39,39 @@ class Packet(Protocol):
     family: Family
     names: tuple[str, str]
 
+    @property
+    def addresses(self) -> tuple[str, str]: ...
+
     def packets(self) -> int: ...
 
 
-def takes(rules: Sequence[Rule], names: Sequence[str], packet: Packet) -> bool:
+class Chain(Protocol):
+    """The rules of a table and the sets that they look up."""
+
+    rules: tuple[Rule, ...]
+    forward_names: tuple[str, ...]
+    hosts: tuple[str, ...]
+
+
+def takes(chain: Chain, packet: Packet) -> bool:
     """Run the chain; whether it hands the flow over."""
-    for rule in rules:
-        if all(_matches(m, names, packet) for m in rule.matches):
+    for rule in chain.rules:
+        if all(_matches(m, chain, packet) for m in rule.matches):
             return isinstance(rule.action, Offload)
     return False
 
 
-def _matches(match: Match, names: Sequence[str], packet: Packet) -> bool:
+def _matches(match: Match, chain: Chain, packet: Packet) -> bool:
     match match:
         case ProtocolIs(protocol):
             return packet.original.protocol == protocol
         case MarkIs(mask, value):
             return packet.mark & mask == value
         case DevicesOutside(side):
-            return packet.names[side is Side.DESTINATION] not in names
+            return packet.names[side is Side.DESTINATION] not in chain.forward_names
+        case HostOutside(side, family):
+            outside = packet.addresses[side is Side.DESTINATION] not in chain.hosts
+            return packet.family is family and outside
         case BucketBelow(family, seed, limit):
             is_below = bucket_of(connection_hash(packet.key, seed)) < limit
             return packet.family is family and is_below

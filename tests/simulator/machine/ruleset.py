@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Sequence
 
-from flowguard.core.records import mutable
+from flowguard.core.records import mutable, replace
 from flowguard.core.tables.description import (
     HARDWARE_TABLE,
     SOFTWARE_TABLE,
@@ -49,6 +49,7 @@ class HeldTable:
     devices: tuple[str, ...]
     forward_names: tuple[str, ...]
     rules: tuple[Rule, ...]
+    hosts: tuple[str, ...]
     identity: int
     foreign_rules: int = 0
 
@@ -60,6 +61,7 @@ class HeldTable:
             self.devices,
             self.forward_names,
             self.rules,
+            self.hosts,
             self.identity,
             self.foreign_rules,
         )
@@ -72,13 +74,14 @@ class HeldTable:
             self.devices,
             self.forward_names,
             self.rules,
+            self.hosts,
         )
         held = wanted_state(Plan(hardware=table, software=None)).hardware
         assert held
         if not self.foreign_rules:
             return held
         rules = (*held.rules, *("",) * self.foreign_rules)
-        return TableState(held.priority, held.hardware, held.devices, held.forward_names, rules)
+        return replace(held, rules=rules)
 
 
 Tables = dict[str, HeldTable]
@@ -158,6 +161,12 @@ class Ruleset:
                 if not set(names) <= set(table_.forward_names):
                     return errno.ENOENT
                 table_.forward_names = tuple(n for n in table_.forward_names if n not in names)
+            case asked.AddHosts(hosts=hosts):
+                table_.hosts = tuple(sorted({*table_.hosts, *hosts}))
+            case asked.RemoveHosts(hosts=hosts):
+                if not set(hosts) <= set(table_.hosts):
+                    return errno.ENOENT
+                table_.hosts = tuple(h for h in table_.hosts if h not in hosts)
             case asked.DropRules():
                 table_.rules, table_.foreign_rules = (), 0
             case asked.AddRules(rules=rules):
@@ -177,6 +186,7 @@ class Ruleset:
             tuple(sorted(table.devices)),
             tuple(sorted(table.forward_names)),
             table.rules,
+            tuple(sorted(table.hosts)),
             self._identities,
         )
         return 0

@@ -17,6 +17,7 @@ from flowguard.core.ladder import canary, verdicts
 from flowguard.core.model import Decision, Level
 from flowguard.core.records import replace
 from flowguard.core.state import Drain, Failure, State
+from flowguard.core.tables.places import levels_by_device
 
 RETRY_FIRST = 5.0
 RETRY_LIMIT = 300.0
@@ -75,6 +76,7 @@ def _reach(state: State, held: tuple[tuple[str, Level], ...], otherwise: str = "
 
     `otherwise` is why, where no decision led there.
     """
+    held = levels_by_device(state.devices, held)
     former, state = state, replace(state, reached=held)
     commands: list[Command] = []
     for name in dict.fromkeys((*dict(former.reached), *dict(held))):

@@ -45,6 +45,17 @@ class InterfaceIs:
 
 
 @frozen
+class HostOutside:
+    """This packet's own address (not the connection's) is none of the table's hosts.
+
+    At the forward hook it is the real address of either end, whatever NAT shows to the other.
+    """
+
+    side: Side
+    family: Family
+
+
+@frozen
 class FamilyIs:
     family: Family
 
@@ -112,6 +123,7 @@ class PacketsAtLeast:
 Match = (
     DevicesOutside
     | InterfaceIs
+    | HostOutside
     | FamilyIs
     | ProtocolIs
     | AddressIn
@@ -152,7 +164,8 @@ class Table:
     """One `table inet NAME` with a flowtable, a set of interface names and a forward chain.
 
     `devices` are hooked by the flowtable; `forward_names` are the elements of the set
-    that `DevicesOutside` looks up. Empty `rules` mean: take no new flows.
+    that `DevicesOutside` looks up, and `hosts` the addresses that `HostOutside` does (only a
+    hardware table has those sets). Empty `rules` mean: take no new flows.
     """
 
     name: str
@@ -161,6 +174,7 @@ class Table:
     devices: tuple[str, ...]
     forward_names: tuple[str, ...]
     rules: tuple[Rule, ...]
+    hosts: tuple[str, ...] = ()
 
 
 @frozen

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flowguard.core.arms.draw import Draw
-from flowguard.core.model import Device, Family, Level, Protocol
+from flowguard.core.model import Device, Family, Host, Level, Protocol
 from flowguard.core.records import frozen
 from flowguard.core.tables.description import (
     HARDWARE_PRIORITY,
@@ -18,6 +18,7 @@ from flowguard.core.tables.description import (
     DevicesOutside,
     DscpIs,
     FamilyIs,
+    HostOutside,
     InterfaceIs,
     Leave,
     MarkIs,
@@ -32,6 +33,7 @@ from flowguard.core.tables.description import (
     Side,
     Table,
 )
+from flowguard.core.tables.places import Places, hardware_places, software_places
 
 
 @frozen
@@ -75,22 +77,48 @@ def plan(
     levels: Mapping[str, Level],
     settings: OffloadSettings,
     draw: Draw = CONFIGURED_DRAW,
+    hosts: Sequence[Host] = (),
 ) -> Plan:
-    """The tables for devices at their levels; a device without a level is left out."""
+    """The tables for devices at their levels; a device without a level is left out.
+
+    `hosts` are those that are known to be behind ports of bridges.
+    """
     drawing = _draw_rules(settings, draw)
-    hardware = _at_least(devices, levels, Level.HARDWARE)
-    software = _at_least(devices, levels, Level.SOFTWARE) if settings.software else []
-    return Plan(
-        hardware=_table(Level.HARDWARE, hardware, settings, drawing) if hardware else None,
+    hardware = software = None
+    if places := hardware_places(devices, levels, hosts, _excluded_devices(settings)):
+        hardware = Table(
+            name=HARDWARE_TABLE,
+            priority=HARDWARE_PRIORITY,
+            hardware=True,
+            devices=places.devices,
+            forward_names=places.names,
+            rules=_rules(Level.HARDWARE, settings, drawing, places),
+            hosts=places.hosts,
+        )
         # The arm is drawn at the top of the ladder; below it every flow is welcome.
-        software=_table(Level.SOFTWARE, software, settings, () if hardware else drawing)
-        if software
-        else None,
-    )
+        drawing = ()
+    if settings.software and (places := software_places(devices, levels)):
+        software = Table(
+            name=SOFTWARE_TABLE,
+            priority=SOFTWARE_PRIORITY,
+            hardware=False,
+            devices=places.devices,
+            forward_names=places.names,
+            rules=_rules(Level.SOFTWARE, settings, drawing, places),
+        )
+    return Plan(hardware, software)
 
 
-def _at_least(devices: Sequence[Device], levels: Mapping[str, Level], level: Level) -> list[Device]:
-    return [d for d in devices if levels.get(d.name, Level.NONE).rank >= level.rank]
+def _excluded_devices(settings: OffloadSettings) -> set[str]:
+    """Those of which no flow may be in hardware, whatever else it is.
+
+    The forward hook never names a port of a bridge, so that no rule could keep its flows out.
+    """
+    return {
+        exclusion.device
+        for exclusion in settings.exclusions
+        if exclusion.device and exclusion == Exclusion(exclusion.level, exclusion.device)
+    }
 
 
 def _draw_rules(settings: OffloadSettings, draw: Draw) -> tuple[Rule, ...]:
@@ -100,28 +128,21 @@ def _draw_rules(settings: OffloadSettings, draw: Draw) -> tuple[Rule, ...]:
     return tuple(Rule((BucketBelow(family, draw.seed, limit),), Leave()) for family in families)
 
 
-def _table(
+def _rules(
     level: Level,
-    devices: Sequence[Device],
     settings: OffloadSettings,
     drawing: tuple[Rule, ...],
-) -> Table:
-    hardware = level is Level.HARDWARE
-    names = {name for d in devices for name in (d.name, *d.forward_names)}
-    return Table(
-        name=HARDWARE_TABLE if hardware else SOFTWARE_TABLE,
-        priority=HARDWARE_PRIORITY if hardware else SOFTWARE_PRIORITY,
-        hardware=hardware,
-        devices=tuple(sorted(d.name for d in devices)),
-        forward_names=tuple(sorted(names)),
-        rules=_rules(level, settings, drawing),
-    )
-
-
-def _rules(level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    places: Places,
+) -> tuple[Rule, ...]:
     rules = [Rule((DevicesOutside(side),), Leave()) for side in Side]
     if not settings.ipv6:
         rules.append(Rule((FamilyIs(Family.IPV6),), Leave()))
+    rules += (
+        Rule((InterfaceIs(side, name), HostOutside(side, family)), Leave())
+        for name in places.mixed
+        for side in Side
+        for family in Family
+    )
     for exclusion in settings.exclusions:
         if exclusion.level.rank < level.rank:
             rules += (Rule(matches, Leave()) for matches in _exclusion_matches(exclusion))

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From the interfaces that packets are routed over to the devices that a flowtable needs.
 
-A flowtable finds a flow's packets where they enter the machine, so it needs the devices at
-the bottom: nft_flow_offload walks down from the route's device through bridges, VLANs and
-PPPoE (dev_fill_forward_path, net/core/dev.c) and ends at ports, DSA user ports and bonds.
+Hardware needs the devices at the bottom, where packets enter the machine: nft_flow_offload walks
+down from the route's device through bridges, VLANs and PPPoE (dev_fill_forward_path,
+net/core/dev.c) and ends at ports, DSA user ports and bonds. What has none of those below it (a
+tunnel, a bridge of access points) can take part itself, in software.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import TypeGuard
 
 from flowguard.core.records import frozen
 
@@ -28,6 +30,7 @@ class Kind(StrEnum):
     MACVLAN = "macvlan"
     PPP = "ppp"
     WIFI = "wifi"
+    TUNNEL = "tunnel"
     OTHER = "other"
 
 
@@ -35,11 +38,30 @@ TAGGING = {Kind.VLAN, Kind.PPP}
 BOTTOM = {Kind.PORT, Kind.BOND, Kind.MACVLAN}
 _REASONS = {
     Kind.CONDUIT: "the inner link of a switch, whose ports take part instead",
-    Kind.WIFI: "Wi-Fi: a roaming station would leave its flows behind (list device takes it)",
+    Kind.WIFI: "Wi-Fi: not in hardware, where a roaming station would leave its flows behind"
+    " (list device takes it)",
     Kind.BRIDGE: "a bridge without ports",
     Kind.VLAN: "the device below it is not here",
+    Kind.TUNNEL: "a tunnel: hardware does not see the packets inside",
     Kind.OTHER: "neither Ethernet hardware nor built on it",
 }
+SOFTWARE_ONLY = {
+    Kind.BRIDGE: "a bridge: hardware knows only its ports",
+    Kind.VLAN: "a VLAN with no port below it",
+    Kind.WIFI: "Wi-Fi is in hardware only if `list device` names it",
+    Kind.TUNNEL: "a tunnel: hardware does not see the packets inside",
+}
+"""The kinds that can take part themselves, in software, and why not in hardware."""
+
+
+def bridges_take_part(release: str) -> bool:
+    """Whether a bridge can be in a flowtable itself, by the kernel's release (uname -r).
+
+    Then the bridge decides for each packet by which port it leaves, whichever it is. Since Linux
+    7.2 the kernel refuses flows whose port is not in the flowtable as well (871df5007eda).
+    """
+    major, minor = release.split(".")[:2]
+    return (int(major), int("".join(filter(str.isdigit, minor[:2])) or 0)) < (7, 2)
 
 
 @frozen
@@ -66,19 +88,49 @@ class LeftOut:
 
 @frozen
 class Resolution:
-    """Both sorted by name; nothing is in both."""
+    """All sorted by name; nothing is in two of them.
+
+    `software_only` are interfaces that can take part themselves, as nothing below them can.
+    """
 
     devices: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    software_only: tuple[str, ...] = ()
 
 
-def resolve(links: Iterable[Link], interfaces: Iterable[str]) -> Resolution:
-    """The devices below these interfaces (names of links), and what is left out on the way."""
-    walk = _Walk({link.name: link for link in links})
+def resolve(
+    links: Iterable[Link], interfaces: Iterable[str], *, bridges: bool = True
+) -> Resolution:
+    """The devices below these interfaces (names of links), and what is left out on the way.
+
+    `bridges`: they can take part themselves.
+    """
+    by_name = {link.name: link for link in links}
+    walk = _Walk(by_name)
+    themselves = set()
     for name in interfaces:
-        walk.down((name,), 0)
-    left_out = (LeftOut(n, r) for n, r in sorted(walk.left_out.items()) if n not in walk.found)
-    return Resolution(tuple(sorted(walk.found)), tuple(left_out))
+        alone = _Walk(by_name)
+        alone.down((name,), 0)
+        walk.found |= alone.found
+        walk.left_out |= alone.left_out
+        link = by_name.get(name)
+        if alone.found or not can_be_in_software(link):
+            continue
+        if bridges or link.kind is Kind.TUNNEL:
+            themselves.add(name)
+        else:
+            walk.left_out[name] = "this kernel puts no flow through a bridge into a flowtable"
+    taken = walk.found | themselves
+    left_out = (LeftOut(n, r) for n, r in sorted(walk.left_out.items()) if n not in taken)
+    return Resolution(tuple(sorted(walk.found)), tuple(left_out), tuple(sorted(themselves)))
+
+
+def can_be_in_software(link: Link | None) -> TypeGuard[Link]:
+    """Whether the device could take part itself, whatever is below it."""
+    if link is None or not link.up:
+        return False
+    is_built = link.kind in (Kind.BRIDGE, Kind.VLAN)
+    return link.kind in SOFTWARE_ONLY and bool(link.lower or not is_built)
 
 
 class _Walk:

@@ -18,6 +18,7 @@ from flowguard.kernel.conntrack.numbers import (
     Filter,
 )
 from flowguard.kernel.conntrack.removal import delete
+from flowguard.kernel.conntrack.renewal import renew
 
 __all__ = [
     "HW_OFFLOAD",
@@ -35,5 +36,6 @@ __all__ = [
     "connection_hash",
     "delete",
     "find",
+    "renew",
     "sweep",
 ]

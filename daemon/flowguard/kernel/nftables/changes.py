@@ -81,6 +81,36 @@ class RemoveNames:
 
 
 @frozen
+class CreateHostSets:
+    """The sets of addresses that `HostOutside` looks up, empty; they must not exist."""
+
+    table: str
+
+    def __str__(self) -> str:
+        return f"sets of hosts in table {self.table}"
+
+
+@frozen
+class AddHosts:
+    """More elements of those sets, IPv4 and IPv6."""
+
+    table: str
+    hosts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.hosts)} hosts in the sets of table {self.table}"
+
+
+@frozen
+class RemoveHosts:
+    table: str
+    hosts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"remove {len(self.hosts)} hosts from the sets of table {self.table}"
+
+
+@frozen
 class DropRules:
     """All rules of a table's chain: it takes no new flows."""
 
@@ -119,6 +149,9 @@ Change = (
     | RemoveDevices
     | AddNames
     | RemoveNames
+    | CreateHostSets
+    | AddHosts
+    | RemoveHosts
     | DropRules
     | AddRules
     | TryFlowtable

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from flowguard.core.model import Family
 from flowguard.core.tables.description import Rule, Table
 from flowguard.kernel.nftables import messages
 from flowguard.kernel.nftables.changes import (
     AddDevices,
+    AddHosts,
     AddNames,
     AddRules,
     Change,
+    CreateHostSets,
     CreateTable,
     DeleteTable,
     DropRules,
     RemoveDevices,
+    RemoveHosts,
     RemoveNames,
     TryFlowtable,
 )
@@ -41,6 +45,12 @@ def encode(change: Change) -> list[Request]:
             return [*made, messages.add_elements(name, names)]
         case RemoveNames(name, names):
             return [messages.delete_elements(name, names)]
+        case CreateHostSets(name):
+            return [messages.new_host_set(name, family) for family in Family]
+        case AddHosts(name, hosts):
+            return messages.add_hosts(name, hosts)
+        case RemoveHosts(name, hosts):
+            return messages.delete_hosts(name, hosts)
         case DropRules(name):
             return [messages.delete_rules(name)]
         case AddRules(name, rules):
@@ -59,6 +69,8 @@ def _whole(table: Table) -> list[Request]:
         messages.new_chain(table.name, table.priority),
         messages.new_set(table.name),
         messages.add_elements(table.name, table.forward_names),
+        *(encode(CreateHostSets(table.name)) if table.hardware else ()),
+        *messages.add_hosts(table.name, table.hosts),
         *_rules(table.name, table.rules),
     ]
 

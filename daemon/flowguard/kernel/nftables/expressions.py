@@ -24,6 +24,7 @@ from flowguard.core.tables.description import (
     DevicesOutside,
     DscpIs,
     FamilyIs,
+    HostOutside,
     InterfaceIs,
     Leave,
     MarkIs,
@@ -36,7 +37,7 @@ from flowguard.core.tables.description import (
     Side,
 )
 from flowguard.kernel.netlink.codec import NESTED, attribute
-from flowguard.kernel.nftables.names import DEVICE_SET, FLOWTABLE, padded_name
+from flowguard.kernel.nftables.names import DEVICE_SET, FLOWTABLE, HOST_SETS, padded_name
 
 
 class Nfta(IntEnum):
@@ -99,6 +100,13 @@ CT_ADDRESS = {
     (6, Side.SOURCE): 0x15,
     (6, Side.DESTINATION): 0x16,
 }
+# Offset and length in the header, in bytes (RFC 791, RFC 8200).
+ADDRESS_FIELD = {
+    (Family.IPV4, Side.SOURCE): (12, 4),
+    (Family.IPV4, Side.DESTINATION): (16, 4),
+    (Family.IPV6, Side.SOURCE): (8, 16),
+    (Family.IPV6, Side.DESTINATION): (24, 16),
+}
 ORIGINAL = 0
 NETWORK_HEADER = 1
 EQUAL, LESS, AT_MOST, AT_LEAST = 0, 2, 3, 5
@@ -116,9 +124,12 @@ def rule_expressions(rule: Rule) -> bytes:
 def _match(wanted: Match) -> list[bytes]:
     match wanted:
         case DevicesOutside(side):
-            return [_meta(INTERFACE_KEY[side]), _not_in_device_set()]
+            return [_meta(INTERFACE_KEY[side]), _not_in(DEVICE_SET)]
         case InterfaceIs(side, name):
             return [_meta(INTERFACE_KEY[side]), _compare(EQUAL, padded_name(name))]
+        case HostOutside(side, family):
+            address = _network_header(*ADDRESS_FIELD[family, side])
+            return [*_match(FamilyIs(family)), address, _not_in(HOST_SETS[family])]
         case FamilyIs(family):
             return [_meta(META_NFPROTO), _compare(EQUAL, bytes((FAMILY_NUMBER[family],)))]
         case ProtocolIs(protocol):
@@ -254,10 +265,10 @@ def _mask(mask: bytes, xor: bytes | None = None) -> bytes:
     )
 
 
-def _not_in_device_set() -> bytes:
+def _not_in(set_name: str) -> bytes:
     return _expression(
         "lookup",
-        _text(Nfta.LOOKUP_SET, DEVICE_SET),
+        _text(Nfta.LOOKUP_SET, set_name),
         _number(Nfta.LOOKUP_SREG, REGISTER),
         _number(Nfta.LOOKUP_FLAGS, INVERTED),
     )

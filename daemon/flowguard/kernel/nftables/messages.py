@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
+from flowguard.core.model import Family
 from flowguard.core.records import frozen, replace
 from flowguard.kernel.netlink.codec import (
     HEADER,
@@ -20,11 +21,20 @@ from flowguard.kernel.netlink.codec import (
     NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_REQUEST,
+    attribute,
     attributes,
     extended,
 )
+from flowguard.kernel.netlink.ip_addresses import packed, written
 from flowguard.kernel.nftables import names
-from flowguard.kernel.nftables.names import CHAIN, DEVICE_SET, FLOWTABLE, IFNAME_SIZE, padded_name
+from flowguard.kernel.nftables.names import (
+    CHAIN,
+    DEVICE_SET,
+    FLOWTABLE,
+    HOST_SETS,
+    IFNAME_SIZE,
+    padded_name,
+)
 from flowguard.kernel.nftables.objects import (
     ChainMessage,
     ElementsMessage,
@@ -41,6 +51,9 @@ FAMILY_INET = 1
 HOOK_FORWARD = 2
 ACCEPT = 1
 TYPE_IFNAME = 41
+# Type (nftables' own), length in bytes, and a number of its own in the transaction.
+HOST_KEYS = {Family.IPV4: (7, 4, 2), Family.IPV6: (8, 16, 3)}
+NFTA_ELEMENTS, NFTA_ELEMENT, NFTA_KEY, NFTA_VALUE = 3, 1, 1, 1
 NFTA_RULE_EXPRESSIONS, NFTA_RULE_USERDATA = 4, 7
 COMMENT = 0  # the type in nftables' own type-length-value format
 # nftables' own format, NFTNL_UDATA_SET_KEYBYTEORDER: the host's, so that nft prints names as text.
@@ -93,44 +106,91 @@ def get_chain(table: str) -> Request:
 
 
 def new_set(table: str) -> Request:
+    """The set of devices."""
+    what = f"set of devices in table {table}"
+    order = ("NFTA_SET_USERDATA", KEY_BYTE_ORDER)
+    return _new_set(table, DEVICE_SET, TYPE_IFNAME, IFNAME_SIZE, 1, what, order)
+
+
+def new_host_set(table: str, family: Family) -> Request:
+    what = f"set of {family} hosts in table {table}"
+    return _new_set(table, HOST_SETS[family], *HOST_KEYS[family], what)
+
+
+def _new_set(
+    table: str, name: str, key: int, length: int, number: int, what: str, *more: tuple[str, Any]
+) -> Request:
     fields = [
         ("NFTA_SET_TABLE", table),
-        ("NFTA_SET_NAME", DEVICE_SET),
-        ("NFTA_SET_KEY_TYPE", TYPE_IFNAME),
-        ("NFTA_SET_KEY_LEN", IFNAME_SIZE),
-        ("NFTA_SET_ID", 1),
-        ("NFTA_SET_USERDATA", KEY_BYTE_ORDER),
+        ("NFTA_SET_NAME", name),
+        ("NFTA_SET_KEY_TYPE", key),
+        ("NFTA_SET_KEY_LEN", length),
+        ("NFTA_SET_ID", number),
+        *more,
     ]
-    what = f"set of devices in table {table}"
     return _request(SetMessage, Kind.NEW_SET, NLM_F_CREATE, what, fields)
+
+
+def get_host_set(table: str, family: Family) -> Request:
+    """For a look whether it exists."""
+    fields = [("NFTA_SET_TABLE", table), ("NFTA_SET_NAME", HOST_SETS[family])]
+    what = f"read set of {family} hosts in table {table}"
+    return _request(SetMessage, Kind.GET_SET, 0, what, fields)
 
 
 def add_elements(table: str, devices: Sequence[str]) -> Request:
     what = f"devices {', '.join(devices)} in the set of table {table}"
-    return _elements(table, Kind.NEW_ELEMENTS, NLM_F_CREATE, what, devices)
+    keys = map(padded_name, devices)
+    return _elements(table, DEVICE_SET, Kind.NEW_ELEMENTS, NLM_F_CREATE, what, keys)
 
 
 def delete_elements(table: str, devices: Sequence[str]) -> Request:
     what = f"remove devices {', '.join(devices)} from the set of table {table}"
-    return _elements(table, Kind.DELETE_ELEMENTS, 0, what, devices)
+    keys = map(padded_name, devices)
+    return _elements(table, DEVICE_SET, Kind.DELETE_ELEMENTS, 0, what, keys)
+
+
+def add_hosts(table: str, hosts: Sequence[str]) -> list[Request]:
+    """None for a family without any."""
+    what = f"hosts in table {table}"
+    return _hosts(table, Kind.NEW_ELEMENTS, NLM_F_CREATE, what, hosts)
+
+
+def delete_hosts(table: str, hosts: Sequence[str]) -> list[Request]:
+    """None for a family without any."""
+    return _hosts(table, Kind.DELETE_ELEMENTS, 0, f"remove hosts from table {table}", hosts)
+
+
+def _hosts(table: str, kind: Kind, flags: int, what: str, hosts: Sequence[str]) -> list[Request]:
+    requests = []
+    for family in Family:
+        keys = [packed(h) for h in hosts if (":" in h) is (family is Family.IPV6)]
+        if keys:
+            requests.append(_elements(table, HOST_SETS[family], kind, flags, what, keys))
+    return requests
 
 
 @cache
-def get_elements(table: str) -> Request:
-    what = f"read set of devices in table {table}"
-    return _elements(table, Kind.GET_ELEMENTS, 0, what, [])
+def get_elements(table: str, name: str = DEVICE_SET) -> Request:
+    what = f"read set {name} of table {table}"
+    return _elements(table, name, Kind.GET_ELEMENTS, 0, what, ())
 
 
-def _elements(table: str, kind: Kind, flags: int, what: str, devices: Sequence[str]) -> Request:
-    fields: list[tuple[str, Any]] = [
-        ("NFTA_SET_ELEM_LIST_TABLE", table),
-        ("NFTA_SET_ELEM_LIST_SET", DEVICE_SET),
-    ]
-    if devices:
-        keys = [{"attrs": [("NFTA_DATA_VALUE", padded_name(device))]} for device in devices]
-        elements = [{"attrs": [("NFTA_SET_ELEM_KEY", key)]} for key in keys]
-        fields.append(("NFTA_SET_ELEM_LIST_ELEMENTS", elements))
-    return _request(ElementsMessage, kind, flags, what, fields)
+def _elements(
+    table: str, name: str, kind: Kind, flags: int, what: str, keys: Iterable[bytes]
+) -> Request:
+    fields = [("NFTA_SET_ELEM_LIST_TABLE", table), ("NFTA_SET_ELEM_LIST_SET", name)]
+    request = _request(ElementsMessage, kind, flags, what, fields)
+    # By hand: there may be hundreds.
+    elements = b"".join(map(_element, keys))
+    if not elements:
+        return request
+    return replace(request, data=extended(request.data, NFTA_ELEMENTS | NESTED, elements))
+
+
+def _element(key: bytes) -> bytes:
+    value = attribute(NFTA_KEY | NESTED, attribute(NFTA_VALUE, key))
+    return attribute(NFTA_ELEMENT | NESTED, value)
 
 
 def new_flowtable(table: str, priority: int, hardware: bool, devices: Sequence[str]) -> Request:
@@ -235,10 +295,26 @@ def flowtable_devices(data: bytes) -> tuple[str, ...]:
 
 def set_names(data: bytes) -> list[str]:
     """The interface names among a set's elements."""
-    message = _decoded(ElementsMessage, data)
-    elements = message.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS") or []
-    keys = [e.get_attr("NFTA_SET_ELEM_KEY").get_attr("NFTA_DATA_VALUE") for e in elements]
-    return [os.fsdecode(bytes(key).rstrip(b"\0")) for key in keys]
+    return [os.fsdecode(key.rstrip(b"\0")) for key in _keys(data)]
+
+
+def set_hosts(data: bytes) -> list[str]:
+    """The addresses among a set's elements."""
+    return [written(key) for key in _keys(data)]
+
+
+def _keys(data: bytes) -> Iterator[bytes]:
+    """Of all elements; down through the list, the element, its key, the key's value."""
+    start = HEADER.size + NFGEN.size
+    for first, last in _inside(data, start, len(data), NFTA_ELEMENTS):
+        for element in _inside(data, first, last, NFTA_ELEMENT):
+            for key in _inside(data, *element, NFTA_KEY):
+                for value in _inside(data, *key, NFTA_VALUE):
+                    yield data[slice(*value)]
+
+
+def _inside(data: bytes, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
+    return ((first, last) for kind, first, last in attributes(data, start, end) if kind == wanted)
 
 
 def rule_comment(data: bytes) -> str:

@@ -6,9 +6,12 @@ from __future__ import annotations
 import binascii
 import os
 
+from flowguard.core.model import Family
+
 CHAIN = "forward"
 FLOWTABLE = "flows"
 DEVICE_SET = "devices"
+HOST_SETS = {Family.IPV4: "hosts4", Family.IPV6: "hosts6"}
 IFNAME_SIZE = 16
 
 

@@ -30,6 +30,7 @@ class Kind(IntEnum):
     GET_RULE = 7
     DELETE_RULE = 8
     NEW_SET = 9
+    GET_SET = 10
     NEW_ELEMENTS = 12
     GET_ELEMENTS = 13
     DELETE_ELEMENTS = 14
@@ -74,17 +75,9 @@ class SetMessage(Message):  # type: ignore[misc]
 
 
 class ElementsMessage(Message):  # type: ignore[misc]
-    nla_map = (
-        (1, "NFTA_SET_ELEM_LIST_TABLE", "asciiz"),
-        (2, "NFTA_SET_ELEM_LIST_SET", "asciiz"),
-        (3, "NFTA_SET_ELEM_LIST_ELEMENTS", "*element"),
-    )
+    """The elements are added and read by hand: there may be hundreds."""
 
-    class element(Nest):  # type: ignore[misc]  # noqa: N801
-        nla_map = ((1, "NFTA_SET_ELEM_KEY", "key"),)
-
-        class key(Nest):  # type: ignore[misc]  # noqa: N801
-            nla_map = ((1, "NFTA_DATA_VALUE", "binary"),)
+    nla_map = ((1, "NFTA_SET_ELEM_LIST_TABLE", "asciiz"), (2, "NFTA_SET_ELEM_LIST_SET", "asciiz"))
 
 
 class FlowtableMessage(Message):  # type: ignore[misc]

@@ -6,10 +6,12 @@ from __future__ import annotations
 import errno
 import time
 
+from flowguard.core.model import Family
 from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE
 from flowguard.kernel.netlink.codec import Message
 from flowguard.kernel.nftables import messages
 from flowguard.kernel.nftables.messages import Request
+from flowguard.kernel.nftables.names import HOST_SETS
 from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState, TableState
 from flowguard.kernel.nftables.transactions import Nftables
 
@@ -68,10 +70,17 @@ def _read(nftables: Nftables, name: str, generations: set[int]) -> TableState | 
     flowtable = one(messages.get_flowtable(name))
     elements = several(messages.get_elements(name))
     rules = several(messages.get_rules(name))
+    hosts: list[str] | None = None
+    if name == HARDWARE_TABLE and all(one(messages.get_host_set(name, f)) for f in Family):
+        hosts = []
+        for family in Family:
+            for part in several(messages.get_elements(name, HOST_SETS[family])):
+                hosts += messages.set_hosts(part.data)
     return TableState(
         priority=messages.chain_priority(chain.data) if chain else None,
         hardware=messages.is_hardware(flowtable.data) if flowtable else None,
         devices=messages.flowtable_devices(flowtable.data) if flowtable else (),
         forward_names=tuple(sorted(n for e in elements for n in messages.set_names(e.data))),
         rules=tuple(messages.rule_comment(rule.data) for rule in rules),
+        hosts=None if hosts is None else tuple(sorted(hosts)),
     )

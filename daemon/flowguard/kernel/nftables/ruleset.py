@@ -10,13 +10,16 @@ from flowguard.core.records import frozen
 from flowguard.core.tables.description import Plan, Rule, Table
 from flowguard.kernel.nftables.changes import (
     AddDevices,
+    AddHosts,
     AddNames,
     AddRules,
     Change,
+    CreateHostSets,
     CreateTable,
     DeleteTable,
     DropRules,
     RemoveDevices,
+    RemoveHosts,
     RemoveNames,
 )
 from flowguard.kernel.nftables.expressions import rule_expressions
@@ -27,7 +30,8 @@ from flowguard.kernel.nftables.names import rule_comment, seed_in
 class TableState:
     """One of our tables as the kernel has it; None for a part that is not there.
 
-    `rules` are the comments of the rules in order: a rule of somebody else has another.
+    `rules` are the comments of the rules in order: a rule of somebody else has another. `hosts`
+    is None where there are no sets for them, as in software.
     """
 
     priority: int | None
@@ -35,6 +39,7 @@ class TableState:
     devices: tuple[str, ...]
     forward_names: tuple[str, ...]
     rules: tuple[str, ...]
+    hosts: tuple[str, ...] | None = None
 
 
 @frozen
@@ -71,6 +76,7 @@ def _wanted(table: Table) -> TableState:
         devices=tuple(sorted(table.devices)),
         forward_names=tuple(sorted(table.forward_names)),
         rules=tuple(map(comment_of, table.rules)),
+        hosts=tuple(sorted(table.hosts)) if table.hardware else None,
     )
 
 
@@ -119,10 +125,27 @@ def update(table: Table, found: TableState) -> list[Change]:
         changes.append(RemoveNames(name, removed))
     if added := _difference(wanted.forward_names, found.forward_names):
         changes.append(AddNames(name, added, makes_set=not found.forward_names))
+    changes += _update_hosts(name, found.hosts, wanted.hosts)
     if found.rules != wanted.rules:
         changes += drop_rules(name, found)
         if table.rules:
             changes.append(AddRules(name, table.rules))
+    return changes
+
+
+def _update_hosts(
+    name: str, found: tuple[str, ...] | None, wanted: tuple[str, ...] | None
+) -> list[Change]:
+    if wanted is None:
+        return []
+    changes: list[Change] = []
+    if found is None:
+        # A table of a release that did not have them.
+        changes.append(CreateHostSets(name))
+    if removed := _difference(found or (), wanted):
+        changes.append(RemoveHosts(name, removed))
+    if added := _difference(wanted, found or ()):
+        changes.append(AddHosts(name, added))
     return changes
 
 

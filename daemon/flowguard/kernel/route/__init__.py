@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""rtnetlink and sysfs: links, addresses and routes."""
+"""rtnetlink and sysfs: links, addresses, neighbours and routes."""

@@ -8,29 +8,17 @@ sysctls (Documentation/networking/ip-sysctl.rst).
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
 
-from flowguard.kernel.netlink.codec import (
-    HEADER,
-    NLM_F_DUMP,
-    NLM_F_DUMP_INTR,
-    NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    messages_in,
-)
+from flowguard.kernel.netlink.codec import HEADER
+from flowguard.kernel.route.rtnetlink import dump
 
-NETLINK_ROUTE = 0
 RTM_NEWADDR, RTM_GETADDR = 20, 22
 # Family, prefix length, flags, scope, interface index.
 ADDRESS = struct.Struct("=BBBBI")
 RT_SCOPE_LINK = 253
-RECEIVE = 1 << 16
-ATTEMPTS = 10
 
 
 def forwarding_interfaces(proc: str = "/proc") -> tuple[str, ...]:
@@ -46,32 +34,13 @@ def forwarding_interfaces(proc: str = "/proc") -> tuple[str, ...]:
 
 
 def _addressed() -> set[int]:
-    for _ in range(ATTEMPTS):
-        with (
-            contextlib.suppress(InterruptedError),
-            socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as netlink,
-        ):
-            length = HEADER.size + ADDRESS.size
-            header = HEADER.pack(length, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, 1, 0)
-            netlink.send(header + ADDRESS.pack(0, 0, 0, 0, 0))
-            return set(_indexes(netlink))
-    raise OSError(errno.EINTR, "addresses change faster than they can be read")
-
-
-def _indexes(netlink: socket.socket) -> Iterator[int]:
-    """Raises InterruptedError when addresses changed meanwhile."""
-    while True:
-        for message in messages_in(netlink.recv(RECEIVE)):
-            if message.flags & NLM_F_DUMP_INTR:
-                raise InterruptedError
-            if message.kind == NLMSG_DONE:
-                return
-            if message.kind == NLMSG_ERROR:
-                raise OSError(message.error, os.strerror(message.error))
-            if message.kind == RTM_NEWADDR:
-                *_, scope, index = ADDRESS.unpack_from(message.data, HEADER.size)
-                if scope < RT_SCOPE_LINK:
-                    yield index
+    found: set[int] = set()
+    for message in dump(RTM_GETADDR, ADDRESS.pack(0, 0, 0, 0, 0), "addresses"):
+        if message.kind == RTM_NEWADDR:
+            *_, scope, index = ADDRESS.unpack_from(message.data, HEADER.size)
+            if scope < RT_SCOPE_LINK:
+                found.add(index)
+    return found
 
 
 def _forwards(name: str, proc: str) -> bool:

@@ -22,6 +22,8 @@ RTMGRP_IPV6_IFADDR = 0x100
 DELAY = 0.1
 ARPHRD_ETHER = "1"
 ARPHRD_PPP = "512"
+TUNNELS = {"768", "769", "776", "778", "823"}
+"""By `type` (include/uapi/linux/if_arp.h): IPIP, IPv6 tunnel, SIT, GRE, GRE over IPv6."""
 IFF_UP = 1
 KINDS = {
     "bridge": Kind.BRIDGE,
@@ -106,6 +108,11 @@ class _Tree:
         index = self._read(name, "ifindex")
         if not index:
             return None
+        uppers = tuple(self._uppers(name))
+        bridges = [upper for upper in uppers if self._kind(upper) is Kind.BRIDGE]
+        on_bridges = {n for bridge in bridges for n in (bridge, *self._uppers(bridge))}
+        ports = {port for bridge in bridges for port in self._neighbours(bridge, "lower_")}
+        by = ports & {name, *uppers}
         return Device(
             name=name,
             ifindex=int(index),
@@ -113,7 +120,10 @@ class _Tree:
             bus_name=self._bus_name(name),
             port=self._port(name),
             lower=tuple(self._beyond(name, "lower_")),
-            forward_names=tuple(sorted({name, *self._uppers(name)})),
+            forward_names=tuple(sorted({name, *uppers})),
+            bridges=tuple(sorted(on_bridges)),
+            bridge_ports=tuple(sorted(by)),
+            beside=tuple(sorted(ports - by)),
         )
 
     def link(self, name: str) -> Link:
@@ -126,6 +136,8 @@ class _Tree:
         type_ = self._read(name, "type")
         if type_ == ARPHRD_PPP:
             return Kind.PPP
+        if type_ in TUNNELS or self._device_type(name) == "wireguard":
+            return Kind.TUNNEL
         if type_ != ARPHRD_ETHER:
             return Kind.OTHER
         if self._has(name, "phy80211") or self._has(name, "wireless"):

@@ -112,6 +112,10 @@ class Census:
             if flow.control != drawing.is_control(flow.hash):
                 self._let_go(number)
 
+    def go_on(self, drawing: Drawing) -> None:
+        """The arms are the same; it is other flows that take part from now on."""
+        self._drawing = drawing
+
     def destroyed(self, entries: Iterable[Entry]) -> None:
         """Connections that ended between two looks, with their last counters and state."""
         for entry in entries:

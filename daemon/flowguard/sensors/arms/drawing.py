@@ -10,6 +10,7 @@ from flowguard.core.tables.description import (
     BucketBelow,
     DevicesOutside,
     FamilyIs,
+    HostOutside,
     InterfaceIs,
     Leave,
     MarkIs,
@@ -34,6 +35,7 @@ class Drawing:
         drawing = [m for rule in rules for m in rule.matches if isinstance(m, BucketBelow)]
         self.seed = drawing[0].seed if drawing else 0
         self.limit = drawing[0].limit if drawing else 0
+        self._hosts = frozenset(table.hosts if table else ())
         self._names = frozenset(table.forward_names if table else ())
         self._leaves = [rule.matches for rule in rules if isinstance(rule.action, Leave)]
         self._observe_share = observe_share
@@ -71,6 +73,9 @@ class Drawing:
                 return bool(pair) and not entry.mark and not self._names.issuperset(pair or ())
             case InterfaceIs(_, name):
                 return name in (pair or ())
+            case HostOutside():
+                # It stands beside an InterfaceIs, and one end of the flow is behind that.
+                return self._hosts.isdisjoint((original.source, flow.reply.source))
             case FamilyIs(family):
                 return family is (Family.IPV6 if ":" in original.source else Family.IPV4)
             case ProtocolIs(protocol):

@@ -65,6 +65,7 @@ class ArmsSensor:
         self._listening: Watch | None = None
         self._failure: asyncio.Future[Exception] | None = None
         self.drawing = Drawing()
+        self._observe_share = 1
         self._observed = 0
         self._levels: tuple[tuple[str, Level], ...] = ()
         self._census = Census(
@@ -74,7 +75,8 @@ class ArmsSensor:
     def begin(self, reached: Converge, plan: Plan) -> None:
         """The kernel draws as this command asked, by the rules of this plan."""
         levels = [level for _, level in reached.levels]
-        self.drawing = Drawing(plan.hardware or plan.software, reached.draw.observe_share)
+        self._observe_share = reached.draw.observe_share
+        self.drawing = self._drawing_of(plan)
         self._census.begin(
             reached.epoch,
             self.drawing,
@@ -83,6 +85,14 @@ class ArmsSensor:
         )
         self._levels = reached.levels
         self._ways.forget()
+
+    def hosts_changed(self, plan: Plan) -> None:
+        """The rules of this plan draw as before; other hosts take part."""
+        self.drawing = self._drawing_of(plan)
+        self._census.go_on(self.drawing)
+
+    def _drawing_of(self, plan: Plan) -> Drawing:
+        return Drawing(plan.hardware or plan.software, self._observe_share)
 
     async def run(self, alive: Callable[[], None]) -> None:
         """Look every LOOK_SECONDS; raises what the listener or several looks failed with."""

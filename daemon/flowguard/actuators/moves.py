@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Lets the connections of a host go on that is behind another port now.
+
+A flow in a flowtable is sent to the port that its host was behind when it began. Its entry in
+connection tracking is made anew: that takes it out, of hardware as well, and its next packet
+goes the new way, whichever end sends it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import aclosing
+
+from flowguard.core.model import Level
+from flowguard.kernel.conntrack import IN_HARDWARE, OFFLOADED, DumpInterrupted, Entry, Filter
+from flowguard.kernel.machine import Connections
+from flowguard.kernel.netlink.codec import MalformedMessage
+from flowguard.kernel.netlink.ip_addresses import packed
+
+ATTEMPTS = 5
+# More flows than a household has; what is left lets go by itself when it is idle.
+FLOWS_MOST = 2000
+
+log = logging.getLogger(__name__)
+
+
+class Moves:
+    """`placed` returns when the tables know where the host is: sooner pulled, a flow that is
+    taken anew would take the old way again.
+    """
+
+    def __init__(self, connections: Connections, placed: Callable[[], Awaitable[None]]) -> None:
+        self._connections = connections
+        self._placed = placed
+        self._waiting: set[str] = set()
+        self._is_following = False
+
+    async def follow(self, moved: Iterable[str], level: Level) -> None:
+        """Pull the flows of these addresses out of the flowtables of this level and above.
+
+        Who moves while the tables are being changed is followed with the others after that.
+        """
+        self._waiting.update(moved)
+        if self._is_following:
+            return
+        self._is_following = True
+        try:
+            while self._waiting:
+                await self._placed()
+                now, self._waiting = self._waiting, set()
+                await self._pull(now, level)
+        finally:
+            self._is_following = False
+
+    async def _pull(self, moved: set[str], level: Level) -> None:
+        names = ", ".join(sorted(moved))
+        try:
+            flows = await self._flows(moved, IN_HARDWARE if level is Level.HARDWARE else OFFLOADED)
+            await self._connections.renew(flows)
+        except (OSError, MalformedMessage) as error:
+            log.warning("flows of %s stay where they were: %s", names, error)
+        else:
+            if flows:
+                log.info("%s moved or left: %d flows start anew", names, len(flows))
+
+    async def _flows(self, moved: set[str], wanted: Filter) -> list[Entry]:
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._look(moved, wanted)
+            except DumpInterrupted:
+                continue
+        raise OSError("the connection table changes faster than it can be read")
+
+    async def _look(self, moved: set[str], wanted: Filter) -> list[Entry]:
+        # By the address's bytes first: to take a connection apart costs fifty times as much.
+        wanted_bytes = [packed(address) for address in moved]
+        found: list[Entry] = []
+        async with aclosing(self._connections.sweep(wanted)) as batches:
+            async for batch in batches:
+                for entry in batch:
+                    if any(p in entry.key or p in entry.reply_key for p in wanted_bytes):
+                        flow = entry.flow()
+                        # The real ends, whatever NAT shows to either.
+                        if moved & {flow.original.source, flow.reply.source}:
+                            found.append(entry)
+        return found[:FLOWS_MOST]

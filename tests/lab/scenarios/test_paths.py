@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which path the packets of each kind of host take, and that a host may move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.capture import (
+    Engine,
+    TrackedConnection,
+    hardware_flows,
+    software_flows,
+    tracked_connections,
+)
+from tests.lab.daemon import Daemon, all_on
+from tests.lab.hosts import LAN1, LAN2, Router, Segment
+from tests.lab.paths import (
+    ACCESS_POINT,
+    Roamer,
+    bridge_with_access_point,
+    classic,
+    counted,
+    tracked,
+    tunnel,
+)
+from tests.lab.traffic import Datagrams, Downloads, Uploads
+from tests.lab.traffic.control import Batch, Traffic
+from tests.lab.wait import wait_for
+
+MOST_CLASSIC = 0.05
+# A judgement needs packets.
+PACKETS = 200
+# What a move may cost beside the time in which the host is nowhere.
+GAP_SECONDS = 5.0
+HARDWARE = all_on("hardware")
+
+
+@pytest.fixture(autouse=True)
+def counter(engine: Engine) -> Iterator[None]:
+    with counted():
+        yield
+
+
+@pytest.fixture
+def home(router: Router) -> Iterator[Roamer]:
+    with bridge_with_access_point(router) as roamer:
+        yield roamer
+
+
+def all_kinds(
+    host: str, families: tuple[int, ...] = (4, 6)
+) -> list[Downloads | Uploads | Datagrams]:
+    return [
+        kind
+        for family in families
+        for kind in (
+            Downloads(host=host, family=family),
+            Uploads(host=host, family=family),
+            Datagrams(host=host, family=family),
+        )
+    ]
+
+
+def assert_short_path(batch: Batch, daemon: Daemon) -> None:
+    """Hardly a packet takes the classic path, in either direction."""
+    wait_for(
+        lambda: hardware_flows() + software_flows() >= batch.wanted,
+        "all flows to be offloaded",
+        state=lambda: (tracked_connections(), daemon.status()),
+    )
+    classic_before, before = classic(), tracked()
+
+    def enough() -> bool:
+        moved = tracked().since(before)
+        return min(moved.original, moved.reply) >= PACKETS
+
+    wait_for(enough, f"{PACKETS} packets each way", 120, state=tracked)
+    slow, moved = classic().since(classic_before), tracked().since(before)
+    shares = slow.original / moved.original, slow.reply / moved.reply
+    assert max(shares) <= MOST_CLASSIC, (slow, moved, tracked_connections())
+
+
+def payload(batch: Batch) -> int:
+    now = batch.report()
+    return now.sent + now.received
+
+
+def at_level(daemon: Daemon, level: str, sections: str = "") -> None:
+    daemon.configure(f"boot_delay '0'\ncontrol_share '0'\nlevel '{level}'", sections)
+    daemon.start().wait_for_levels(all_on(level))
+
+
+def of_host(segment: Segment) -> list[TrackedConnection]:
+    here = (segment.host4, segment.host6)
+    return [c for c in tracked_connections() if c.original.source in here]
+
+
+def all_in_hardware(segment: Segment, count: int = 6) -> bool:
+    flows = of_host(segment)
+    return len(flows) == count and all(c.in_hardware for c in flows)
+
+
+def all_in_software(segment: Segment, count: int = 6) -> bool:
+    flows = of_host(segment)
+    return len(flows) == count and all(c.in_software for c in flows)
+
+
+@pytest.mark.parametrize("place", [LAN2.port, ACCESS_POINT])
+def test_in_software_every_host_behind_a_bridge_has_the_short_path(
+    place: str, home: Roamer, daemon: Daemon, traffic: Traffic
+) -> None:
+    home.move(place)
+    at_level(daemon, "software")
+    batch = traffic.start(*all_kinds("lan1"), *all_kinds("lan2"))
+    batch.wait_until_flowing()
+    assert_short_path(batch, daemon)
+    assert len(batch.stop().alive) == batch.wanted
+    daemon.stop("release")
+
+
+@pytest.mark.parametrize(
+    ("kind", "families"),
+    [("wireguard", (4, 6)), ("sit", (6,)), ("gre", (4, 6)), ("ip6tnl", (4, 6))],
+)
+@pytest.mark.parametrize("level", ["software", "hardware"])
+def test_a_tunnel_has_the_short_path_in_software_and_is_never_in_hardware(
+    kind: str,
+    families: tuple[int, ...],
+    level: str,
+    router: Router,
+    engine: Engine,
+    daemon: Daemon,
+    traffic: Traffic,
+) -> None:
+    with tunnel(router, kind) as name:
+        at_level(daemon, level)
+        assert daemon.levels()[name] == "software"
+        batch = traffic.start(*all_kinds("lan1", families))
+        batch.wait_until_flowing()
+        assert_short_path(batch, daemon)
+        assert not any(c.in_hardware for c in of_host(LAN1))
+        assert len(batch.stop().alive) == batch.wanted
+        daemon.stop("release")
+
+
+def test_in_hardware_are_only_hosts_behind_its_ports(
+    home: Roamer, engine: Engine, daemon: Daemon, traffic: Traffic
+) -> None:
+    home.move(ACCESS_POINT)
+    at_level(daemon, "hardware")
+    batch = traffic.start(*all_kinds("lan1"), *all_kinds("lan2"))
+    batch.wait_until_flowing()
+    wait_for(
+        lambda: all_in_hardware(LAN1) and all_in_software(LAN2),
+        "lan1 in hardware, the access point's host in software",
+        state=tracked_connections,
+    )
+    assert_short_path(batch, daemon)
+    assert not [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
+    counted_as = {"hardware": 6, "software": 6}
+    wait_for(lambda: counted_as.items() <= daemon.status()["flows"].items(), "them to be counted")
+    assert len(batch.stop().alive) == batch.wanted
+    daemon.stop("release")
+
+
+def test_a_port_of_a_bridge_that_steps_down_is_out(
+    home: Roamer, engine: Engine, daemon: Daemon, traffic: Traffic
+) -> None:
+    home.move(LAN2.port)
+    at_level(daemon, "hardware")
+    batch = traffic.start(*all_kinds("lan1"), *all_kinds("lan2"))
+    batch.wait_until_flowing()
+    wait_for(lambda: all_in_hardware(LAN1) and all_in_hardware(LAN2), "all in hardware")
+    engine.printk("<3>NETDEV WATCHDOG: lan2 (labengine): transmit queue 0 timed out 5000 ms")
+    daemon.wait_for_levels({**HARDWARE, "lan2": "software"})
+    wait_for(
+        lambda: all_in_hardware(LAN1) and all_in_software(LAN2),
+        "lan1 in hardware, lan2 in software",
+        state=tracked_connections,
+    )
+    assert_short_path(batch, daemon)
+    assert not [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
+    assert len(batch.stop().alive) == batch.wanted
+    daemon.stop("release")
+
+
+def test_a_port_of_a_bridge_that_is_excluded_is_out(
+    home: Roamer, engine: Engine, daemon: Daemon, traffic: Traffic
+) -> None:
+    home.move(LAN2.port)
+    exclusion = f"config exclude\n\tlist device '{LAN2.port}'\n\toption level 'software'\n"
+    at_level(daemon, "hardware", exclusion)
+    batch = traffic.start(*all_kinds("lan1"), *all_kinds("lan2"))
+    batch.wait_until_flowing()
+    wait_for(
+        lambda: all_in_hardware(LAN1) and all_in_software(LAN2),
+        "lan1 in hardware, lan2 in software",
+        state=tracked_connections,
+    )
+    assert not [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
+    assert len(batch.stop().alive) == batch.wanted
+    daemon.stop("release")
+
+
+@pytest.mark.parametrize(("start", "to"), [(LAN2.port, ACCESS_POINT), (ACCESS_POINT, LAN2.port)])
+@pytest.mark.parametrize("level", ["software", "hardware"])
+def test_a_host_moves_and_its_connections_go_on(
+    start: str, to: str, level: str, home: Roamer, daemon: Daemon, traffic: Traffic
+) -> None:
+    home.move(start)
+    at_level(daemon, level)
+    batch = traffic.start(
+        Downloads(count=4, host="lan2"),
+        Uploads(count=4, host="lan2"),
+        Downloads(host="lan2", family=6),
+    )
+    batch.wait_until_flowing()
+    wait_for(
+        lambda: hardware_flows() + software_flows() >= batch.wanted, "all flows to be offloaded"
+    )
+    before = payload(batch)
+    home.move(to)
+    wait_for(lambda: payload(batch) - before > batch.wanted * 16_000, "the transfers to go on", 60)
+    if to == ACCESS_POINT:
+        assert not any(c.in_hardware for c in of_host(LAN2))
+    report = batch.stop()
+    assert len(report.alive) == batch.wanted and not report.lost, report
+    assert report.longest_gap < GAP_SECONDS, report
+    daemon.stop("release")
