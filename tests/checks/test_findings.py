@@ -81,7 +81,7 @@ def test_without_a_service_each_device_is_tried(parts: Parts) -> None:
     ("way_out", "told"),
     [
         (Link("wwan0", Kind.OTHER), True),
-        (Link("phy1-sta0", Kind.WIFI), True),
+        (Link("phy1-sta0", Kind.WIFI), False),
         (Link("eth1", Kind.PORT), False),
     ],
     ids=lambda value: getattr(value, "name", value),

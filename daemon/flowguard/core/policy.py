@@ -75,7 +75,7 @@ def decide(state: State, event: Event) -> Step:
     again = DevicesChanged | TablesLost | EndAbandoned
     unfinished = isinstance(event, again) and not state.converged
     anew = unfinished or progress.retry_is_due(state)
-    anew = anew or state.devices != before.devices or state.draw != before.draw
+    anew = anew or state.devices != before.devices
     anew = anew or _draws_otherwise(before, state, event)
     state, asked = _retarget(state, anew)
     if not set(state.untried) <= set(before.untried):
@@ -85,8 +85,9 @@ def decide(state: State, event: Event) -> Step:
 
 
 def _draws_otherwise(before: State, state: State, event: Event) -> bool:
-    """Whether the rules want another share; at the start there are no devices yet to have any."""
-    same = state.settings.control_share == before.settings.control_share
+    """Whether the rules want another draw; at the start there are no devices yet to have any."""
+    same = state.draw == before.draw
+    same = same and state.settings.control_share == before.settings.control_share
     return not same and not isinstance(event, Started)
 
 
