@@ -104,6 +104,8 @@ class Systemd:
         if self.runs:
             self._process.kill()  # And with it, by --kill-child, all of the container.
             self._process.wait()
+        # /dev is not its own: the daemons of other scenarios would log to a journal that is gone.
+        Path("/dev/log").unlink(missing_ok=True)
         self._console.close()
 
     @property

@@ -47,8 +47,8 @@ def test_it_is_the_whole_installation_and_a_removal_leaves_nothing(
         assert ENABLED.is_symlink()
         # It ends at once: the configuration that it comes with does not enable it.
         systemd.control("start", "flowguard")
+        wait_for(lambda: systemd.property("ActiveState") == "inactive", "its end")
         assert systemd.property("Result") == "success"
-        assert systemd.property("ActiveState") == "inactive"
 
         systemd.configure("hardware")
         systemd.control("restart", "flowguard")
