@@ -8,6 +8,7 @@ goes the new way, whichever end sends it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
@@ -21,6 +22,7 @@ from flowguard.kernel.netlink.ip_addresses import packed
 ATTEMPTS = 5
 # More flows than a household has; what is left lets go by itself when it is idle.
 FLOWS_MOST = 2000
+RETRY_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class Moves:
         self._placed = placed
         self._waiting: set[str] = set()
         self._is_following = False
+        self._failure = ""
 
     async def follow(self, moved: Iterable[str], level: Level) -> None:
         """Pull the flows of these addresses out of the flowtables of this level and above.
@@ -49,20 +52,27 @@ class Moves:
             while self._waiting:
                 await self._placed()
                 now, self._waiting = self._waiting, set()
-                await self._pull(now, level)
+                if not await self._pull(now, level):
+                    self._waiting |= now
+                    await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._is_following = False
 
-    async def _pull(self, moved: set[str], level: Level) -> None:
+    async def _pull(self, moved: set[str], level: Level) -> bool:
+        """Whether that could be done; a failure that lasts is told once."""
         names = ", ".join(sorted(moved))
         try:
             flows = await self._flows(moved, IN_HARDWARE if level is Level.HARDWARE else OFFLOADED)
             await self._connections.renew(flows)
         except (OSError, MalformedMessage) as error:
-            log.warning("flows of %s stay where they were: %s", names, error)
-        else:
-            if flows:
-                log.info("%s moved or left: %d flows start anew", names, len(flows))
+            if str(error) != self._failure:
+                log.warning("flows of %s stay where they were: %s", names, error)
+            self._failure = str(error)
+            return False
+        self._failure = ""
+        if flows:
+            log.info("%s moved or left: %d flows start anew", names, len(flows))
+        return True
 
     async def _flows(self, moved: set[str], wanted: Filter) -> list[Entry]:
         for _ in range(ATTEMPTS):

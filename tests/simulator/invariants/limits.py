@@ -136,14 +136,20 @@ class Limits:
     def _look_behind(self, connection: Connection) -> None:
         """What hardware cannot see is never there, but for a moment after a host has moved."""
         moved = self._router.kernel.neighbourhood.moved_at.get(connection.original.source, 0.0)
-        is_settled = connection.entered - moved > MOVE_SECONDS and self._able.could_act()
+        is_settled = connection.entered - moved > MOVE_SECONDS and self._can_follow()
         if WIFI in connection.ports and is_settled:
             self._world.violate(f"a flow of a host behind {WIFI} is in hardware")
+
+    def _can_follow(self) -> bool:
+        """Who has moved can be followed where connections can be seen and tables be changed."""
+        kernel = self._router.kernel
+        is_free = not (kernel.connections.error or kernel.transactions.is_refusing)
+        return is_free and self._able.could_act()
 
     def look_at_moves(self) -> None:
         """No flow is bound for long to a port that its host has left."""
         kernel, now = self._router.kernel, self._world.now
-        able = self._able.could_act()
+        able = self._can_follow()
         for connection in kernel.connections.by_id.values():
             address = connection.original.source
             left = connection.ports[0] != (

@@ -140,9 +140,9 @@ class Flowtables:
         if connection.token != token or not connection.table:
             return
         busy = sum(connection.rates) > 0
-        if connection.activity != activity and not busy:
-            return  # There was a packet since; another look is on its way.
         timeout = self._timeout(connection)
+        if connection.activity != activity and not busy and timeout > 0:
+            return  # There was a packet since; another look is on its way.
         if busy and timeout > 0:
             connection.timeout = timeout
             return

@@ -38,7 +38,7 @@ class Transactions:
     ) -> None:
         self.slowness = 1.0
         self.fails: deque[int] = deque()
-        self.last_refusal = -math.inf
+        self.last_refusal = self.last_commit = -math.inf
         self.binding: str | None = None
         self.on_commit: Callable[[Transaction, Tables], None] = lambda transaction, before: None
         self.on_bound: Callable[[str], None] = lambda device: None
@@ -53,6 +53,11 @@ class Transactions:
     @property
     def is_busy(self) -> bool:
         return self._running is not None
+
+    @property
+    def is_refusing(self) -> bool:
+        """Whether nothing could be changed since it last refused something."""
+        return self.last_refusal > self.last_commit
 
     def is_making(self, device: str) -> bool:
         """Whether a hardware table on this device is about to come."""
@@ -96,6 +101,8 @@ class Transactions:
         self._running = None
         if refused:
             self.last_refusal = self._world.now
+        elif transaction.commits:
+            self.last_commit = self._world.now
         transaction.done(refused)
         self._next()
 
