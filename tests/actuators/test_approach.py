@@ -251,6 +251,23 @@ def test_a_refusal_of_one_device_names_it() -> None:
     in_lab(use)
 
 
+def test_what_a_refusal_left_there_is_missed_when_somebody_takes_it() -> None:
+    async def use(lab: Lab) -> None:
+        await lab.up()
+
+        def refuse(change: Change) -> None:
+            raise refused(change, errno.EOPNOTSUPP)
+
+        lab.router.ruleset.refuse = refuse
+        with pytest.raises(ConvergeError):
+            await lab.converger.converge(lab.plan(SOFTWARE))
+        assert await lab.converger.intact()
+        lab.router.ruleset.state = TablesState(None, None)
+        assert not await lab.converger.intact()
+
+    in_lab(use)
+
+
 def test_what_changes_while_we_write_is_looked_at_again() -> None:
     async def use(lab: Lab) -> None:
         def vanish(change: Change) -> None:

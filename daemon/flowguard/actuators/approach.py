@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 from collections.abc import Awaitable, Callable, Iterator
@@ -93,6 +94,7 @@ class Converger:
         self._timeouts = FlowTimeouts(machine, runtime_directory)
         self._lock = asyncio.Lock()
         self._reached: Plan | None = None
+        self._left_by_refusal: TablesState | None = None
         self._parked: tuple[str, ...] = ()
         self._parked_until = 0.0
         self._drained: Drain | None = None
@@ -114,11 +116,13 @@ class Converger:
                 return await self._reach(plan, self._machine.clock.now() + self.drain_limit)
 
     async def intact(self) -> bool:
-        """Whether the kernel still holds what the last successful `converge` put there."""
+        """Whether the kernel still holds what the last `converge` put there, or could not change."""
         async with self._lock:
-            if self._reached is None:
+            if self._reached is None and self._left_by_refusal is None:
                 return True
             found = await self._tables.read()
+            if self._reached is None:
+                return found == self._left_by_refusal
             wanted = self._possible(self._present(self._reached), found)
             return found == ruleset.wanted_state(wanted)
 
@@ -176,7 +180,7 @@ class Converger:
 
     async def _reach(self, plan: Plan, deadline: float) -> Reached:
         # Half a change is nobody else's doing.
-        self._reached = None
+        self._reached = self._left_by_refusal = None
         for attempt in range(1, ATTEMPTS + 1):
             present = self._present(plan)
             try:
@@ -184,6 +188,8 @@ class Converger:
             except NftablesError as error:
                 if error.errno in STALE and attempt < ATTEMPTS:
                     continue
+                with contextlib.suppress(OSError):  # The refusal is what has to be told.
+                    self._left_by_refusal = await self._tables.read()
                 raise await self._explained(error) from error
             found = await self._tables.read()
             if found == ruleset.wanted_state(self._possible(self._present(plan), found)):
