@@ -116,7 +116,7 @@ class Converger:
                 return await self._reach(plan, self._machine.clock.now() + self.drain_limit)
 
     async def intact(self) -> bool:
-        """Whether the kernel still holds what the last `converge` put there, or could not change."""
+        """Whether the kernel holds what the last `converge` put there, or could not change."""
         async with self._lock:
             if self._reached is None and self._left_by_refusal is None:
                 return True
