@@ -41,7 +41,13 @@ def tar_gz(entries: Iterable[Entry], time: int, root: str = ".") -> bytes:
             header = _header(f"{root}/{entry.path.lstrip('/')}", entry.mode, time)
             header.size = len(entry.content)
             tar.addfile(header, io.BytesIO(entry.content))
-    return gzip.compress(buffer.getvalue(), mtime=0)
+    return gz(buffer.getvalue())
+
+
+def gz(content: bytes) -> bytes:
+    """The same bytes on every Python: which of them names the system differs (RFC 1952, OS)."""
+    made = gzip.compress(content, mtime=0)
+    return made[:9] + b"\xff" + made[10:]
 
 
 def _header(name: str, mode: int, time: int) -> tarfile.TarInfo:

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import textwrap
 from email.utils import formatdate
 
-from packages.archive import Entry, ar, tar_gz
+from packages.archive import Entry, ar, gz, tar_gz
 from packages.description import MAINTAINER, URL, File, Package
 
 FORMAT = b"2.0\n"
@@ -40,7 +39,7 @@ def _entry(file: File) -> Entry:
     """Debian keeps manuals and change logs compressed."""
     content = file.source.read_bytes()
     if file.target.endswith(".gz"):
-        content = gzip.compress(content, mtime=0)
+        content = gz(content)
     return Entry(file.target, file.mode, content)
 
 
@@ -52,7 +51,7 @@ def _changes(package: Package, version: str, time: int) -> Entry:
         f" -- {MAINTAINER}  {formatdate(time)}\n"
     )
     path = f"/usr/share/doc/{package.name}/changelog.Debian.gz"
-    return Entry(path, 0o644, gzip.compress(text.encode(), mtime=0))
+    return Entry(path, 0o644, gz(text.encode()))
 
 
 def _fields(package: Package, version: str, size: int) -> bytes:

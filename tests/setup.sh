@@ -9,6 +9,11 @@ unit_packages="
 nft:nftables
 ip:iproute2
 make:make
+git:git
+conntrack:conntrack
+sysctl:procps
+/bin/busybox:busybox-static
+shellcheck:shellcheck
 "
 lab_packages="
 qemu-system-x86_64:qemu-system-x86

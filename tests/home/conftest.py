@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,10 @@ NEEDED = ("nft", "ip", "conntrack", "sysctl")
 def home() -> Iterator[Home]:
     if os.geteuid() or not all(map(shutil.which, NEEDED)):
         pytest.skip(f"needs root and {', '.join(NEEDED)}")
+    trial = f"fgtest{os.getpid()}-may"
+    if subprocess.run(["ip", "netns", "add", trial], capture_output=True).returncode:
+        pytest.skip("network namespaces may not be made here")
+    subprocess.run(["ip", "netns", "delete", trial], check=True)
     home = Home()
     try:
         home.build()

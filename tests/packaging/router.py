@@ -27,9 +27,9 @@ class Router:
         for folder in ("bin", "tmp", "dev", "var/lock", "usr/lib"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         assert SHELL
-        shutil.copy(SHELL, root / "bin" / "busybox")
+        self.add_program(SHELL)
         for applet in APPLETS:
-            (root / "bin" / applet).symlink_to("busybox")
+            (root / "bin" / applet).symlink_to(SHELL)
         for program in CALLED:
             (root / "usr" / "bin" / program).symlink_to("stand-in")
         (root / "dev" / "null").touch()

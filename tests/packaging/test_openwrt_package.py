@@ -124,6 +124,7 @@ def test_the_firewall_is_adopted_at_the_first_boot_only_where_the_user_says_so(
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (fails, asked, "")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="the program asks for root")
 @pytest.mark.parametrize("python", pythons())
 def test_the_feeds_own_test_passes_without_any_source(tmp_path: Path, python: str) -> None:
     environment = installed_program(tmp_path, python)

@@ -160,7 +160,7 @@ def test_dpkg(router: Router, write: Write) -> None:
     (database / "status").touch()
 
     def run(*words: str | Path) -> None:
-        forced = ("--force-confold", "--force-depends", "--force-bad-path")
+        forced = ("--force-confold", "--force-depends", "--force-bad-path", "--log=/dev/null")
         router.outside("dpkg", f"--root={router.root}", *forced, *words)
 
     first = write("first.deb", package, deb.build, "1-1")

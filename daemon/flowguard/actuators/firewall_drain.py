@@ -11,9 +11,11 @@ import logging
 import re
 
 from flowguard.actuators.drain import Drain
+from flowguard.actuators.first_look import UnreadEngines
 from flowguard.actuators.flow_timeouts import FlowTimeouts
 from flowguard.core.events import DrainProgress
 from flowguard.core.model import FlowTuple
+from flowguard.core.records import replace
 from flowguard.kernel.machine import Ended, Machine
 
 TABLE = "fw4"
@@ -38,7 +40,9 @@ async def drain_firewall(machine: Machine, runtime_directory: str) -> tuple[Flow
         return ()
     timeouts = FlowTimeouts(machine, runtime_directory)
     await _stop_taking(machine)
-    drain = Drain(machine, _told, (), lambda: _has_hardware(machine))
+    # It may be the first look of all, which is not on record here.
+    unread = replace(machine, engines=UnreadEngines())
+    drain = Drain(unread, _told, (), lambda: _has_hardware(machine))
     try:
         timeouts.override(0)
         empty = await drain.finish(machine.clock.now() + LIMIT_SECONDS)

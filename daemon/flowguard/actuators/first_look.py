@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from flowguard.kernel.engines import EngineEntry
 
 
+class UnreadEngines:
+    """For who may not look at all: a drain is over when connection tracking says so."""
+
+    def are_readable(self) -> bool:
+        return False
+
+    async def sweep(self, *, only_bound: bool) -> AsyncGenerator[list[EngineEntry], None]:
+        nothing: list[list[EngineEntry]] = []
+        for chunk in nothing:
+            yield chunk
+
+
 class CarefulEngines:
     """As `Engines`; where the eye `is_shut` there is nothing to read.
 

@@ -75,6 +75,15 @@ class StateStore:
         same = memory.boot_id == self.boot_id
         return Remembered(memory if same else _reborn(memory, now, settle))
 
+    def is_eye_shut(self, kernel: str) -> bool:
+        """Whether a look at the engine's table may crash this kernel, as far as is remembered."""
+        try:
+            memory = from_json(Memory, json.loads(self._files.read(self.path)))
+        except (OSError, ValueError, RecursionError):
+            return False
+        shut = memory.shut_eye is not None and memory.shut_eye.kernel == kernel
+        return shut or memory.looking
+
     async def save(self, memory: Memory) -> None:
         """Write atomically and durably; OSError when the medium refuses."""
         await self._files.keep(self.path, json.dumps(to_json(memory), indent=1) + "\n")

@@ -79,6 +79,9 @@ class HostsSensor:
     async def look(self) -> None:
         """At everything; raises OSError and MalformedMessage."""
         self._has_lost = False
+        # Heard before the question, so older than the answer; it alone tells who is gone.
+        self._table.take(self._heard)
+        self._heard.clear()
         self._table.take(await self._network.sightings())
         # What was heard meanwhile is newer than the answer.
         self._tell()
@@ -107,6 +110,7 @@ class HostsSensor:
         self._heard += sightings
         if len(self._heard) > MACS_MOST:
             # Where so much is going on it is cheaper to look.
+            self._table.take(self._heard)
             self._heard.clear()
             self._has_lost = True
         self._news.set()

@@ -7,6 +7,7 @@ import asyncio
 import logging
 
 from flowguard.actuators.approach import ConvergeError, Converger
+from flowguard.actuators.first_look import UnreadEngines
 from flowguard.actuators.state_file import StateStore
 from flowguard.core.model import Level
 from flowguard.core.records import replace
@@ -76,6 +77,9 @@ async def drain_to_software(machine: Machine, configuration: Configuration, path
 
 def _converger(machine: Machine, paths: Paths) -> Converger:
     tables = OrderedTables(machine.tables, machine.clock.now)
+    store = StateStore(machine.files, paths.state_directory, machine.clock.boot_id)
+    if store.is_eye_shut(machine.release):
+        machine = replace(machine, engines=UnreadEngines())
     return Converger(machine, tables, paths.runtime_directory, lambda progress: None)
 
 

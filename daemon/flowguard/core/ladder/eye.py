@@ -42,7 +42,7 @@ def crashed_the_boot(event: BootSeen) -> str:
     others = (Attribution.OFFLOAD, Attribution.DRIVER)
     named = any(fault.attribution in others for fault in event.faults)
     unrelated = event.crash and not event.faults
-    if not event.looking or named or unrelated:
+    if not (event.looking and event.unplanned) or named or unrelated:
         return ""
     return "the boot ended while it was read for the first time"
 

@@ -47,7 +47,12 @@ def hardware_places(
     """
     taking = at_least(devices, levels, Level.HARDWARE)
     ports = ports_of(taking).difference(excluded)
-    mixed = {name for d in taking if not ports.issuperset(d.beside) for name in d.bridges}
+    mixed = {
+        name
+        for d in taking
+        if not ports.issuperset({*d.beside, *d.bridge_ports})
+        for name in d.bridges
+    }
     if not taking:
         return None
     return Places(

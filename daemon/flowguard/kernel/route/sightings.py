@@ -32,6 +32,8 @@ NDA_DST, NDA_LLADDR, NDA_MASTER = 1, 2, 9
 NUD_INCOMPLETE, NUD_FAILED, NUD_NOARP, NUD_PERMANENT = 0x01, 0x20, 0x40, 0x80
 NUMBER = struct.Struct("=I")
 MAC_SIZE = 6
+# fe80::/10, as far as addresses are made of it (RFC 4291, 2.5.6): never forwarded.
+LINK_LOCAL = b"\xfe\x80"
 
 
 @frozen
@@ -113,10 +115,14 @@ def sightings_in(message: Message) -> Iterator[Sighting]:
         return
     if family == socket.AF_BRIDGE:
         yield from _learned(message.kind == RTM_NEWNEIGH, name, state, fields)
-    elif len(fields.get(NDA_DST, b"")) in FAMILIES and not state & (NUD_NOARP | NUD_INCOMPLETE):
-        mac = fields.get(NDA_LLADDR, b"")
-        here = message.kind == RTM_NEWNEIGH and not state & NUD_FAILED and len(mac) == MAC_SIZE
-        yield Neighbour(name, written(fields[NDA_DST]), mac if here else None)
+        return
+    address, mac = fields.get(NDA_DST, b""), fields.get(NDA_LLADDR, b"")
+    # What goes by itself was not missed: the kernel tidies up, first of all hosts whose packets
+    # it does not see any more, because they are in hardware. One that is missed FAILED.
+    is_news = message.kind == RTM_NEWNEIGH and not state & (NUD_NOARP | NUD_INCOMPLETE)
+    if is_news and len(address) in FAMILIES and not address.startswith(LINK_LOCAL):
+        here = not state & NUD_FAILED and len(mac) == MAC_SIZE
+        yield Neighbour(name, written(address), mac if here else None)
 
 
 def _learned(is_new: bool, port: str, state: int, fields: dict[int, bytes]) -> Iterator[Learned]:
