@@ -13,7 +13,7 @@ from flowguard.core.events import Event, LookBegun, LookEnded
 from flowguard.core.model import FlowTuple
 from flowguard.kernel.engines import EngineEntry
 from tests import virtual_time
-from tests.sensors.machine import PacketEngines
+from tests.sensors.machine import Disk, PacketEngines
 from tests.virtual_time import now
 
 ENTRY = EngineEntry(FlowTuple("tcp", "192.0.2.1", "192.0.2.2", 1, 2), None, True, None)
@@ -23,14 +23,21 @@ BEGUN, ENDED = LookBegun, LookEnded
 class Eye:
     """Careful looks at an engine; flash takes `seconds`."""
 
-    def __init__(self, seconds: float = 0) -> None:
+    def __init__(self, seconds: float = 0, files: Disk | None = None) -> None:
+        files = files or Disk()
         self.engines = PacketEngines()
         self.engines.entries = [ENTRY] * 250
         self.seconds = seconds
         self.heard: list[Event] = []
         self.is_shut = False
         self.careful = CarefulEngines(
-            self.engines, now, self.heard.append, self._kept, lambda: self.is_shut
+            self.engines,
+            files,
+            "/run/engine-seen",
+            now,
+            self.heard.append,
+            self._kept,
+            lambda: self.is_shut,
         )
 
     async def _kept(self) -> None:
@@ -54,6 +61,17 @@ def test_the_kernel_is_asked_when_it_is_on_flash_and_that_once() -> None:
         assert eye.told == [BEGUN, ENDED] and eye.heard[1].time >= 3
         assert await eye.look() == 250
         assert eye.told == [BEGUN, ENDED]
+
+    virtual_time.run(use())
+
+
+def test_the_next_daemon_of_the_same_boot_spares_flash() -> None:
+    async def use() -> None:
+        files = Disk()
+        assert await Eye(files=files).look() == 250
+        another = Eye(files=files)
+        assert await another.look() == 250
+        assert another.told == []
 
     virtual_time.run(use())
 

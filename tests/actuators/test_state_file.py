@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from flowguard import __version__
 from flowguard.actuators.state_file import FORMAT, KEPT_ASIDE, Memory, StateStore
-from flowguard.core.model import Boots, Device, Intent, Level, Verdict
+from flowguard.core.model import Boots, Device, Intent, Level, ShutEye, Verdict
 from flowguard.core.records import replace
 from flowguard.core.serial import to_json
 from flowguard.kernel.files import LinuxFiles, replace_file
@@ -167,6 +167,15 @@ def test_the_intent_of_another_boot_still_tells_how_that_one_ended(tmp_path: Pat
     save(tmp_path, NEW)
     asyncio.run(store(tmp_path, "next boot").disarm())
     assert store(tmp_path).load(200, 30).memory == NEW
+
+
+def test_who_leaves_hardware_without_the_service_knows_whether_it_may_look(tmp_path: Path) -> None:
+    assert not store(tmp_path).is_eye_shut("6.6.93")
+    save(tmp_path, replace(OLD, shut_eye=ShutEye("6.6.93", "it crashed")))
+    assert store(tmp_path).is_eye_shut("6.6.93")
+    assert not store(tmp_path).is_eye_shut("6.6.94")
+    save(tmp_path, replace(OLD, looking=True))
+    assert store(tmp_path).is_eye_shut("6.6.94")
 
 
 @pytest.mark.parametrize("content", [None, "", "{"])

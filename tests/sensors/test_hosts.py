@@ -144,6 +144,17 @@ def test_after_a_loss_it_looks_again() -> None:
     assert second[1] == (Host(V4, "lan2"),)
 
 
+def test_what_was_heard_before_a_loss_is_older_than_the_answer() -> None:
+    async def story(around: Neighbourhood) -> None:
+        around.present = [HERE[0], Learned("br-lan", PC, "lan3")]
+        around.happens(Learned("br-lan", PC, "lan2"))
+        around.happens()
+        await asyncio.sleep(5)
+
+    _, second = map(at, told(story, *HERE))
+    assert second[1] == (Host(V4, "lan3"),)
+
+
 def test_what_is_heard_while_it_looks_is_newer_than_the_answer() -> None:
     async def story(around: Neighbourhood) -> None:
         around.happens(Learned("br-lan", PC, "lan2"))

@@ -7,13 +7,14 @@ reboot, nor blame the hardware.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from flowguard.core.events import Event, LookBegun, LookEnded
-from flowguard.kernel.machine import Engines
+from flowguard.kernel.machine import Engines, Files
 
 if TYPE_CHECKING:
     from flowguard.kernel.engines import EngineEntry
@@ -34,18 +35,23 @@ class UnreadEngines:
 class CarefulEngines:
     """As `Engines`; where the eye `is_shut` there is nothing to read.
 
-    `kept` returns when what was fed is on flash.
+    `kept` returns when what was fed is on flash. The file `mark`, which a boot begins without,
+    says that a look of this boot has ended well: then flash is spared.
     """
 
     def __init__(
         self,
         engines: Engines,
+        files: Files,
+        mark: str,
         now: Callable[[], float],
         feed: Callable[[Event], None],
         kept: Callable[[], Awaitable[None]],
         is_shut: Callable[[], bool],
     ) -> None:
         self._engines = engines
+        self._files = files
+        self._mark = mark
         self._now = now
         self._feed = feed
         self._kept = kept
@@ -58,6 +64,7 @@ class CarefulEngines:
     async def sweep(self, *, only_bound: bool) -> AsyncGenerator[list[EngineEntry], None]:
         if self._is_shut():
             return
+        self._survived = self._survived or self._files.exists(self._mark)
         if not self._survived:
             self._feed(LookBegun(self._now()))
             await self._kept()
@@ -77,3 +84,5 @@ class CarefulEngines:
         if not self._survived:
             self._survived = True
             self._feed(LookEnded(self._now()))
+            with contextlib.suppress(OSError):  # Then the next daemon writes once more.
+                self._files.replace(self._mark, "")

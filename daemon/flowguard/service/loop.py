@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 
 from flowguard.actuators.approach import Converger
@@ -81,6 +82,8 @@ class Service:
         self.now = machine.clock.now
         engines = CarefulEngines(
             machine.engines,
+            machine.files,
+            os.path.join(paths.runtime_directory, "engine-seen"),
             self.now,
             self.feed,
             lambda: self.ledger.kept(),
@@ -237,8 +240,14 @@ class Service:
         refused is tried again when the policy says so.
         """
         is_free = self.state.converged and not self.newest_plan.is_busy
-        if is_free and self._plan() != self.newest_plan.reached:
+        if is_free and self._changed():
             self.converge(self._asked)
+
+    def _changed(self) -> bool:
+        try:
+            return self._plan() != self.newest_plan.reached
+        except Exception:
+            return True  # Converging tells of it.
 
     async def _hosts_placed(self) -> None:
         """While hardware is being drained it takes no flow, old way or new."""

@@ -47,6 +47,11 @@ def is_innocent(story: Story) -> bool:
     return on_hardware and not story.state.verdicts and not story.state.boots.unknown
 
 
+def test_a_look_that_a_planned_end_broke_off_shuts_nothing() -> None:
+    assert shut_on(after_reboot()) == "6.6.93"
+    assert shut_on(after_reboot(unplanned=False)) == ""
+
+
 def test_a_look_is_written_down_before_it_begins_and_when_it_has_ended() -> None:
     story = started().on(LookBegun(200))
     assert story.last == [Save()] and story.state.looking

@@ -60,6 +60,11 @@ def test_a_bridge_of_nothing_but_hardware_needs_no_hosts() -> None:
     assert left and (left.mixed, left.hosts) == (("br-lan",), ("192.168.1.2",))
 
 
+def test_a_bridge_whose_only_port_is_excluded_has_no_host_in_hardware() -> None:
+    found = hardware_places((port("lan1"), WAN), UP, HOSTS, {"lan1"})
+    assert found and (found.mixed, found.hosts) == (("br-lan",), ())
+
+
 def test_vlans_on_a_mixed_bridge_are_mixed_as_well() -> None:
     lan1 = port("lan1", "phy0-ap0", above=("br-lan", "br-lan.10"))
     found = hardware_places((lan1, WAN), UP, HOSTS)

@@ -10,6 +10,7 @@ judged once in a while only, because they fall into the same arm each time.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
@@ -293,11 +294,13 @@ class Census:
 
 
 def ends_are_visible_in(release: str) -> bool:
-    """Before Linux 6.18 an offloaded flow that ends goes back to connection tracking, which
-    sees how; since then it stays offloaded until it is idle (nf_flow_table_core.c).
+    """Before Linux 6.14 an offloaded flow that ends goes back to connection tracking, which
+    sees how; since then it stays offloaded until it is idle (nf_flow_table_core.c). Of 6.12
+    the 113th release took that over.
     """
-    major, minor = release.split(".")[:2]
-    return (int(major), int("".join(filter(str.isdigit, minor[:2])) or 0)) < (6, 18)
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release)
+    major, minor, patch = (int(number or 0) for number in found.groups()) if found else (0, 0, 0)
+    return (major, minor) < (6, 14) and not (6, 12, 113) <= (major, minor, patch) < (6, 13)
 
 
 def _outcomes(kind: OutcomeKind, age: int, cell: Cell, numbers: list[int]) -> Outcomes:
