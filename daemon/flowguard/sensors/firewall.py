@@ -138,12 +138,19 @@ class FirewallSensor:
 
     async def look(self) -> None:
         """Find out now; raises OSError when the tables cannot be read."""
+        # What the firewall does itself is seen at once; our own changes may take their time.
+        if await self._look(tables_lost=False):
+            return
         lost = not await self._intact()
-        if await self._standby.look(lost):
-            self._feed(StandbyChanged(self._now(), self._standby.reason))
-        elif lost and not self._standby.reason:
+        if not await self._look(lost) and lost and not self._standby.reason:
             held = await self._held()
             self._feed(TablesLost(self._now(), held))
+
+    async def _look(self, tables_lost: bool) -> bool:
+        changed = await self._standby.look(tables_lost)
+        if changed:
+            self._feed(StandbyChanged(self._now(), self._standby.reason))
+        return changed
 
 
 class TablesSensor(ChangesSensor):

@@ -89,6 +89,7 @@ class Service:
             lambda: self.ledger.kept(),
             lambda: bool(self.shut_eye),
         )
+        self.goes_down = False
         self.machine = replace(machine, tables=self.tables, engines=engines)
         self.surroundings = surroundings
         self.paths = paths
@@ -155,6 +156,8 @@ class Service:
 
     def feed(self, event: Event) -> None:
         """One event through the policy; its commands are carried out or started."""
+        if self.goes_down:
+            return
         before = self.state
         self.state, commands = decide(before, event)
         if isinstance(event, Converged):

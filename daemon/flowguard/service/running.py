@@ -257,6 +257,9 @@ class Running:
             # Somebody wants it so: what happens to the router now is not unplanned. And that
             # may be soon: who flashes a new system sends SIGTERM, and waits for no drain.
             service.feed(PlannedEnd(service.now()))
+        if how is End.REBOOT:
+            # Whatever is decided or noted from here on would count as what ended the boot.
+            service.goes_down = True
         if how is End.DRAIN:
             return await self._leave_hardware()
         if how is End.RELEASE:

@@ -137,7 +137,9 @@ class Limits:
         """What hardware cannot see is never there, but for a moment after a host has moved."""
         moved = self._router.kernel.neighbourhood.moved_at.get(connection.original.source, 0.0)
         is_settled = connection.entered - moved > MOVE_SECONDS and self._can_follow()
-        if WIFI in connection.ports and is_settled:
+        # Its path was found when it was offered, whatever it was before.
+        port = self._router.kernel.neighbourhood.port_of(connection.original.source)
+        if WIFI in connection.ports and port in (WIFI, None) and is_settled:
             self._world.violate(f"a flow of a host behind {WIFI} is in hardware")
 
     def _can_follow(self) -> bool:

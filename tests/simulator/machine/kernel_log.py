@@ -31,6 +31,7 @@ class MemoryLog:
         self._records: deque[tuple[int, bytes]] = deque(maxlen=RING)
         self._next = 0
         self._uptime = uptime
+        self.write("Linux version 6.12.40", level=5)
 
     def write(self, text: str, *, level: int = 4, facility: int = 0, tail: str = "") -> int:
         """One record of the kernel (facility 0) or of a program; its number."""
