@@ -220,6 +220,11 @@ def test_a_planned_end_leaves_no_intent_and_breaks_the_row_of_short_boots() -> N
     assert not boot(boot(story)).state.boots.looping
 
 
+def test_a_planned_end_soon_after_a_change_leaves_no_intent_either() -> None:
+    story = boot().on(Tick(31)).on(DevicesChanged(50, ALL[:2])).on(PlannedEnd(55))
+    assert not story.state.armed and story.last == [Save()]
+
+
 def test_the_first_use_of_hardware_waits_for_quiet() -> None:
     story = boot().on(DevicesChanged(28, ALL[:2])).on(Tick(31))
     assert story.state.target is Level.SOFTWARE

@@ -52,7 +52,7 @@ from flowguard.core.ladder import (
 )
 from flowguard.core.model import Attribution, Decision, Fault, Level
 from flowguard.core.records import replace
-from flowguard.core.requests import EndAbandoned
+from flowguard.core.requests import EndAbandoned, PlannedEnd
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
 from flowguard.core.tables.places import levels_by_device
 from flowguard.core.tables.whereabouts import on_hosts
@@ -69,6 +69,9 @@ def decide(state: State, event: Event) -> Step:
     state, commands = _time_passed(state)
     state, more = _handle(state, event)
     commands += more
+    if isinstance(event, PlannedEnd):
+        # It changes what is remembered, and nothing else: a step would write the intent anew.
+        return state, _saved_once(commands)
     # Whatever ended a hold-off, the device comes back as a canary and not all at once.
     state, more = canary.expire(state)
     commands += more
