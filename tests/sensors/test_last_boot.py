@@ -20,7 +20,7 @@ from flowguard.platform.systemd.journal import NoJournal, PreviousBoot
 from flowguard.rules import load
 from flowguard.sensors import last_boot
 from flowguard.sensors.last_boot import TAIL_SECONDS, CrashEvidence
-from tests.core.faults.test_faults import x86
+from tests.core.faults.reports import x86
 from tests.sensors.machine import Traces
 
 RULES = load()

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from flowguard.core.faults import FaultAssembler, LogRecord, logtext, verdict
 from flowguard.core.model import Attribution, Fault
 from flowguard.rules import load
-from tests.core.faults.test_faults import ARM64_OOPS, ARM_OOPS, MIPS_OOPS, WARN_6_12, x86
+from tests.core.faults.reports import ARM64_OOPS, x86
+from tests.core.faults.test_oopses import ARM_OOPS, MIPS_OOPS
+from tests.core.faults.test_warnings import WARN_6_12
 
 RULES = load()
 REPORTS = [
