@@ -68,7 +68,7 @@ class KernelLogSensor:
             await watch(self._follow, alive)
         except OSError:
             # Nobody knows when it goes on. What is half told says something by now.
-            self._tell(self._reader.flush())
+            self._remember(self._tell(self._reader.flush()))
             if self._error:
                 raise self._error from None
             raise
@@ -82,14 +82,16 @@ class KernelLogSensor:
         return self._log.follow(self._reader.sequence, self._took, failed)
 
     def _took(self, records: list[bytes]) -> None:
+        told = -1
         for record in records:
             try:
                 # The daemon before told some, while another report was still open. None that
                 # is told when the log is quiet: by then no report is open.
                 found = self._reader.take(record)
-                self._tell([f for f in found if f[0] > self._position.told_before])
+                told = self._tell([f for f in found if f[0] > self._position.told_before], told)
             except Exception as error:
                 self._end(error)
+        self._remember(told)
         self._complain()
         self._heard = self._now()
         if self._reader.pending and not self._timer:
@@ -104,16 +106,21 @@ class KernelLogSensor:
         if rest > 0:
             self._wait(rest)
         else:
-            self._tell(self._reader.flush())
+            self._remember(self._tell(self._reader.flush()))
 
-    def _tell(self, faults: list[tuple[int, Fault]]) -> None:
+    def _tell(self, faults: list[tuple[int, Fault]], before: int = -1) -> int:
+        """The record that the last of them is complete with, or else the one `before`."""
         for _, fault in faults:
             try:
                 self._on_fault(fault)
             except Exception as error:
                 self._end(error)
-        if faults:  # They are complete with the same record.
-            self._position.save(self._reader.handled, faults[-1][0])
+        return faults[-1][0] if faults else before
+
+    def _remember(self, told: int) -> None:
+        """Once for all that came together: a flood must not hold up everything else."""
+        if told >= 0:
+            self._position.save(self._reader.handled, told)
 
     def _end(self, error: Exception) -> None:
         """Have run() end with it, so that it is seen; what waits is told all the same."""
