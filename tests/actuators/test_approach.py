@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from flowguard.actuators.approach import PARKED_SECONDS, ConvergeError, Converger
+from flowguard.actuators.steps import levels_in
 from flowguard.core.arms.draw import Draw
 from flowguard.core.events import DrainProgress
 from flowguard.core.model import Level
@@ -17,7 +18,7 @@ from flowguard.core.tables.description import Plan
 from flowguard.core.tables.plan import OffloadSettings, plan
 from flowguard.kernel.nftables.changes import Change, CreateTable, DeleteTable
 from flowguard.kernel.nftables.ordered import OrderedTables
-from flowguard.kernel.nftables.ruleset import TablesState, wanted_state
+from flowguard.kernel.nftables.ruleset import TablesState, seed_of, wanted_state
 from tests import virtual_time
 from tests.actuators.router import LAN, WAN, Router, refused
 from tests.virtual_time import now
@@ -246,7 +247,7 @@ def test_a_refusal_of_one_device_names_it() -> None:
         with pytest.raises(ConvergeError, match="wan") as caught:
             await lab.converger.converge(lab.plan(HARDWARE))
         assert caught.value.device == WAN
-        assert await lab.converger.held() == ()
+        assert levels_in(await lab.converger.found()) == ()
 
     in_lab(use)
 
@@ -391,11 +392,11 @@ def test_half_a_change_is_nobody_elses_doing() -> None:
 
 def test_the_seed_that_the_tables_draw_by_is_found_again() -> None:
     async def use(lab: Lab) -> None:
-        assert await lab.converger.seed() is None
+        assert seed_of(await lab.converger.found()) is None
         for level, seed in ((SOFTWARE, 0xFEDCBA98), (HARDWARE, 3)):
             devices = list(lab.router.network.devices.values())
             levels = {device.name: level for device in devices}
             await lab.converger.converge(plan(devices, levels, OffloadSettings(), Draw(seed=seed)))
-            assert await lab.converger.seed() == seed
+            assert seed_of(await lab.converger.found()) == seed
 
     in_lab(use)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from tests.home.topology import Home
+from tests.lab.kernel import LabError
+from tests.lab.namespace import Namespace
 
 NEEDED = ("nft", "ip", "conntrack", "sysctl")
 
@@ -18,10 +19,12 @@ NEEDED = ("nft", "ip", "conntrack", "sysctl")
 def home() -> Iterator[Home]:
     if os.geteuid() or not all(map(shutil.which, NEEDED)):
         pytest.skip(f"needs root and {', '.join(NEEDED)}")
-    trial = f"fgtest{os.getpid()}-may"
-    if subprocess.run(["ip", "netns", "add", trial], capture_output=True).returncode:
-        pytest.skip("network namespaces may not be made here")
-    subprocess.run(["ip", "netns", "delete", trial], check=True)
+    trial = Namespace(f"fgtest{os.getpid()}-may")
+    try:
+        trial.create()
+    except LabError as error:
+        pytest.skip(f"network namespaces may not be made here: {error}")
+    trial.delete()
     home = Home()
     try:
         home.build()

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from flowguard.core.events import Event, StandbyChanged, TablesLost
+from flowguard.kernel.nftables.names import FIREWALL_TABLE
 from flowguard.kernel.nftables.ruleset import ForeignFlowtable
 from flowguard.sensors.firewall import (
     OWN_OFFLOADING,
     STOPPED,
-    TABLE,
     FirewallSensor,
     Standby,
     TablesSensor,
@@ -25,7 +25,7 @@ from tests import virtual_time
 from tests.sensors.machine import Ruleset
 from tests.virtual_time import now
 
-FIREWALLS = ForeignFlowtable(TABLE, True, ("lan1", "wan"))
+FIREWALLS = ForeignFlowtable(FIREWALL_TABLE, True, ("lan1", "wan"))
 OTHER = ForeignFlowtable("mine", False, ("lan1",))
 
 

@@ -16,11 +16,12 @@ from flowguard.core.records import replace
 from flowguard.core.requests import ForgetAsked, WantedChanged
 from flowguard.kernel.conntrack import HW_OFFLOAD
 from flowguard.kernel.nftables.changes import Change, CreateTable, TryFlowtable
+from flowguard.kernel.nftables.names import FIREWALL_TABLE
 from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
 from flowguard.platform.configuration.loading import Loaded
 from flowguard.platform.configuration.sections import Problem
 from flowguard.sensors.engine_table import ENGINE_RECHECK
-from flowguard.sensors.firewall import OWN_OFFLOADING, STOPPED, TABLE
+from flowguard.sensors.firewall import OWN_OFFLOADING, STOPPED
 from tests.actuators.router import LAN, WAN, Router, refused
 from tests.service.composed import CONFIGURED, Home, at_home, memory
 from tests.virtual_time import now
@@ -211,7 +212,7 @@ def test_the_firewalls_own_offloading_is_stood_by_for_from_its_first_table_on() 
         listener = Listener(home)
         await home.settled()
         listener.took()
-        home.router.ruleset.foreign = (ForeignFlowtable(TABLE, True, (LAN, WAN)),)
+        home.router.ruleset.foreign = (ForeignFlowtable(FIREWALL_TABLE, True, (LAN, WAN)),)
         home.router.ruleset.happens()
         await home.until(lambda: home.status()["level"] is NONE)
         assert listener.took() == [(LAN, HARDWARE, NONE), (WAN, HARDWARE, NONE)]

@@ -9,11 +9,11 @@ from typing import NoReturn
 
 from flowguard.core.faults import FaultRules
 from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE
+from flowguard.kernel.nftables.names import FIREWALL_TABLE
 from flowguard.kernel.nftables.ruleset import ForeignFlowtable
 from flowguard.platform.configuration.loading import Configuration, Loaded
 from flowguard.platform.openwrt.netifd import Interfaces
 from flowguard.platform.systemd.journal import NoJournal
-from flowguard.sensors.firewall import TABLE
 from flowguard.service.surroundings import Surroundings
 from tests.simulator.machine.kernel import Kernel
 from tests.simulator.process import Process
@@ -97,8 +97,8 @@ class Platform:
     def offload_by_firewall(self, offloads: bool) -> None:
         """Somebody ticks "software flow offloading" in LuCI, or unticks it."""
         self._world.tell("fw4 offloads: %s", offloads)
-        flowtable = ForeignFlowtable(TABLE, False, ("lan1", "wan")) if offloads else None
-        self._kernel.set_foreign(flowtable, TABLE)
+        flowtable = ForeignFlowtable(FIREWALL_TABLE, False, ("lan1", "wan")) if offloads else None
+        self._kernel.set_foreign(flowtable, FIREWALL_TABLE)
 
 
 class Fw4:

@@ -126,23 +126,17 @@ class Converger:
             wanted = self._possible(self._present(self._reached), found)
             return found == ruleset.wanted_state(wanted)
 
-    async def held(self) -> tuple[tuple[str, Level], ...]:
-        """The levels that the tables give to devices now; raises ConvergeError."""
+    async def found(self) -> TablesState:
+        """The tables as the kernel holds them now; raises ConvergeError."""
         with _reported():
-            return levels_in(await self._tables.read())
-
-    async def seed(self) -> int | None:
-        """What the tables draw the arms by, if they do; raises ConvergeError."""
-        with _reported():
-            return ruleset.seed_of(await self._tables.read())
+            return await self._tables.read()
 
     async def left_in_hardware(self) -> tuple[FlowTuple, ...] | None:
         """What the engine may still forward: nothing, flows that would not leave, or (None) all.
 
         Raises ConvergeError.
         """
-        with _reported():
-            found = (await self._tables.read()).hardware
+        found = (await self.found()).hardware
         if found is None or not found.devices:
             return ()
         if found.rules:

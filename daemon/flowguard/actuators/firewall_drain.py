@@ -17,8 +17,8 @@ from flowguard.core.events import DrainProgress
 from flowguard.core.model import FlowTuple
 from flowguard.core.records import replace
 from flowguard.kernel.machine import Ended, Machine
+from flowguard.kernel.nftables.names import FIREWALL_TABLE
 
-TABLE = "fw4"
 LIST_SECONDS = 10.0
 OUTPUT_MOST = 1 << 22
 # The firewall leaves the kernel's timeout of 30 seconds as it is.
@@ -53,17 +53,17 @@ async def drain_firewall(machine: Machine, runtime_directory: str) -> tuple[Flow
 
 async def _has_hardware(machine: Machine) -> bool:
     found = await machine.tables.foreign_flowtables()
-    return any(table.hardware and table.table == TABLE for table in found)
+    return any(table.hardware and table.table == FIREWALL_TABLE for table in found)
 
 
 async def _stop_taking(machine: Machine) -> None:
-    listed = await _nft(machine, "-a", "list", "table", "inet", TABLE)
+    listed = await _nft(machine, "-a", "list", "table", "inet", FIREWALL_TABLE)
     chain = ""
     for line in listed.output.decode(errors="replace").splitlines():
         if found := CHAIN.match(line):
             chain = found[1]
         elif found := TAKES.search(QUOTED.sub("", line)):
-            await _nft(machine, "delete", "rule", "inet", TABLE, chain, "handle", found[1])
+            await _nft(machine, "delete", "rule", "inet", FIREWALL_TABLE, chain, "handle", found[1])
 
 
 async def _nft(machine: Machine, *words: str) -> Ended:

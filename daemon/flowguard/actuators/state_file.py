@@ -62,7 +62,7 @@ class StateStore:
     def load(self, now: float, settle: float) -> Remembered:
         """What is remembered, in this boot's time."""
         try:
-            memory = from_json(Memory, json.loads(self._files.read(self.path)))
+            memory = self._read()
         except FileNotFoundError:
             return Remembered(None)
         except OSError as error:
@@ -78,7 +78,7 @@ class StateStore:
     def is_eye_shut(self, kernel: str) -> bool:
         """Whether a look at the engine's table may crash this kernel, as far as is remembered."""
         try:
-            memory = from_json(Memory, json.loads(self._files.read(self.path)))
+            memory = self._read()
         except (OSError, ValueError, RecursionError):
             return False
         shut = memory.shut_eye is not None and memory.shut_eye.kernel == kernel
@@ -95,11 +95,15 @@ class StateStore:
         that cannot be read stays as it is.
         """
         try:
-            memory = from_json(Memory, json.loads(self._files.read(self.path)))
+            memory = self._read()
         except (FileNotFoundError, ValueError, RecursionError):
             return
         if memory.boot_id == self.boot_id and memory.intent:
             await self.save(replace(memory, intent=None))
+
+    def _read(self) -> Memory:
+        """As it was saved; raises OSError, and ValueError or RecursionError for what is none."""
+        return from_json(Memory, json.loads(self._files.read(self.path)))
 
     def _keep_aside(self, problem: str) -> str:
         first = f"{self.path}.unreadable"

@@ -8,9 +8,11 @@ import logging
 from collections.abc import Callable
 
 from flowguard.actuators.approach import ConvergeError, Converger
+from flowguard.actuators.steps import levels_in
 from flowguard.core.events import Converged, ConvergeFailed, Event
 from flowguard.core.model import FlowTuple, Level
 from flowguard.core.tables.description import Plan
+from flowguard.kernel.nftables.ruleset import TablesState, seed_of
 
 log = logging.getLogger(__name__)
 
@@ -98,16 +100,20 @@ class NewestPlan:
 
     async def held(self) -> tuple[tuple[str, Level], ...] | None:
         """The levels that the kernel holds now; None when it does not say."""
-        try:
-            return await self._converger.held()
-        except ConvergeError as error:
-            log.warning("the tables cannot be read: %s", error)
-            return None
+        found = await self._found()
+        return None if found is None else levels_in(found)
 
-    async def seed(self) -> int | None:
-        """What the kernel draws the arms by now; None when it does not, or does not say."""
+    async def left_behind(self) -> tuple[tuple[tuple[str, Level], ...], int | None]:
+        """The levels that a daemon before has left, and what its rules draw the arms by.
+
+        Nothing, too, when the kernel does not say.
+        """
+        found = await self._found()
+        return ((), None) if found is None else (levels_in(found), seed_of(found))
+
+    async def _found(self) -> TablesState | None:
         try:
-            return await self._converger.seed()
+            return await self._converger.found()
         except ConvergeError as error:
             log.warning("the tables cannot be read: %s", error)
             return None

@@ -57,13 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     paths = Paths(None, options.state_dir, options.socket)
     try:
-        match options.how:
-            case "release":
-                left = release(paths)
-            case "drain":
-                left = drain(paths)
-            case how:
-                left = _ask(options.socket, how, AT_ONCE_SECONDS)
+        if options.how == RELEASE:
+            left = release(paths)
+        elif options.how == DRAIN:
+            left = drain(paths)
+        else:
+            left = _ask(options.socket, options.how, AT_ONCE_SECONDS)
     except ApiError as error:
         print(f"flowguard: stop: {error}", file=sys.stderr)
         return ExitCode.TROUBLE

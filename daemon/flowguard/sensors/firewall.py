@@ -11,9 +11,9 @@ from flowguard.core.events import Event, StandbyChanged, TablesLost
 from flowguard.core.interface import Interface
 from flowguard.core.model import Level
 from flowguard.kernel.machine import Tables
+from flowguard.kernel.nftables.names import FIREWALL_TABLE
 from flowguard.sensors.watching import ChangesSensor
 
-TABLE = "fw4"
 STOPPED = "the firewall was stopped; flowguard goes on when it is started"
 OWN_OFFLOADING = "the firewall's own flow offloading is on (fw4-offload); switch it off there"
 
@@ -73,7 +73,7 @@ class Standby:
                 f"{competitor}: switch that off, or flowguard cannot do its work"
                 for competitor in found
                 # It is why we stand by.
-                if competitor.table != TABLE
+                if competitor.table != FIREWALL_TABLE
             ),
         )
         for problem in self.competitors:
@@ -87,7 +87,7 @@ class Standby:
     async def _firewall_offloads(self) -> bool:
         """Two flowtables on one device compete for its flows, and the firewall's comes first."""
         found = await self._tables.foreign_flowtables()
-        return any(flowtable.table == TABLE for flowtable in found)
+        return any(flowtable.table == FIREWALL_TABLE for flowtable in found)
 
 
 async def _unknown() -> None:

@@ -125,9 +125,8 @@ class Running:
     async def _start(self) -> None:
         service = self._service
         service.converger.recover()
-        held = await service.newest_plan.held() or ()
+        held, seed = await service.newest_plan.left_behind()
         evidence = service.evidence.load()
-        seed = await service.newest_plan.seed()
         events = await service.ledger.begin(service.configuration, evidence, held, seed)
         for event in (*events, *self._opening):
             service.feed(event)

@@ -107,6 +107,18 @@ def all_in_software(segment: Segment, count: int = 6) -> bool:
     return len(flows) == count and all(c.in_software for c in flows)
 
 
+def wait_until_apart() -> None:
+    wait_for(
+        lambda: all_in_hardware(LAN1) and all_in_software(LAN2),
+        "lan1's host in hardware, lan2's in software",
+        state=tracked_connections,
+    )
+
+
+def entries_of_lan2(engine: Engine) -> list[str]:
+    return [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
+
+
 @pytest.mark.parametrize("place", [LAN2.port, ACCESS_POINT])
 def test_in_software_every_host_behind_a_bridge_has_the_short_path(
     place: str, home: Roamer, daemon: Daemon, traffic: Traffic
@@ -152,13 +164,9 @@ def test_in_hardware_are_only_hosts_behind_its_ports(
     at_level(daemon, "hardware")
     batch = traffic.start(*all_kinds("lan1"), *all_kinds("lan2"))
     batch.wait_until_flowing()
-    wait_for(
-        lambda: all_in_hardware(LAN1) and all_in_software(LAN2),
-        "lan1 in hardware, the access point's host in software",
-        state=tracked_connections,
-    )
+    wait_until_apart()
     assert_short_path(batch, daemon)
-    assert not [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
+    assert not entries_of_lan2(engine)
     counted_as = {"hardware": 6, "software": 6}
     wait_for(lambda: counted_as.items() <= daemon.status()["flows"].items(), "them to be counted")
     assert len(batch.stop().alive) == batch.wanted
@@ -175,13 +183,9 @@ def test_a_port_of_a_bridge_that_steps_down_is_out(
     wait_for(lambda: all_in_hardware(LAN1) and all_in_hardware(LAN2), "all in hardware")
     engine.printk("<3>NETDEV WATCHDOG: lan2 (labengine): transmit queue 0 timed out 5000 ms")
     daemon.wait_for_levels({**HARDWARE, "lan2": "software"})
-    wait_for(
-        lambda: all_in_hardware(LAN1) and all_in_software(LAN2),
-        "lan1 in hardware, lan2 in software",
-        state=tracked_connections,
-    )
+    wait_until_apart()
     assert_short_path(batch, daemon)
-    assert not [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
+    assert not entries_of_lan2(engine)
     assert len(batch.stop().alive) == batch.wanted
     daemon.stop("release")
 
@@ -194,12 +198,8 @@ def test_a_port_of_a_bridge_that_is_excluded_is_out(
     at_level(daemon, "hardware", exclusion)
     batch = traffic.start(*all_kinds("lan1"), *all_kinds("lan2"))
     batch.wait_until_flowing()
-    wait_for(
-        lambda: all_in_hardware(LAN1) and all_in_software(LAN2),
-        "lan1 in hardware, lan2 in software",
-        state=tracked_connections,
-    )
-    assert not [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
+    wait_until_apart()
+    assert not entries_of_lan2(engine)
     assert len(batch.stop().alive) == batch.wanted
     daemon.stop("release")
 

@@ -86,27 +86,27 @@ def plan(
     drawing = _draw_rules(settings, draw)
     hardware = software = None
     if places := hardware_places(devices, levels, hosts, _excluded_devices(settings)):
-        hardware = Table(
-            name=HARDWARE_TABLE,
-            priority=HARDWARE_PRIORITY,
-            hardware=True,
-            devices=places.devices,
-            forward_names=places.names,
-            rules=_rules(Level.HARDWARE, settings, drawing, places),
-            hosts=places.hosts,
-        )
+        hardware = _table(Level.HARDWARE, settings, drawing, places)
         # The arm is drawn at the top of the ladder; below it every flow is welcome.
         drawing = ()
     if settings.software and (places := software_places(devices, levels)):
-        software = Table(
-            name=SOFTWARE_TABLE,
-            priority=SOFTWARE_PRIORITY,
-            hardware=False,
-            devices=places.devices,
-            forward_names=places.names,
-            rules=_rules(Level.SOFTWARE, settings, drawing, places),
-        )
+        software = _table(Level.SOFTWARE, settings, drawing, places)
     return Plan(hardware, software)
+
+
+def _table(
+    level: Level, settings: OffloadSettings, drawing: tuple[Rule, ...], places: Places
+) -> Table:
+    hardware = level is Level.HARDWARE
+    return Table(
+        name=HARDWARE_TABLE if hardware else SOFTWARE_TABLE,
+        priority=HARDWARE_PRIORITY if hardware else SOFTWARE_PRIORITY,
+        hardware=hardware,
+        devices=places.devices,
+        forward_names=places.names,
+        rules=_rules(level, settings, drawing, places),
+        hosts=places.hosts,
+    )
 
 
 def _excluded_devices(settings: OffloadSettings) -> set[str]:

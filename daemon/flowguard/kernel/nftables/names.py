@@ -13,6 +13,8 @@ FLOWTABLE = "flows"
 DEVICE_SET = "devices"
 HOST_SETS = {Family.IPV4: "hosts4", Family.IPV6: "hosts6"}
 IFNAME_SIZE = 16
+FIREWALL_TABLE = "fw4"
+"""The table of OpenWrt's firewall, which is another's."""
 
 
 def padded_name(device: str) -> bytes:

@@ -14,8 +14,8 @@ from flowguard.core.model import Device
 from flowguard.core.records import frozen
 from flowguard.core.tables.topology import Kind, Link
 from flowguard.kernel.netlink.multicast import NetlinkTrigger
+from flowguard.kernel.route.rtnetlink import NETLINK_ROUTE
 
-NETLINK_ROUTE = 0
 RTMGRP_LINK = 1
 RTMGRP_IPV4_IFADDR = 0x10
 RTMGRP_IPV6_IFADDR = 0x100

@@ -7,7 +7,6 @@ one of the route: for a bridge port that is the bridge.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -23,8 +22,8 @@ from flowguard.kernel.netlink.codec import (
     attributes,
     messages_in,
 )
+from flowguard.kernel.route.rtnetlink import NETLINK_ROUTE, device_name
 
-NETLINK_ROUTE = 0
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 RTA_DST, RTA_OIF = 1, 4
 # Families, prefix lengths, tos, table, protocol, scope, type; flags.
@@ -94,7 +93,4 @@ def outgoing_index(reply: Message) -> int | None:
 
 def _device(reply: Message) -> str | None:
     index = outgoing_index(reply)
-    if index:
-        with contextlib.suppress(OSError):  # Gone since.
-            return socket.if_indextoname(index)
-    return None
+    return (device_name(index) or None) if index else None

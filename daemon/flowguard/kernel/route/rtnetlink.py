@@ -41,6 +41,13 @@ def dump(kind: int, body: bytes, what: str) -> list[Message]:
     raise OSError(errno.EINTR, f"{what} change faster than they can be read")
 
 
+def device_name(index: int) -> str:
+    """ "" for a device that is gone since."""
+    with contextlib.suppress(OSError):
+        return socket.if_indextoname(index)
+    return ""
+
+
 def _answers(netlink: socket.socket) -> Iterator[Message]:
     """Raises InterruptedError when something changed meanwhile."""
     while True:

@@ -7,7 +7,6 @@ they say behind which port a bridge has seen a MAC, of the others which MAC an a
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from flowguard.kernel.netlink.codec import (
 )
 from flowguard.kernel.netlink.ip_addresses import FAMILIES, written
 from flowguard.kernel.netlink.multicast import NetlinkReader
-from flowguard.kernel.route.rtnetlink import NETLINK_ROUTE, dump
+from flowguard.kernel.route.rtnetlink import NETLINK_ROUTE, device_name, dump
 
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTMGRP_NEIGH = 4
@@ -110,7 +109,7 @@ def sightings_in(message: Message) -> Iterator[Sighting]:
         kind: message.data[first:last]
         for kind, first, last in attributes(message.data, start, len(message.data))
     }
-    name = _name(index)
+    name = device_name(index)
     if not name:
         return
     if family == socket.AF_BRIDGE:
@@ -130,12 +129,6 @@ def _learned(is_new: bool, port: str, state: int, fields: dict[int, bytes]) -> I
     # A permanent entry is the bridge's own; what has no master is the port's own table.
     if state & NUD_PERMANENT or len(mac) != MAC_SIZE or len(master) != NUMBER.size:
         return
-    bridge = _name(NUMBER.unpack(master)[0])
+    bridge = device_name(NUMBER.unpack(master)[0])
     if bridge:
         yield Learned(bridge, mac, port if is_new else None)
-
-
-def _name(index: int) -> str:
-    with contextlib.suppress(OSError):  # Gone since.
-        return socket.if_indextoname(index)
-    return ""

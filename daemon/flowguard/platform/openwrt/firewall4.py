@@ -12,7 +12,6 @@ import asyncio
 import fcntl
 import os
 
-TABLE = "fw4"
 POLL_SECONDS = 0.2
 LOCK_LIMIT = 30.0
 STARTED_POLL = 2.0
