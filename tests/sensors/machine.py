@@ -42,9 +42,10 @@ class LoopClock:
 
 @dataclass
 class Disk:
-    """Files; `full` refuses every write."""
+    """Files; `full` refuses every write, `writes` counts those that came through."""
 
     texts: dict[str, str] = field(default_factory=dict)
+    writes: int = 0
     full: bool = False
     broken: bool = False
 
@@ -62,6 +63,7 @@ class Disk:
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device", path)
         self.texts[path] = text
+        self.writes += 1
 
     async def keep(self, path: str, text: str) -> None:
         self.replace(path, text)

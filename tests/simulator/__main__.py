@@ -24,7 +24,8 @@ def main() -> int:
         os.execv(sys.executable, [sys.executable, "-m", "tests.simulator", *sys.argv[1:]])
     if options.reverts:
         return _find_reverts(options.jobs)
-    seeds = [options.seed] if options.seed is not None else list(range(1, options.seeds + 1))
+    first, count = (options.first, options.seeds) if options.seed is None else (options.seed, 1)
+    seeds = range(first, first + count)
     started = time.monotonic()
     hours, steps, violations = 0.0, 0, 0
     for result in _results(seeds, options.hours * 3600, options.trace, options.jobs):
@@ -60,6 +61,7 @@ def _find_reverts(jobs: int) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="simulate", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="how many (%(default)s)")
+    parser.add_argument("--first", type=int, default=1, help="the first of them (%(default)s)")
     parser.add_argument("--seed", type=int, help="this one alone")
     parser.add_argument("--hours", type=float, default=1.0, help="for each router (%(default)s)")
     parser.add_argument("--trace", action="store_true", help="print what happens, step by step")
@@ -68,7 +70,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _results(seeds: list[int], seconds: float, tracing: bool, jobs: int) -> Iterator[Result]:
+def _results(seeds: range, seconds: float, tracing: bool, jobs: int) -> Iterator[Result]:
     if jobs == 1 or len(seeds) == 1:
         listen()
         for seed in seeds:
