@@ -32,6 +32,7 @@ from flowguard.core.records import mutable
 from flowguard.core.tables.description import Plan
 from flowguard.kernel.conntrack import IN_HARDWARE, TCP, DumpInterrupted, Entry, Filter
 from flowguard.kernel.machine import Connections, Engines, Machine
+from flowguard.sensors.beat import until_beat
 from flowguard.sensors.flow_counts import NOTHING, POLL_SECONDS
 
 ORPHAN_SECONDS = 30.0
@@ -92,7 +93,7 @@ class EngineTableSensor:
         while True:
             if self._plan() == NOTHING or await self._look():
                 alive()
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(until_beat(POLL_SECONDS))
 
     async def _look(self) -> bool:
         """Whether it could see as much as there is to be seen."""

@@ -14,6 +14,7 @@ from flowguard.core.tables.description import Leave, Plan, Rule, Table
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOADED, DumpInterrupted
 from flowguard.kernel.machine import Connections, Machine, Sysctls
 from flowguard.sensors.arms.drawing import Drawing
+from flowguard.sensors.beat import until_beat
 
 POLL_SECONDS = 10.0
 ATTEMPTS = 5
@@ -61,7 +62,7 @@ class FlowCountsSensor:
                 self._there_were_some = bool(seen.hardware or seen.software)
                 self._feed(seen)
             alive()
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(until_beat(POLL_SECONDS))
 
     def _look_at_counters(self) -> None:
         """Again and again: sysctl.d may come after us and switch counting off."""

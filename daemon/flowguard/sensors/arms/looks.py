@@ -20,6 +20,7 @@ from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.sensors.arms.census import SEEN_REPLY, Census, Stalled, ends_are_visible_in
 from flowguard.sensors.arms.drawing import Drawing
 from flowguard.sensors.arms.ways import Ways
+from flowguard.sensors.beat import until_beat
 
 LOOK_SECONDS = 5.0
 # Where the table is so large that a look takes long, looks come less often, so that they take
@@ -115,7 +116,7 @@ class ArmsSensor:
                     failures = 0
                     alive()
                 pause = min((self._now() - began) / LOOKING_SHARE, LOOK_SECONDS_MOST)
-                await asyncio.wait([self._failure], timeout=max(LOOK_SECONDS, pause))
+                await asyncio.wait([self._failure], timeout=until_beat(LOOK_SECONDS, pause))
             raise self._failure.result()
         finally:
             if self._listening:
