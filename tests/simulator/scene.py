@@ -26,7 +26,9 @@ EYES_PAUSE = 5.0
 
 
 class Scene:
-    """`is_healing`: from now on nothing disturbs any more."""
+    """`is_healing`: from now on nothing disturbs any more; `is_releasing`: somebody has asked
+    for a release and has no answer yet.
+    """
 
     def __init__(
         self,
@@ -49,7 +51,7 @@ class Scene:
         self.traffic = Traffic(world, self.kernel, household)
         self._undo: dict[tuple[str, int], Callable[[], None]] = {}
         self._disturbances = 0
-        self.is_healing = False
+        self.is_healing = self.is_releasing = False
         self.router.ended.append(self._life_ended)
         self.router.booted.append(self._booted)
         world.after_step = self._look
@@ -114,7 +116,7 @@ class Scene:
         self.limits.lift_all("blind")
         self.faults.blinding.clear()
         self.survival.recorder_is_whole = True
-        self.tables.released = False
+        self.tables.released = self.is_releasing = False
 
 
 class Ear(logging.Handler):

@@ -173,6 +173,9 @@ def restart(scene: Scene, luck: Random) -> None:
 def release(scene: Scene, luck: Random) -> None:
     """`flowguard stop --release`, also in the midst of a start."""
     router = scene.router
+    if scene.is_releasing:
+        return  # One at a time: the answer to the other would be taken for this one's.
+    scene.is_releasing = True
     if luck.random() < 0.4 and router.life and router.life.alive:
         router.kill()
         router.world.after(6.6 + luck.uniform(0, 3), lambda: _release_now(scene, luck))
@@ -184,6 +187,7 @@ def _release_now(scene: Scene, luck: Random) -> None:
     router = scene.router
     life = router.life
     if router.is_off or any(map(scene.is_disturbed, ("stopped service", "released"))):
+        scene.is_releasing = False
         return
     router.is_wanted = False
     scene.tables.by_force = True
@@ -192,7 +196,7 @@ def _release_now(scene: Scene, luck: Random) -> None:
 
     def answered(result: Any) -> None:
         nonlocal waits
-        waits = False
+        waits = scene.is_releasing = False
         if isinstance(result, Exception):
             router.is_wanted = True
             scene.tables.by_force = False
@@ -248,7 +252,8 @@ def reboot(scene: Scene, luck: Random) -> None:
     """In order: told to the daemon first, or after `service flowguard stop`."""
     router = scene.router
     alive = router.life is not None and router.life.alive and router.life.api is not None
-    scene.survival.planned = alive
+    # With full flash nothing can be noted, so the next boot cannot know.
+    scene.survival.planned = alive and not scene.kernel.disk.flash.error
     if luck.random() < 0.4:
         router.stop()
         scene.world.after(luck.uniform(90, 200), router.reboot)
