@@ -84,6 +84,27 @@ def test_who_moves_while_tables_are_changed_is_followed_with_the_others(
     assert not any(entry.status & OFFLOAD for entry in flows.entries)
 
 
+def test_each_is_pulled_out_of_the_flowtables_that_it_was_asked_for(
+    flows: OffloadedFlows,
+) -> None:
+    flows.entries = [masqueraded(1, PC, IN_SOFTWARE), masqueraded(2, TV, IN_SOFTWARE)]
+    flows.entries += [masqueraded(3, PC), masqueraded(4, TV)]
+
+    async def placed() -> None:
+        await asyncio.sleep(1)
+
+    async def main() -> None:
+        following = Moves(flows, placed)
+        first = asyncio.create_task(following.follow([PC, TV], Level.HARDWARE))
+        await asyncio.sleep(0)
+        await following.follow([TV], Level.SOFTWARE)
+        await following.follow([TV], Level.HARDWARE)
+        await first
+
+    virtual_time.run(main())
+    assert [e.id for e in flows.entries if e.status & OFFLOAD] == [1]
+
+
 def test_what_only_looks_like_it_stays(flows: OffloadedFlows) -> None:
     """The address of an end that is somebody else's by NAT, or of nobody."""
     flows.entries = [entry(1, (TV, FAR), (FAR, PC), IN_HARDWARE)]

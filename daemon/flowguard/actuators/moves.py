@@ -35,7 +35,7 @@ class Moves:
     def __init__(self, connections: Connections, placed: Callable[[], Awaitable[None]]) -> None:
         self._connections = connections
         self._placed = placed
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, Filter] = {}
         self._is_following = False
         self._failure = ""
 
@@ -44,25 +44,36 @@ class Moves:
 
         Who moves while the tables are being changed is followed with the others after that.
         """
-        self._waiting.update(moved)
+        self._wait_for(moved, IN_HARDWARE if level is Level.HARDWARE else OFFLOADED)
         if self._is_following:
             return
         self._is_following = True
         try:
             while self._waiting:
                 await self._placed()
-                now, self._waiting = self._waiting, set()
-                if not await self._pull(now, level):
-                    self._waiting |= now
+                now, self._waiting = self._waiting, {}
+                failed = False
+                for wanted in (IN_HARDWARE, OFFLOADED):
+                    some = {address for address, their in now.items() if their == wanted}
+                    if some and not await self._pull(some, wanted):
+                        failed = True
+                        self._wait_for(some, wanted)
+                if failed:
                     await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._is_following = False
 
-    async def _pull(self, moved: set[str], level: Level) -> bool:
+    def _wait_for(self, moved: Iterable[str], wanted: Filter) -> None:
+        for address in moved:
+            # What is offloaded at all includes what is in hardware.
+            if self._waiting.get(address) != OFFLOADED:
+                self._waiting[address] = wanted
+
+    async def _pull(self, moved: set[str], wanted: Filter) -> bool:
         """Whether that could be done; a failure that lasts is told once."""
         names = ", ".join(sorted(moved))
         try:
-            flows = await self._flows(moved, IN_HARDWARE if level is Level.HARDWARE else OFFLOADED)
+            flows = await self._flows(moved, wanted)
             await self._connections.renew(flows)
         except (OSError, MalformedMessage) as error:
             if str(error) != self._failure:
