@@ -211,6 +211,8 @@ class Router:
         """Another program of ours, as `flowguard stop --release` without a daemon."""
         process = Process(self.world, name)
         machine = machine_for(process, self.kernel)
+        for hear in self.began:
+            hear()
         process.start(lambda: work(machine))
         return process
 

@@ -12,7 +12,7 @@ from flowguard.core.model import Level
 from flowguard.core.records import replace
 from flowguard.service import retreat
 from tests.simulator.actors.kernel_faults import driver_fault, refuse_some
-from tests.simulator.router import PATHS
+from tests.simulator.router import PATHS, Life
 from tests.simulator.scene import Scene
 
 Answered = Callable[[Any], None]
@@ -250,15 +250,27 @@ async def _beside(scene: Scene, machine: Any, answered: Answered) -> None:
 
 def reboot(scene: Scene, luck: Random) -> None:
     """In order: told to the daemon first, or after `service flowguard stop`."""
-    router = scene.router
-    alive = router.life is not None and router.life.alive and router.life.api is not None
-    # With full flash nothing can be noted, so the next boot cannot know.
-    scene.survival.planned = alive and not scene.kernel.disk.flash.error
     if luck.random() < 0.4:
-        router.stop()
-        scene.world.after(luck.uniform(90, 200), router.reboot)
+        stopped = scene.router.life if _can_note(scene) else None
+        scene.router.stop()
+        scene.world.after(luck.uniform(90, 200), lambda: _go_down(scene, stopped))
     else:
-        router.reboot()
+        _go_down(scene)
+
+
+def _go_down(scene: Scene, stopped: Life | None = None) -> None:
+    """`stopped` could note its end, unless it was started again since."""
+    router = scene.router
+    is_noted = stopped is not None and stopped is router.life and not stopped.alive
+    scene.survival.planned = is_noted or _can_note(scene)
+    router.reboot()
+
+
+def _can_note(scene: Scene) -> bool:
+    """Whether the next boot can know of it: somebody is told, and flash is not full."""
+    life = scene.router.life
+    listens = life is not None and life.alive and life.api is not None
+    return listens and not scene.kernel.disk.flash.error
 
 
 def heed(scene: Scene) -> None:
@@ -266,8 +278,7 @@ def heed(scene: Scene) -> None:
     life = scene.router.life
     service = life.service if life and life.alive else None
     if service and any(verdict.power_cycle for verdict in service.state.verdicts):
-        scene.survival.planned = True
-        scene.router.reboot()
+        _go_down(scene)
 
 
 def adjust(scene: Scene) -> None:

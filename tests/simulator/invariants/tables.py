@@ -36,7 +36,7 @@ class TableRules:
         self._told: set[str] = set()
         router.kernel.commit_hooks.append(self._committed)
         router.ended.append(self._life_ended)
-        router.began.append(self._life_began)
+        router.began.append(self._process_began)
 
     def look(self) -> None:
         if self._router.is_off:
@@ -120,7 +120,7 @@ class TableRules:
                 f" and {len(forgotten)} entries in the engine"
             )
 
-    def _life_began(self) -> None:
+    def _process_began(self) -> None:
         """What one before has seen to be in hardware is not known to the next one."""
         self._takes_none_since = max(self._takes_none_since, self._world.now)
 
