@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`flowguard flows`: connections with their level, arm, age, bytes, and what is stalled."""
+"""`flowguard flows`: connections with their level, why it is no higher, and what is stalled."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from flowguard.cli.common import ExitCode, add_socket, ask
+from flowguard.core.model import Level
+from flowguard.core.tables.why import Why
 
 SHOWN = 100
+INDENT = " " * 10
+CONDITIONS = ("level", "host", "device", "why")
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -21,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=SHOWN,
         help="stalled first, then the largest (%(default)s)",
+    )
+    parser.add_argument("--level", choices=[*Level], help="only those on this level")
+    parser.add_argument("--host", metavar="ADDRESS", help="only those of this address")
+    parser.add_argument("--device", help="only those through this device, or port of a bridge")
+    parser.add_argument(
+        "--why", choices=[*Why], metavar="WORD", help=f"only those for which: {', '.join(Why)}"
     )
     add_socket(parser)
 
@@ -33,7 +43,9 @@ def run(options: argparse.Namespace) -> ExitCode:
             print("\n".join(describe(answer)))
         return ExitCode.FINE
 
-    return ask(options, "flows", {"limit": options.limit}, show)
+    given = {name: getattr(options, name) for name in CONDITIONS}
+    conditions = {name: value for name, value in given.items() if value is not None}
+    return ask(options, "flows", {"limit": options.limit, **conditions}, show)
 
 
 def describe(flows: list[dict[str, Any]]) -> Iterator[str]:
@@ -47,6 +59,10 @@ def describe(flows: list[dict[str, Any]]) -> Iterator[str]:
         if flow["stalled_for"] is not None:
             line += f"  (stalled for {flow['stalled_for']:.0f} s)"
         yield line
+        if len(set(flow["paths"].values())) > 1:
+            yield f"{INDENT}its answers are in {flow['paths']['reply']}"
+        if flow["because"]:
+            yield INDENT + flow["because"]
 
 
 def _size(count: float) -> str:

@@ -89,6 +89,10 @@ class EngineTableSensor:
             )
         return self._blind
 
+    def bound(self, entry: Entry) -> tuple[bool, bool] | None:
+        """See `EngineWatch.bound`."""
+        return self._watch.bound(entry)
+
     async def run(self, alive: Callable[[], None]) -> None:
         while True:
             if self._plan() == NOTHING or await self._look():
@@ -140,6 +144,14 @@ class EngineWatch:
         self._watched: dict[_Identity, _Watched] = {}
         self._looked = 0.0
         self._next = 0.0
+
+    def bound(self, entry: Entry) -> tuple[bool, bool] | None:
+        """Which directions of a connection in hardware the engine had at the last look.
+
+        None where that is not known.
+        """
+        watched = self._watched.get(_identity(entry))
+        return watched.bound if watched else None
 
     async def look(self, time: float, epoch: int) -> EngineSeen | None:
         """Compare now; `epoch` changes with each change of the tables.

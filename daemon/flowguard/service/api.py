@@ -19,7 +19,6 @@ from flowguard.core.requests import (
 from flowguard.core.serial import to_json
 from flowguard.kernel.conntrack import DumpInterrupted
 from flowguard.kernel.netlink.codec import MalformedMessage
-from flowguard.sensors.arms.looks import FlowSeen
 from flowguard.service.control import ApiError, NotKnown, NotNow
 from flowguard.service.loop import Service
 from flowguard.service.running import End, Running
@@ -34,7 +33,7 @@ START_SHOWN_SECONDS = 5.0
 """A status is complete after the start; where that hangs, what is known is better than nothing."""
 PUBLIC: dict[str, dict[str, type]] = {
     "status": {},
-    "flows": {"limit": int},
+    "flows": {"limit": int, "level": str, "host": str, "device": str, "why": str},
     "decisions": {"limit": int},
     "check": {},
     "level": {"level": str},
@@ -104,13 +103,22 @@ class Api:
         return to_json(found)
 
     async def _flows(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        limit = _limit(params, FLOWS_SHOWN, FLOWS_MOST)
+        # Seldom asked for, so not worth its memory until then.
+        from flowguard.service.explaining import Explaining, described, wanted_by
+
+        service = self._service
+        limit, wanted = _limit(params, FLOWS_SHOWN, FLOWS_MOST), wanted_by(params)
+        asked = Explaining(service)
         try:
-            flows = await self._service.arms.flows(limit)
+            flows = await service.arms.flows(limit, lambda entry: asked.is_wanted(entry, wanted))
+            reasons = [asked.reason_of(flow.entry) for flow in flows]
         except (OSError, MalformedMessage, DumpInterrupted) as error:
             raise NotNow(f"the connection table cannot be read: {error}; try again") from None
-        now = self._now()
-        return [_flow(flow, now) for flow in flows]
+        bound, now = service.engine_table.bound, self._now()
+        return [
+            described(flow, reason, bound(flow.entry), now)
+            for flow, reason in zip(flows, reasons, strict=True)
+        ]
 
     async def _level(self, params: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -172,16 +180,3 @@ def _number(name: str, value: Any, low: int, high: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ApiError(f"{name}: expected a number from {low} to {high}")
     return value
-
-
-def _flow(seen: FlowSeen, now: float) -> dict[str, Any]:
-    stalled = seen.stalled_since
-    return {
-        "flow": str(seen.flow.original),
-        "reply": str(seen.flow.reply),
-        "level": seen.level,
-        "arm": seen.arm,
-        "age": None if seen.born is None else now - seen.born,
-        "bytes": {"original": seen.bytes[0], "reply": seen.bytes[1]},
-        "stalled_for": None if stalled is None else now - stalled,
-    }

@@ -28,6 +28,7 @@ from flowguard.core.tables.description import (
     Table,
 )
 from flowguard.core.tables.plan import Exclusion, OffloadSettings, plan
+from flowguard.core.tables.why import Why
 
 LAN = Device("lan1", 2, forward_names=("br-lan",))
 WAN = Device("wan", 3)
@@ -66,8 +67,8 @@ def test_the_forward_hook_sees_bridges_so_the_set_names_them() -> None:
 
 def test_rules_take_what_goes_between_the_devices() -> None:
     assert hardware(PLAIN).rules == (
-        Rule((DevicesOutside(Side.SOURCE),), Leave()),
-        Rule((DevicesOutside(Side.DESTINATION),), Leave()),
+        Rule((DevicesOutside(Side.SOURCE),), Leave(Why.OUTSIDE)),
+        Rule((DevicesOutside(Side.DESTINATION),), Leave(Why.OUTSIDE)),
         Rule((ProtocolIs(Protocol.TCP),), Offload()),
         Rule((ProtocolIs(Protocol.UDP),), Offload()),
     )
@@ -75,7 +76,7 @@ def test_rules_take_what_goes_between_the_devices() -> None:
 
 def test_udp_and_ipv6_can_be_left_out() -> None:
     rules = hardware(OffloadSettings(udp=False, ipv6=False, control_share=0)).rules
-    assert Rule((FamilyIs(Family.IPV6),), Leave()) in rules
+    assert Rule((FamilyIs(Family.IPV6),), Leave(Why.SWITCHED_OFF)) in rules
     assert Rule((ProtocolIs(Protocol.UDP),), Offload()) not in rules
 
 
@@ -86,7 +87,7 @@ def test_in_a_mixed_bridge_hardware_takes_only_hosts_behind_its_ports() -> None:
     assert result.hardware and result.software
     assert result.hardware.hosts == ("192.168.1.2",)
     left = [
-        Rule((InterfaceIs(side, "br-lan"), HostOutside(side, family)), Leave())
+        Rule((InterfaceIs(side, "br-lan"), HostOutside(side, family)), Leave(Why.NOT_BEHIND_PORT))
         for side in Side
         for family in Family
     ]
@@ -122,7 +123,9 @@ def test_the_control_arm_leaves_the_highest_level_and_no_lower_one() -> None:
     assert result.hardware and result.software
     families = [r for r in result.hardware.rules if r.seed is not None]
     limit = BUCKETS // 16
-    assert families == [Rule((BucketBelow(family, 7, limit),), Leave()) for family in Family]
+    assert families == [
+        Rule((BucketBelow(family, 7, limit),), Leave(Why.CONTROL_ARM)) for family in Family
+    ]
     offloads = [rule.action == Offload() for rule in result.hardware.rules]
     assert result.hardware.rules.index(families[-1]) < offloads.index(True)
     assert not any(rule.seed is not None for rule in result.software.rules)

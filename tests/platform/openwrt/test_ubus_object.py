@@ -76,7 +76,7 @@ def test_every_method_is_offered_with_its_arguments_and_no_other(ubusd: Ubusd) -
     async def use(published: UbusObject, client: Connection) -> None:
         (info,) = await client.lookup("flowguard")
         assert set(info.methods) == set(PUBLIC)
-        assert set(info.methods["flows"]) == {"limit"}
+        assert set(info.methods["flows"]) == {"limit", "level", "host", "device", "why"}
         with pytest.raises(UbusError) as caught:
             await client.call("flowguard", "stop")
         assert caught.value.status == Status.METHOD_NOT_FOUND

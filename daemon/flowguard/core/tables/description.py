@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from flowguard.core.model import Family, Protocol
 from flowguard.core.records import frozen
+from flowguard.core.tables.why import Why
 
 HARDWARE_TABLE = "flowguard"
 SOFTWARE_TABLE = "flowguard_sw"
@@ -142,7 +143,13 @@ class Offload:
 
 @frozen
 class Leave:
-    """Stop reading this table's rules for the packet (nft `return`)."""
+    """Stop reading this table's rules for the packet (nft `return`), and why.
+
+    `section` is the section of the configuration that wants it, as people call it.
+    """
+
+    why: Why = Why.EXCLUDED
+    section: str = ""
 
 
 Action = Offload | Leave

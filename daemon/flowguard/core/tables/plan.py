@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from flowguard.core.arms.draw import Draw
 from flowguard.core.model import Device, Family, Host, Level, Protocol
-from flowguard.core.records import frozen
+from flowguard.core.records import frozen, replace
 from flowguard.core.tables.description import (
     HARDWARE_PRIORITY,
     HARDWARE_TABLE,
@@ -34,11 +34,15 @@ from flowguard.core.tables.description import (
     Table,
 )
 from flowguard.core.tables.places import Places, hardware_places, software_places
+from flowguard.core.tables.why import Why
 
 
 @frozen
 class Exclusion:
-    """Flows that may rise no higher than `level`; unset fields match everything."""
+    """Flows that may rise no higher than `level`; unset fields match everything.
+
+    `section` is what people call the section of the configuration that says so.
+    """
 
     level: Level = Level.NONE
     device: str | None = None
@@ -50,6 +54,7 @@ class Exclusion:
     destination_ports: tuple[int, int] | None = None
     mark: tuple[int, int] | None = None
     dscp: int | None = None
+    section: str = ""
 
 
 @frozen
@@ -117,7 +122,8 @@ def _excluded_devices(settings: OffloadSettings) -> set[str]:
     return {
         exclusion.device
         for exclusion in settings.exclusions
-        if exclusion.device and exclusion == Exclusion(exclusion.level, exclusion.device)
+        if exclusion.device
+        and replace(exclusion, section="") == Exclusion(exclusion.level, exclusion.device)
     }
 
 
@@ -125,7 +131,8 @@ def _draw_rules(settings: OffloadSettings, draw: Draw) -> tuple[Rule, ...]:
     """What keeps the control arm from the level; a rule for each family's addresses."""
     limit = draw.control_below(settings.control_share)
     families = Family if limit else ()
-    return tuple(Rule((BucketBelow(family, draw.seed, limit),), Leave()) for family in families)
+    leave = Leave(Why.CONTROL_ARM)
+    return tuple(Rule((BucketBelow(family, draw.seed, limit),), leave) for family in families)
 
 
 def _rules(
@@ -134,18 +141,19 @@ def _rules(
     drawing: tuple[Rule, ...],
     places: Places,
 ) -> tuple[Rule, ...]:
-    rules = [Rule((DevicesOutside(side),), Leave()) for side in Side]
+    rules = [Rule((DevicesOutside(side),), Leave(Why.OUTSIDE)) for side in Side]
     if not settings.ipv6:
-        rules.append(Rule((FamilyIs(Family.IPV6),), Leave()))
+        rules.append(Rule((FamilyIs(Family.IPV6),), Leave(Why.SWITCHED_OFF)))
     rules += (
-        Rule((InterfaceIs(side, name), HostOutside(side, family)), Leave())
+        Rule((InterfaceIs(side, name), HostOutside(side, family)), Leave(Why.NOT_BEHIND_PORT))
         for name in places.mixed
         for side in Side
         for family in Family
     )
     for exclusion in settings.exclusions:
         if exclusion.level.rank < level.rank:
-            rules += (Rule(matches, Leave()) for matches in _exclusion_matches(exclusion))
+            leave = Leave(Why.EXCLUDED, exclusion.section)
+            rules += (Rule(matches, leave) for matches in _exclusion_matches(exclusion))
     rules += drawing
     ready = [PacketsAtLeast(settings.min_packets)] if settings.min_packets else []
     protocols = [Protocol.TCP, Protocol.UDP] if settings.udp else [Protocol.TCP]

@@ -8,6 +8,7 @@ from flowguard.kernel.conntrack.flow import Flow
 from flowguard.kernel.conntrack.hashing import connection_hash
 from flowguard.kernel.conntrack.lookup import find
 from flowguard.kernel.conntrack.numbers import (
+    HELPED,
     HW_OFFLOAD,
     IN_HARDWARE,
     IN_SOFTWARE,
@@ -21,6 +22,7 @@ from flowguard.kernel.conntrack.removal import delete
 from flowguard.kernel.conntrack.renewal import renew
 
 __all__ = [
+    "HELPED",
     "HW_OFFLOAD",
     "IN_HARDWARE",
     "IN_SOFTWARE",

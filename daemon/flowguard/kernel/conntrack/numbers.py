@@ -16,7 +16,10 @@ from flowguard.kernel.netlink.codec import (
     attribute,
 )
 
-# IPS_OFFLOAD and IPS_HW_OFFLOAD of include/uapi/linux/netfilter/nf_conntrack_common.h.
+# enum ip_conntrack_status, include/uapi/linux/netfilter/nf_conntrack_common.h.
+SEQ_ADJUST, NAT_CLASH, HELPER = 1 << 6, 1 << 12, 1 << 13
+HELPED = SEQ_ADJUST | NAT_CLASH | HELPER
+"""Any of these bits: the kernel takes the connection into no flowtable."""
 OFFLOAD = 1 << 14
 HW_OFFLOAD = 1 << 15
 

@@ -84,7 +84,8 @@ def read_exclusion(section: Section, problems: Problems) -> list[Exclusion]:
         matches = ", ".join(_MATCHES)
         problems.add(section.line, f"exclude without any match; {IGNORED}; use {matches}")
         return []
-    exclusions = list(itertools.islice(_combinations(read.values), LIMIT + 1))
+    called = read.values.name or (f"line {section.line}" if section.anonymous else section.name)
+    exclusions = list(itertools.islice(_combinations(read.values, called), LIMIT + 1))
     if len(exclusions) > LIMIT:
         text = f"exclude with over {LIMIT} combinations of its lists; {IGNORED}; use networks"
         problems.add(section.line, text)
@@ -95,7 +96,7 @@ def read_exclusion(section: Section, problems: Problems) -> list[Exclusion]:
     return exclusions
 
 
-def _combinations(values: Exclude) -> Iterator[Exclusion]:
+def _combinations(values: Exclude, called: str) -> Iterator[Exclusion]:
     addresses = itertools.product(_or_any(values.src_ip), _or_any(values.dest_ip))
     fitting = [pair for pair in addresses if _families_agree(values.family, *pair)]
     for device, protocol, (
@@ -121,6 +122,7 @@ def _combinations(values: Exclude) -> Iterator[Exclusion]:
             destination_ports=destination_ports,
             mark=mark,
             dscp=dscp,
+            section=called,
         )
 
 

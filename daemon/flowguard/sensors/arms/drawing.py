@@ -4,22 +4,8 @@
 from __future__ import annotations
 
 from flowguard.core.arms.draw import BUCKETS, bucket_of, is_watched
-from flowguard.core.model import Family, FlowTuple
-from flowguard.core.tables.description import (
-    AddressIn,
-    BucketBelow,
-    DevicesOutside,
-    FamilyIs,
-    HostOutside,
-    InterfaceIs,
-    Leave,
-    MarkIs,
-    Match,
-    PortIn,
-    ProtocolIs,
-    Side,
-    Table,
-)
+from flowguard.core.tables.description import BucketBelow, Table
+from flowguard.core.tables.matching import Connection, TableRules
 from flowguard.kernel.conntrack import Entry, Flow, connection_hash
 from flowguard.sensors.arms.followed import PROTOCOLS, Pair
 
@@ -35,9 +21,7 @@ class Drawing:
         drawing = [m for rule in rules for m in rule.matches if isinstance(m, BucketBelow)]
         self.seed = drawing[0].seed if drawing else 0
         self.limit = drawing[0].limit if drawing else 0
-        self._hosts = frozenset(table.hosts if table else ())
-        self._names = frozenset(table.forward_names if table else ())
-        self._leaves = [rule.matches for rule in rules if isinstance(rule.action, Leave)]
+        self._rules = TableRules(table)
         self._observe_share = observe_share
 
     @property
@@ -61,41 +45,6 @@ class Drawing:
         `pair` are the devices that it passes, by the routing table without packet marks. A
         connection with a mark may well be routed by it, so it is not left out by its devices.
         """
-        return entry.protocol in PROTOCOLS and not any(
-            all(self._matches(match, entry, flow, pair) for match in matches)
-            for matches in self._leaves
-        )
-
-    def _matches(self, match: Match, entry: Entry, flow: Flow, pair: Pair | None) -> bool:
-        original = flow.original
-        match match:
-            case DevicesOutside():
-                return bool(pair) and not entry.mark and not self._names.issuperset(pair or ())
-            case InterfaceIs(_, name):
-                return name in (pair or ())
-            case HostOutside():
-                # It stands beside an InterfaceIs, and one end of the flow is behind that.
-                return self._hosts.isdisjoint((original.source, flow.reply.source))
-            case FamilyIs(family):
-                return family is (Family.IPV6 if ":" in original.source else Family.IPV4)
-            case ProtocolIs(protocol):
-                return protocol == original.protocol
-            case MarkIs(mask, value):
-                return entry.mark & mask == value
-            case PortIn(side, first, last):
-                return first <= _port(original, side) <= last
-            case AddressIn(side, network):
-                # Who has an AddressIn has loaded this already.
-                from ipaddress import ip_address
-
-                return ip_address(_address(original, side)) in network
-        # An arm is no reason to stay out of the comparison, and no entry shows a packet's DSCP.
-        return False
-
-
-def _port(original: FlowTuple, side: Side) -> int:
-    return original.source_port if side is Side.SOURCE else original.destination_port
-
-
-def _address(original: FlowTuple, side: Side) -> str:
-    return original.source if side is Side.SOURCE else original.destination
+        ends = pair or (None, None)
+        connection = Connection(flow.original, flow.reply, ends, entry.mark)
+        return entry.protocol in PROTOCOLS and self._rules.leaving(connection) is None

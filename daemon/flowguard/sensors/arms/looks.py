@@ -31,6 +31,8 @@ LOOK_SECONDS_MOST = 30.0
 ANSWERED = Filter(SEEN_REPLY, SEEN_REPLY)
 # One look that fails is normal where the table changes faster than it can be read.
 FAILURES = 3
+# What is asked of a connection may take a tenth of a millisecond; then others have their turn.
+TURN = 16
 TOO_FAST = "the connection table changes faster than it can be read"
 
 log = logging.getLogger(__name__)
@@ -44,12 +46,17 @@ class FlowSeen:
     `born` is known while it is followed.
     """
 
+    entry: Entry
     flow: Flow
     level: Level
     arm: str | None
     born: float | None
     stalled_since: float | None
     bytes: tuple[int, int]
+
+
+def _everything(entry: Entry) -> bool:
+    return True
 
 
 class ArmsSensor:
@@ -62,7 +69,7 @@ class ArmsSensor:
         self._connections = machine.connections
         self._now = machine.clock.now
         self._feed = feed
-        self._ways = Ways(machine.network, self._now)
+        self.ways = Ways(machine.network, self._now)
         self._listening: Watch | None = None
         self._failure: asyncio.Future[Exception] | None = None
         self.drawing = Drawing()
@@ -70,7 +77,7 @@ class ArmsSensor:
         self._observed = 0
         self._levels: tuple[tuple[str, Level], ...] = ()
         self._census = Census(
-            self._ways.pair_of, ends_are_visible=ends_are_visible_in(machine.release)
+            self.ways.pair_of, ends_are_visible=ends_are_visible_in(machine.release)
         )
 
     def begin(self, reached: Converge, plan: Plan) -> None:
@@ -85,7 +92,7 @@ class ArmsSensor:
             anew=reached.levels != self._levels,
         )
         self._levels = reached.levels
-        self._ways.forget()
+        self.ways.forget()
 
     def hosts_changed(self, plan: Plan) -> None:
         """The rules of this plan draw as before; other hosts take part."""
@@ -164,30 +171,37 @@ class ArmsSensor:
     def stalled(self) -> tuple[Stalled, ...]:
         return tuple(self._census.stalled())
 
-    async def flows(self, limit: int) -> tuple[FlowSeen, ...]:
-        """Up to `limit` connections, stalled ones first and then the largest; raises OSError."""
+    async def flows(
+        self, limit: int, wanted: Callable[[Entry], bool] = _everything
+    ) -> tuple[FlowSeen, ...]:
+        """Up to `limit` of the wanted connections, stalled ones first and then the largest.
+
+        Raises OSError, MalformedMessage and DumpInterrupted.
+        """
         best: list[tuple[tuple[bool, int], int, Entry]] = []
         number = 0
         async with aclosing(self._connections.sweep(Filter())) as batches:
             async for batch in batches:
                 for entry in batch:
                     number += 1
+                    if not number % TURN:
+                        await asyncio.sleep(0)
                     stalled = self._census.stalled_since(entry.id) is not None
                     rank = (stalled, entry.original_bytes + entry.reply_bytes)
                     item = (rank, number, entry)
+                    # Whether it is wanted is the dearest question.
                     if len(best) < limit:
-                        heapq.heappush(best, item)
-                    elif best and item > best[0]:
+                        if wanted(entry):
+                            heapq.heappush(best, item)
+                    elif item > best[0] and wanted(entry):
                         heapq.heapreplace(best, item)
         return tuple(self._seen(entry) for _, _, entry in sorted(best, reverse=True))
 
     def _seen(self, entry: Entry) -> FlowSeen:
-        level = Level.NONE
-        if entry.status & OFFLOAD:
-            level = Level.HARDWARE if entry.status & HW_OFFLOAD else Level.SOFTWARE
         return FlowSeen(
+            entry,
             entry.flow(),
-            level,
+            path_of(entry),
             self._arm_of(entry),
             self._census.born(entry.id),
             self._census.stalled_since(entry.id),
@@ -198,9 +212,16 @@ class ArmsSensor:
         drawing, flow = self.drawing, entry.flow()
         if not drawing.control_share:
             return None
-        if not drawing.concerns(entry, flow, self._ways.pair_of(flow)):
+        if not drawing.concerns(entry, flow, self.ways.pair_of(flow)):
             return None
         return "control" if drawing.is_control(drawing.hash_of(entry)) else "treated"
+
+
+def path_of(entry: Entry) -> Level:
+    """Where its packets are handled, by its status."""
+    if not entry.status & OFFLOAD:
+        return Level.NONE
+    return Level.HARDWARE if entry.status & HW_OFFLOAD else Level.SOFTWARE
 
 
 def _complain(error: Exception) -> None:

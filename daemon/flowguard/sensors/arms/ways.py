@@ -34,10 +34,16 @@ class Ways:
 
         None when an end has no route, or it cannot be found out (logged once).
         """
-        one, other = self._device_of(flow.original.source), self._device_of(flow.reply.source)
+        one, other = self.ends_of(flow)
         if one is None or other is None:
             return None
         return (one, other) if one <= other else (other, one)
+
+    def ends_of(self, flow: Flow) -> tuple[str | None, str | None]:
+        """The device behind the original source, and behind the reply's; None: no route, or it
+        cannot be found out.
+        """
+        return self._device_of(flow.original.source), self._device_of(flow.reply.source)
 
     def _device_of(self, address: str) -> str | None:
         now = self._now()
