@@ -48,8 +48,11 @@ def entry(
     return made._replace(**changes)
 
 
-def asked(use: Callable[[Home], Awaitable[None]], *entries: Entry, **how: Any) -> None:
+def asked(
+    use: Callable[[Home], Awaitable[None]], *entries: Entry, engine: list[EngineEntry] | None = None
+) -> None:
     router = Router()
+    router.engines.entries = engine
     router.network.routes = {PC: LAN, SERVER: WAN, ROUTER: "lo"}
 
     async def settled(home: Home) -> None:
@@ -57,7 +60,7 @@ def asked(use: Callable[[Home], Awaitable[None]], *entries: Entry, **how: Any) -
         router.flows.entries = [*entries]
         await use(home)
 
-    at_home(settled, **{"router": router, "configuration": SETTINGS, **how})
+    at_home(settled, router=router, configuration=SETTINGS)
 
 
 async def flows(home: Home, **params: Any) -> list[dict[str, Any]]:
@@ -169,14 +172,13 @@ def test_a_table_that_cannot_be_read_is_told() -> None:
 
 
 def test_a_direction_that_the_engine_does_not_have_goes_by_software() -> None:
-    router = Router()
-    router.network.routes = {PC: LAN, SERVER: WAN}
-    found = entry(1, HARDWARE)
-    router.engines.entries = [EngineEntry(found.flow().original, None, True, None)]
+    whole, half = entry(1, HARDWARE), entry(2, HARDWARE)
+    directions = [whole.flow().original, whole.flow().reply, half.flow().original]
 
     async def use(home: Home) -> None:
-        await asyncio.sleep(120)
-        (seen,) = await flows(home)
-        assert seen["paths"] == {"original": "hardware", "reply": "software"}
+        await asyncio.sleep(60)
+        assert await ports(home, level="hardware") == [1, 2]
+        paths = {f["flow"].split()[1]: f["paths"]["reply"] for f in await flows(home)}
+        assert paths == {f"{PC}:1001": "hardware", f"{PC}:1002": "software"}
 
-    asked(use, found, router=router)
+    asked(use, whole, half, engine=[EngineEntry(one, None, True, None) for one in directions])
