@@ -39,6 +39,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "missing_devices": [],
         "left_out": [],
         "flows": {"hardware": 0, "software": 7, "none": 2, "refused": 0},
+        "bytes": None,
         "control": control(),
         "drain": None,
         "boot": {
@@ -143,3 +144,22 @@ def test_how_the_boot_before_ended_is_told() -> None:
 
 def test_a_canary_is_told() -> None:
     assert "canary: 1 in 16 flows" in text(control=control(canary={"share": 16}))
+
+
+def rates(hardware: float, software: float, none: float) -> dict[str, Any]:
+    paths = {"hardware": hardware, "software": software, "none": none}
+    return {path: {"total": 10**9, "rate": rate} for path, rate in paths.items()}
+
+
+def test_the_part_of_the_bytes_that_hardware_carries() -> None:
+    (line,) = [t for t in describe(status(bytes=rates(9300, 500, 200))) if t.startswith("bytes")]
+    assert "93 % of the bytes of the last minute went by hardware, 5 % by software" in line
+    assert line.endswith("10 kB a second")
+    (line,) = [t for t in describe(status(bytes=rates(0, 0, 0))) if t.startswith("bytes")]
+    assert line.endswith("none in the last minute")
+
+
+def test_bytes_that_nobody_has_counted_have_no_line() -> None:
+    unknown = {path: {"total": 0, "rate": None} for path in ("hardware", "software", "none")}
+    assert not any(t.startswith("bytes") for t in describe(status(bytes=unknown)))
+    assert not any(t.startswith("bytes") for t in describe(status(bytes=None)))

@@ -22,6 +22,7 @@ from flowguard.platform.configuration.loading import Loaded
 from flowguard.platform.configuration.sections import Problem
 from flowguard.sensors.engine_table import ENGINE_RECHECK
 from flowguard.sensors.firewall import OWN_OFFLOADING, STOPPED
+from flowguard.sensors.flow_counts import COUNTING
 from tests.actuators.router import LAN, WAN, Router, refused
 from tests.service.composed import CONFIGURED, Home, at_home, memory
 from tests.virtual_time import now
@@ -265,6 +266,53 @@ def test_what_could_not_be_drained_is_a_problem() -> None:
         status = home.status()
         assert status["parked"] == [LAN, WAN] and status["level"] is SOFTWARE
         assert any("could not be drained" in problem for problem in status["problems"])
+
+    at_home(use)
+
+
+def carry(router: Router, size: int) -> None:
+    router.flows.entries = [
+        entry._replace(reply_bytes=entry.reply_bytes + size) for entry in router.flows.entries
+    ]
+
+
+@pytest.mark.parametrize("share", [0, 16])
+def test_bytes_are_told_by_path_and_a_restart_keeps_them(share: int) -> None:
+    router = Router()
+    configured = replace(CONFIGURED, control_share=share)
+
+    async def first(home: Home) -> None:
+        await home.settled()
+        await asyncio.sleep(20)
+        router.flows.offload(2)
+        for _ in range(20):
+            carry(router, 1_000_000)
+            await asyncio.sleep(10)
+        counted = home.status()["bytes"]
+        assert 38_000_000 <= counted["hardware"]["total"] <= 40_001_400
+        assert counted["hardware"]["rate"] == pytest.approx(200_000, rel=0.1)
+        assert (counted["software"], counted["none"]) == ({"total": 0, "rate": 0.0},) * 2
+        await asyncio.sleep(20)
+
+    async def second(home: Home) -> None:
+        await asyncio.sleep(20)
+        assert home.status()["bytes"]["hardware"]["total"] == 40_001_400
+        carry(router, 5)
+        await asyncio.sleep(20)
+        assert home.status()["bytes"]["hardware"]["total"] == 40_001_410
+
+    at_home(first, router=router, configuration=configured)
+    at_home(second, router=router, configuration=configured)
+
+
+def test_bytes_that_the_kernel_does_not_count_are_told_so() -> None:
+    async def use(home: Home) -> None:
+        await asyncio.sleep(20)
+        assert home.status()["bytes"] is not None
+        home.router.timeouts.set(COUNTING, 0)
+        await asyncio.sleep(20)
+        assert home.status()["bytes"] is None
+        assert "nf_conntrack_acct=0" in home.status()["sensors"]["bytes"]
 
     at_home(use)
 

@@ -24,6 +24,8 @@ DEFAULT_STATE_DIRECTORY = "/etc/flowguard"
 UBUS_SOCKETS = ("/var/run/ubus/ubus.sock", "/var/run/ubus.sock")
 """Where ubusd listens, since OpenWrt 21.02 and before."""
 
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
 
 class ExitCode(IntEnum):
     FINE = 0
@@ -78,3 +80,12 @@ def show_level(status: dict[str, Any]) -> ExitCode:
     reason = f": {status['reason']}" if status["level"] != status["wanted"] else ""
     print(f"wanted {status['wanted']}, now {status['level']} ({status['state']}){reason}")
     return ExitCode.FINE
+
+
+def size(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in UNITS[:-1]:
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.0f} {UNITS[-1]}"

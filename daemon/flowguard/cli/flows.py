@@ -8,14 +8,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from flowguard.cli.common import ExitCode, add_socket, ask
+from flowguard.cli.common import ExitCode, add_socket, ask, size
 from flowguard.core.model import Level
 from flowguard.core.tables.why import Why
 
 SHOWN = 100
 INDENT = " " * 10
 CONDITIONS = ("level", "host", "device", "why")
-UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +52,7 @@ def describe(flows: list[dict[str, Any]]) -> Iterator[str]:
     yield f"{'level':<9} {'arm':<8} {'age':>6} {'sent':>8} {'received':>8}  flow"
     for flow in flows:
         age = "-" if flow["age"] is None else f"{flow['age']:.0f} s"
-        sent, received = (_size(flow["bytes"][way]) for way in ("original", "reply"))
+        sent, received = (size(flow["bytes"][way]) for way in ("original", "reply"))
         line = f"{flow['level']:<9} {flow['arm'] or '-':<8} {age:>6} {sent:>8} {received:>8}"
         line += f"  {flow['flow']}"
         if flow["stalled_for"] is not None:
@@ -63,11 +62,3 @@ def describe(flows: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{INDENT}its answers are in {flow['paths']['reply']}"
         if flow["because"]:
             yield INDENT + flow["because"]
-
-
-def _size(count: float) -> str:
-    for unit in UNITS[:-1]:
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.0f} {UNITS[-1]}"

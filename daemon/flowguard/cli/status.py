@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from flowguard.cli.common import ExitCode, add_socket, ask
+from flowguard.cli.common import ExitCode, add_socket, ask, size
 from flowguard.core.model import Level
 
 DECISIONS_SHOWN = 5
@@ -53,6 +53,7 @@ def describe(status: dict[str, Any]) -> Iterator[str]:
             f"flows     {flows['hardware']} hardware, {flows['software']} software,"
             f" {flows['none']} not offloaded{refused}"
         )
+    yield from _bytes(status["bytes"])
     yield from _control(status["control"], status["time"])
     yield from _boot(status["boot"])
     yield from _drain(status["drain"])
@@ -62,6 +63,21 @@ def describe(status: dict[str, Any]) -> Iterator[str]:
             yield f"sensor    {name}: {health}"
     yield from (f"problem   {problem}" for problem in status["problems"])
     yield from _decisions(status["decisions"][-DECISIONS_SHOWN:])
+
+
+def _bytes(counted: dict[str, dict[str, Any]] | None) -> Iterator[str]:
+    """Which part of the last minute's bytes went by hardware."""
+    rates = {path: found["rate"] for path, found in (counted or {}).items()}
+    if not rates or None in rates.values():
+        return
+    if not (rate := sum(rates.values())):
+        yield "bytes     none in the last minute"
+        return
+    hardware, software = (100 * rates[path] / rate for path in ("hardware", "software"))
+    yield (
+        f"bytes     {hardware:.0f} % of the bytes of the last minute went by hardware,"
+        f" {software:.0f} % by software; {size(rate)} a second"
+    )
 
 
 def _control(control: dict[str, Any], now: float) -> Iterator[str]:

@@ -11,10 +11,11 @@ from contextlib import aclosing
 
 from flowguard.core.events import Event, FlowsSeen
 from flowguard.core.tables.description import Leave, Plan, Rule, Table
-from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOADED, DumpInterrupted
+from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, OFFLOADED, DumpInterrupted, Filter
 from flowguard.kernel.machine import Connections, Machine, Sysctls
 from flowguard.sensors.arms.drawing import Drawing
 from flowguard.sensors.beat import until_beat
+from flowguard.sensors.byte_counts import ByteCounts
 
 POLL_SECONDS = 10.0
 ATTEMPTS = 5
@@ -23,6 +24,7 @@ LASTING = 2.0
 SUSPECTS = 500
 COUNTING = "net/netfilter/nf_conntrack_acct"
 NOTHING = Plan(None, None)
+NOT_COUNTING = "not available: net.netfilter.nf_conntrack_acct=0, so nobody counts them"
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,9 @@ class FlowCountsSensor:
     """Looks every POLL_SECONDS while there are tables, and until their flows have gone.
 
     `plan` gives the tables that the kernel holds now, `min_packets` the setting. `counters`
-    is for the status: whether flows are counted as that setting needs it.
+    is for the status: whether flows are counted as that setting needs it, and `bytes_counted` is
+    whether their bytes are. `byte_counts` are fed with all connections when `others_look` says
+    that nobody else does so, and else with what is looked at here.
     """
 
     name = "flows"
@@ -43,14 +47,18 @@ class FlowCountsSensor:
         feed: Callable[[Event], None],
         plan: Callable[[], Plan],
         min_packets: Callable[[], int],
+        byte_counts: ByteCounts | None = None,
+        others_look: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.counters = "ok"
+        self.counters = self.bytes_counted = "ok"
         self._sysctls = machine.sysctls
         self._now = machine.clock.now
         self._feed = feed
         self._plan = plan
         self._min_packets = min_packets
-        self._counter = FlowCounter(machine.connections)
+        self._byte_counts = byte_counts or ByteCounts()
+        self._others_look = others_look
+        self._counter = FlowCounter(machine.connections, self._byte_counts)
         self._there_were_some = True  # Nobody knows before the first look.
 
     async def run(self, alive: Callable[[], None]) -> None:
@@ -58,9 +66,13 @@ class FlowCountsSensor:
             self._look_at_counters()
             plan = self._plan()
             if plan != NOTHING or self._there_were_some:
-                seen = await self._counter.look(self._now(), plan)
+                looks_at_all = not self._others_look()
+                seen = await self._counter.look(self._now(), plan, looks_at_all=looks_at_all)
                 self._there_were_some = bool(seen.hardware or seen.software)
                 self._feed(seen)
+            else:
+                self._byte_counts.rest()
+            self._byte_counts.sample(self._now())
             alive()
             await asyncio.sleep(until_beat(POLL_SECONDS))
 
@@ -70,20 +82,23 @@ class FlowCountsSensor:
         if problem and self.counters != problem:
             log.error("%s", problem)
         self.counters = problem or "ok"
+        self.bytes_counted = "ok" if is_counting(self._sysctls) else NOT_COUNTING
 
 
 class FlowCounter:
     """Remembers the last look, because a refusal is only one that lasts."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, byte_counts: ByteCounts | None = None) -> None:
         self._connections = connections
+        self._byte_counts = byte_counts or ByteCounts()
         self._suspects: frozenset[int] = frozenset()
         self._since = 0.0
         self._refused = 0
 
-    async def look(self, time: float, plan: Plan) -> FlowsSeen:
+    async def look(self, time: float, plan: Plan, *, looks_at_all: bool = False) -> FlowsSeen:
         """Count now; raises OSError, MalformedMessage.
 
+        `looks_at_all`: connections that are not offloaded are read, too, for their bytes.
         `refused` needs two looks at least two seconds apart.
         """
         hardware = plan.hardware
@@ -92,20 +107,29 @@ class FlowCounter:
             drawing = Drawing(hardware)
         for _ in range(ATTEMPTS):
             try:
-                in_hardware, in_software, suspects = await self._count(drawing)
+                in_hardware, in_software, suspects = await self._count(
+                    drawing, Filter() if looks_at_all else OFFLOADED
+                )
             except DumpInterrupted:
                 continue
+            if looks_at_all:
+                self._byte_counts.looked()
             refused = self._compare(time, suspects) if drawing else self._forget()
             return FlowsSeen(time, in_hardware, in_software, refused)
         raise OSError(errno.EAGAIN, "the connection table changes faster than it can be read")
 
-    async def _count(self, drawing: Drawing | None) -> tuple[int, int, frozenset[int]]:
+    async def _count(
+        self, drawing: Drawing | None, wanted: Filter
+    ) -> tuple[int, int, frozenset[int]]:
         """Flows in hardware and in software, and the ids of those that may be refused."""
         in_hardware = in_software = 0
         suspects: set[int] = set()
-        async with aclosing(self._connections.sweep(OFFLOADED)) as batches:
+        async with aclosing(self._connections.sweep(wanted)) as batches:
             async for batch in batches:
+                self._byte_counts.look(batch)
                 for entry in batch:
+                    if not entry.status & OFFLOAD:
+                        continue
                     if entry.status & HW_OFFLOAD:
                         in_hardware += 1
                         continue
@@ -126,6 +150,14 @@ class FlowCounter:
     def _forget(self) -> int:
         self._suspects, self._refused = frozenset(), 0
         return 0
+
+
+def is_counting(sysctls: Sysctls) -> bool:
+    """Whether connections are counted; where nobody knows, it is taken for granted."""
+    try:
+        return sysctls.get(COUNTING) != 0
+    except OSError:
+        return True
 
 
 def counters_problem(sysctls: Sysctls, min_packets: int) -> str:

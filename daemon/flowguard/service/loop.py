@@ -20,6 +20,7 @@ from flowguard.actuators.moves import Moves
 from flowguard.actuators.notify import Telling
 from flowguard.actuators.rescue import Crossover
 from flowguard.actuators.tables import NewestPlan
+from flowguard.core.arms.detector import Evidence
 from flowguard.core.events import (
     Command,
     Converge,
@@ -50,6 +51,7 @@ from flowguard.paths import Paths
 from flowguard.platform.configuration.loading import Configuration, Loaded
 from flowguard.sensors import last_boot
 from flowguard.sensors.arms.looks import ArmsSensor
+from flowguard.sensors.byte_counts import ByteCounts, Bytes
 from flowguard.sensors.devices import Devices, DevicesSensor
 from flowguard.sensors.engine_table import EngineTableSensor
 from flowguard.sensors.firewall import Standby
@@ -58,7 +60,7 @@ from flowguard.sensors.hosts import HostsSensor
 from flowguard.sensors.kernel_log import KernelLogSensor
 from flowguard.sensors.last_boot import CrashEvidence
 from flowguard.sensors.supervise import Supervision
-from flowguard.service.kept_evidence import EvidenceFile
+from flowguard.service.kept_record import KeptRecord
 from flowguard.service.problems import Problems
 from flowguard.service.recorder import EventRecorder
 from flowguard.service.surroundings import Surroundings
@@ -127,7 +129,9 @@ class Service:
         )
         self._moves = Moves(self.machine.connections, self._hosts_placed)
         self._recorder = EventRecorder(self.machine.files, runtime)
-        self.evidence = EvidenceFile(self.machine.files, runtime)
+        files = self.machine.files
+        self.evidence = KeptRecord(files, runtime, "evidence.json", Evidence, "the arms' findings")
+        self.kept_bytes = KeptRecord(files, runtime, "bytes.json", Bytes, "the bytes by path")
 
     def _make_sensors(self) -> None:
         self.devices = Devices(self.machine, self.feed, self.surroundings.interfaces, self._may_try)
@@ -137,12 +141,15 @@ class Service:
         self.kernel_log = KernelLogSensor(
             self.machine, self.fault_rules, self.paths.runtime_directory, self._on_fault
         )
-        self.arms = ArmsSensor(self.machine, self.feed)
+        self.byte_counts = ByteCounts()
+        self.arms = ArmsSensor(self.machine, self.feed, self.byte_counts)
         self.flow_counts = FlowCountsSensor(
             self.machine,
             self.feed,
             lambda: self.newest_plan.reached,
             lambda: self.configuration.min_packets,
+            self.byte_counts,
+            lambda: self.arms.looks,
         )
         self.engine_table = EngineTableSensor(
             self.machine,
@@ -315,7 +322,7 @@ class Service:
     def save_progress(self) -> None:
         """So that a daemon that starts after this one goes on where it ended."""
         self.kernel_log.save_position()
-        self.evidence.save(self.state)
+        self._keep()
 
     async def close(self) -> None:
         """The end of this life: nothing changes in the kernel any more."""
@@ -325,4 +332,9 @@ class Service:
         await self.tasks.close()
         await self.newest_plan.close()
         self.kernel_log.save_position()
-        self.evidence.save(self.state, now=True)
+        self._keep(now=True)
+
+    def _keep(self, *, now: bool = False) -> None:
+        self.evidence.save(self.state.evidence, self.state.time, now=now)
+        if totals := self.byte_counts.totals:
+            self.kept_bytes.save(totals, self.now(), now=now)

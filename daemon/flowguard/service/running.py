@@ -16,6 +16,7 @@ from flowguard.core.interface import Interface
 from flowguard.core.model import FlowTuple, Level
 from flowguard.core.requests import EndAbandoned, EndAsked, PlannedEnd
 from flowguard.kernel.netlink.codec import MalformedMessage
+from flowguard.sensors.byte_counts import Bytes
 from flowguard.sensors.devices import LinksSensor
 from flowguard.sensors.firewall import FirewallSensor, TablesSensor
 from flowguard.sensors.supervise import Sensor
@@ -127,6 +128,7 @@ class Running:
         service.converger.recover()
         held, seed = await service.newest_plan.left_behind()
         evidence = service.evidence.load()
+        service.byte_counts.go_on_from(service.kept_bytes.load() or Bytes())
         events = await service.ledger.begin(service.configuration, evidence, held, seed)
         for event in (*events, *self._opening):
             service.feed(event)

@@ -11,6 +11,7 @@ from flowguard import __version__
 from flowguard.core.arms.passing import PASS
 from flowguard.core.arms.sequential_test import ACT, Process, failures_needed
 from flowguard.core.model import Device
+from flowguard.core.records import fields
 from flowguard.core.replay import decision_to_json
 from flowguard.core.serial import to_json
 from flowguard.core.state import Phase, State, allowed
@@ -33,6 +34,7 @@ def status(service: Service, running: Running) -> dict[str, Any]:
         "missing_devices": list(service.devices.found.missing),
         "left_out": to_json(service.devices.found.left_out),
         "flows": _flows(service),
+        "bytes": _bytes(service),
         "control": _control(service),
         "drain": to_json(state.drain),
         "parked": list(state.parked),
@@ -54,6 +56,7 @@ def _sensors(service: Service) -> dict[str, str]:
         **health,
         "engine": service.engine_table.detail or health.get("engine", "starting"),
         "counters": service.flow_counts.counters,
+        "bytes": service.flow_counts.bytes_counted,
         "store": service.ledger.health,
         **service.telling.health,
         **{name: tell() for name, tell in service.other_health.items()},
@@ -139,6 +142,17 @@ def _flows(service: Service) -> dict[str, int | None]:
         "software": seen.software,
         "none": plain,
         "refused": seen.refused,
+    }
+
+
+def _bytes(service: Service) -> dict[str, dict[str, float | None]] | None:
+    """Bytes by path since the boot, and a second over the last minute; None: not counted."""
+    totals, rates = service.byte_counts.totals, service.byte_counts.rates()
+    if totals is None or service.flow_counts.bytes_counted != "ok":
+        return None
+    return {
+        path: {"total": getattr(totals, path), "rate": getattr(rates, path) if rates else None}
+        for path in fields(totals)
     }
 
 

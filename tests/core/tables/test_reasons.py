@@ -169,9 +169,9 @@ def test_what_is_switched_off_is_told_so() -> None:
     call = replace(WEB, original=replace(WEB.original, protocol="udp"))
     found = why(call, NONE, tables(udp=False))
     assert found and found.why is Why.SWITCHED_OFF
-    addresses = {"source": "2001:db8::2", "destination": "2001:db8:1::1"}
-    back = replace(WEB.reply, source="2001:db8:1::1", destination="2001:db8::2")
-    web6 = replace(WEB, original=replace(WEB.original, **addresses), reply=back)
+    there = FlowTuple("tcp", "2001:db8::2", "2001:db8:1::1", 40_000, 443)
+    back = FlowTuple("tcp", "2001:db8:1::1", "2001:db8::2", 443, 40_000)
+    web6 = replace(WEB, original=there, reply=back)
     found = why(web6, NONE, tables(ipv6=False))
     assert found and found.why is Why.SWITCHED_OFF
 

@@ -21,6 +21,7 @@ from flowguard.sensors.arms.census import SEEN_REPLY, Census, Stalled, ends_are_
 from flowguard.sensors.arms.drawing import Drawing
 from flowguard.sensors.arms.ways import Ways
 from flowguard.sensors.beat import until_beat
+from flowguard.sensors.byte_counts import ByteCounts
 
 LOOK_SECONDS = 5.0
 # Where the table is so large that a look takes long, looks come less often, so that they take
@@ -65,7 +66,14 @@ class ArmsSensor:
     name = "observation"
     patience: float | None = 60.0
 
-    def __init__(self, machine: Machine, feed: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        feed: Callable[[Event], None],
+        byte_counts: ByteCounts | None = None,
+    ) -> None:
+        """`byte_counts` are fed with the same looks and ends."""
+        self._byte_counts = byte_counts or ByteCounts()
         self._connections = machine.connections
         self._now = machine.clock.now
         self._feed = feed
@@ -111,7 +119,7 @@ class ArmsSensor:
             while not self._failure.done():
                 began = self._now()
                 try:
-                    if self.drawing.control_share > 1:
+                    if self.looks:
                         await self._look()
                 except Exception as error:
                     # One odd connection must not end the watch over all others.
@@ -134,10 +142,14 @@ class ArmsSensor:
         """Hear of connections that end between two looks."""
         self._listening = self._connections.listen(
             ANSWERED,
-            self._census.destroyed,
+            self._ended,
             lambda: None,  # The next look finds them gone; only their last state is missed.
             lambda why: self._fail(OSError(why)),
         )
+
+    def _ended(self, entries: list[Entry]) -> None:
+        self._census.destroyed(entries)
+        self._byte_counts.ended(entries)
 
     def _fail(self, error: Exception) -> None:
         if self._failure and not self._failure.done():
@@ -149,12 +161,14 @@ class ArmsSensor:
             async with aclosing(self._connections.sweep(ANSWERED)) as batches:
                 async for batch in batches:
                     census.look(self._now(), batch)
+                    self._byte_counts.look(batch)
         except BaseException as error:
             # Half a look would show flows as gone that are not; the next one will do.
             census.abandon()
             if isinstance(error, DumpInterrupted):
                 raise OSError(errno.EAGAIN, TOO_FAST) from None
             raise
+        self._byte_counts.looked()
         self._tell(census.judge(self._now()))
 
     def _tell(self, judged: FlowsJudged) -> None:
@@ -162,6 +176,11 @@ class ArmsSensor:
         self._observed = judged.observed
         if news:
             self._feed(judged)
+
+    @property
+    def looks(self) -> bool:
+        """Whether it looks at the connections: not where nothing is drawn."""
+        return self.drawing.control_share > 1
 
     @property
     def counters_proven(self) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The arms' evidence outlives the daemon that found it."""
+"""The arms' evidence and the bytes outlive the daemon that found them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from flowguard.core.arms.detector import Evidence
 from flowguard.core.records import replace
 from flowguard.core.state import State
 from flowguard.kernel.files import LinuxFiles
-from flowguard.service.kept_evidence import SAVE_SECONDS, EvidenceFile
+from flowguard.sensors.byte_counts import Bytes
+from flowguard.service.kept_record import SAVE_SECONDS, KeptRecord
 from tests.core.arms.test_drops import BAD, judged, row, story
 
 
-def evidence_in(folder: Path) -> EvidenceFile:
-    return EvidenceFile(LinuxFiles(), str(folder))
+def evidence_in(folder: Path) -> KeptRecord[Evidence]:
+    return KeptRecord(LinuxFiles(), str(folder), "evidence.json", Evidence, "the arms' findings")
 
 
 def suspicious() -> State:
@@ -28,8 +30,15 @@ def suspicious() -> State:
 
 def test_what_was_saved_is_read_as_it_was(tmp_path: Path) -> None:
     state = suspicious()
-    evidence_in(tmp_path).save(state)
+    evidence_in(tmp_path).save(state.evidence, state.time)
     assert evidence_in(tmp_path).load() == state.evidence
+
+
+def test_any_record_can_be_kept(tmp_path: Path) -> None:
+    for record in (Bytes(1, 2, 3), Bytes(1 << 60)):
+        kept = KeptRecord(LinuxFiles(), str(tmp_path), "bytes.json", Bytes, "the bytes")
+        kept.save(record, 0.0)
+        assert kept.load() == record
 
 
 def test_nothing_saved_is_nothing_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -43,26 +52,26 @@ def test_an_unreadable_file_is_told_of(
 ) -> None:
     (tmp_path / "evidence.json").write_text(text)
     assert evidence_in(tmp_path).load() is None
-    assert "begins anew" in caplog.text
+    assert "begin anew" in caplog.text
 
 
 def test_it_is_written_now_and_then_and_at_the_end(tmp_path: Path) -> None:
     file, first = evidence_in(tmp_path), suspicious()
-    file.save(first)
+    file.save(first.evidence, first.time)
     told = story()
     judged(told, row(BAD, told.state.epoch))
     second = replace(told.state, time=first.time + SAVE_SECONDS - 1)
-    file.save(second)
+    file.save(second.evidence, second.time)
     assert evidence_in(tmp_path).load() == first.evidence
-    file.save(second, now=True)
+    file.save(second.evidence, second.time, now=True)
     assert evidence_in(tmp_path).load() == second.evidence
     third = replace(first, time=second.time + SAVE_SECONDS)
-    file.save(third)
+    file.save(third.evidence, third.time)
     assert evidence_in(tmp_path).load() == third.evidence
 
 
 def test_a_folder_that_refuses_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "file"
     folder.write_text("in the way")
-    evidence_in(folder).save(suspicious())
+    evidence_in(folder).save(suspicious().evidence, 0.0)
     assert "cannot be kept" in caplog.text
