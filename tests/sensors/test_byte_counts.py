@@ -87,6 +87,14 @@ def test_what_a_look_has_read_of_one_that_ended_meanwhile_counts_once(counts: By
     assert counts.totals == Bytes(hardware=LARGE)
 
 
+def test_of_two_looks_that_overlap_the_older_answer_changes_nothing(counts: ByteCounts) -> None:
+    whole_look(counts, entry(1, HARDWARE, LARGE))
+    counts.look([entry(1, HARDWARE, LARGE + 500)])
+    counts.look([entry(1, HARDWARE, LARGE + 300)])
+    whole_look(counts, entry(1, HARDWARE, LARGE + 500))
+    assert counts.totals == Bytes(hardware=LARGE + 500)
+
+
 def test_a_look_that_breaks_off_loses_nobody(counts: ByteCounts) -> None:
     whole_look(counts, entry(1, HARDWARE, LARGE), entry(2, HARDWARE, LARGE))
     counts.look([entry(1, HARDWARE, LARGE)])
