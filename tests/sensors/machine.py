@@ -140,6 +140,7 @@ class Ruleset(Watchable):
         super().__init__()
         self.state = TablesState(None, None)
         self.foreign: tuple[ForeignFlowtable, ...] = ()
+        self.foreign_looks = 0
         self.unreadable: OSError | MalformedMessage | None = None
         self.tried: list[Change] = []
         self.refuse: Callable[[Change], None] = lambda change: None
@@ -150,6 +151,7 @@ class Ruleset(Watchable):
         return self.state
 
     async def foreign_flowtables(self) -> tuple[ForeignFlowtable, ...]:
+        self.foreign_looks += 1
         await asyncio.sleep(0)
         if self.unreadable:
             raise self.unreadable

@@ -193,6 +193,7 @@ def test_what_touches_nothing_of_ours_is_no_event() -> None:
     guarded = Guarded()
     guarded.happens(lambda: None, lambda: None)
     assert guarded.events == []
+    assert guarded.tables.foreign_looks == 2  # One look for each piece of news.
 
 
 def test_tables_that_are_lost_are_told() -> None:

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from flowguard.core.model import Level
 from flowguard.core.records import replace
+from flowguard.core.state import MOVES_MOST, SETTLED_SECONDS
 from flowguard.core.tables.description import HARDWARE_PRIORITY, SOFTWARE_PRIORITY
 from flowguard.kernel.conntrack import HW_OFFLOAD
 from flowguard.kernel.nftables.changes import (
@@ -110,6 +113,30 @@ def test_while_hardware_is_drained_nobody_waits_and_the_new_table_knows_all() ->
         await home.settled()
         await home.daemon.api.call("level", {"level": "hardware"})
         await home.until(lambda: hosts(home) == ())
+
+    at_home(use, router=mixed())
+
+
+def test_a_host_that_flaps_has_the_software_table_made_anew_a_few_times_only() -> None:
+    async def use(home: Home) -> None:
+        await home.settled()
+        for move in range(40):
+            port = ("phy0-ap0", LAN)[move % 2]
+            home.router.network.neighbourhood.happens(Learned("br-lan", MAC, port))
+            await asyncio.sleep(2)
+        changes = [change for made in home.router.ruleset.made for change in made]
+        assert changes.count(DeleteTable("flowguard_sw")) <= MOVES_MOST
+        assert hosts(home) == ()
+        await asyncio.sleep(SETTLED_SECONDS)
+        assert hosts(home) == (PC,)
+
+    at_home(use, router=mixed())
+
+
+def test_the_start_looks_at_the_hosts_once() -> None:
+    async def use(home: Home) -> None:
+        await home.settled()
+        assert home.router.network.neighbourhood.looks == 1
 
     at_home(use, router=mixed())
 

@@ -133,6 +133,15 @@ class Host:
 
 
 @frozen
+class Mover:
+    """A host that has changed its port lately: how often in a row, and when last."""
+
+    address: str
+    moves: int
+    moved: float
+
+
+@frozen
 class FlowTuple:
     """One direction of a flow, as people write it: addresses and ports."""
 

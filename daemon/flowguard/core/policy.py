@@ -54,8 +54,8 @@ from flowguard.core.model import Attribution, Decision, Fault, Level
 from flowguard.core.records import replace
 from flowguard.core.requests import EndAbandoned, PlannedEnd
 from flowguard.core.state import DECISIONS_KEPT, Drain, Ledger, State, allowed
+from flowguard.core.tables import whereabouts
 from flowguard.core.tables.places import levels_by_device
-from flowguard.core.tables.whereabouts import on_hosts
 
 Step = tuple[State, list[Command]]
 # Faults that wait for the first look at the devices.
@@ -122,7 +122,7 @@ def _handle(state: State, event: Event) -> Step:
         case DevicesChanged():
             return _devices_changed(state, event)
         case HostsSeen():
-            return on_hosts(state, event)
+            return whereabouts.on_hosts(state, event)
         case FaultSeen():
             if event.fault.attribution is not Attribution.NONE:
                 state = replace(state, disturbed=state.time)
@@ -233,6 +233,7 @@ def _time_passed(state: State) -> Step:
         boots.retry_ledger,
         canary.proceed,
         progress.overdue,
+        whereabouts.on_time,
     ):
         state, more = due(state)
         commands += more

@@ -18,6 +18,7 @@ from flowguard.core.model import (
     Fault,
     Host,
     Level,
+    Mover,
     PolicySettings,
     ShutEye,
     Verdict,
@@ -35,6 +36,11 @@ LEDGER_RETRY = 600.0
 # canary: so many soak times.
 CANARY_PATIENCE = 24
 POWER_CYCLE = "its engine is dead: the router needs a power cycle"
+# A host that changes its port more often than this, with no more than so many seconds between,
+# counts as behind no port until it has stayed for as long: each time that it comes behind a port
+# in hardware, the software table is made anew for its flows.
+MOVES_MOST = 3
+SETTLED_SECONDS = 60.0
 # Hardware is never without these: the kernel log, what is in hardware, and how flows fare.
 GUARDS = ("kmsg", "flows", "observation")
 
@@ -128,7 +134,8 @@ class WeakFault:
 class State:
     """Immutable; `policy.decide` returns the next one.
 
-    `hosts` are those known to be behind ports of bridges, by address. `levels` is where each
+    `hosts` are those known to be behind ports of bridges, by address, and `movers` those of them
+    that have moved lately. `levels` is where each
     device is to stand: what the last `Converge` asked for. `reached` is what the kernel was
     last seen to hold; a device that is not named there is on none. `parked` are devices that
     could not be drained; that is tried again at `parked_retry`. `epoch` is the number of that
@@ -151,6 +158,7 @@ class State:
     settings: PolicySettings = PolicySettings()
     devices: tuple[Device, ...] = ()
     hosts: tuple[Host, ...] = ()
+    movers: tuple[Mover, ...] = ()
     levels: tuple[tuple[str, Level], ...] = ()
     reached: tuple[tuple[str, Level], ...] = ()
     parked: tuple[str, ...] = ()
@@ -190,6 +198,18 @@ class State:
     shut_eye: ShutEye | None = None
     canary_epoch: int = 0
     canary_tests: tuple[tuple[OutcomeKind, Passing], ...] = ()
+
+    @property
+    def restless(self) -> set[str]:
+        """The addresses of hosts that move too often."""
+        since = self.time - SETTLED_SECONDS
+        return {m.address for m in self.movers if m.moves > MOVES_MOST and m.moved > since}
+
+    @property
+    def settled_hosts(self) -> tuple[Host, ...]:
+        """The hosts that are behind their port for good, as far as anybody knows."""
+        restless = self.restless
+        return tuple(h for h in self.hosts if h.address not in restless) if restless else self.hosts
 
     def level_of(self, device: str) -> Level:
         return dict(self.levels).get(device, Level.NONE)
@@ -328,6 +348,7 @@ class State:
         for blind in self.blind:
             since = blind.since if blind.back is None else blind.back
             yield since + self.settings.blind_grace
+        yield from (m.moved + SETTLED_SECONDS for m in self.movers if m.moves > MOVES_MOST)
         soak = self.settings.canary_soak
         for verdict in self.verdicts:
             if verdict.canary and verdict.raised is not None:

@@ -141,8 +141,9 @@ class FirewallSensor:
         # What the firewall does itself is seen at once; our own changes may take their time.
         if await self._look(tables_lost=False):
             return
-        lost = not await self._intact()
-        if not await self._look(lost) and lost and not self._standby.reason:
+        if await self._intact():
+            return
+        if not await self._look(tables_lost=True) and not self._standby.reason:
             held = await self._held()
             self._feed(TablesLost(self._now(), held))
 

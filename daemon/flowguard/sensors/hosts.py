@@ -76,7 +76,7 @@ class HostsSensor:
         self._has_lost = False
         self._failure = ""
 
-    async def look(self) -> None:
+    async def _look(self) -> None:
         """At everything; raises OSError and MalformedMessage."""
         self._has_lost = False
         # Heard before the question, so older than the answer; it alone tells who is gone.
@@ -91,14 +91,14 @@ class HostsSensor:
         self._failure = ""
         watching = self._network.watch_sightings(self._take, self._lost, self._failed)
         try:
-            await self.look()
+            await self._look()
             alive()
             while not self._failure:
                 await self._news.wait()
                 await asyncio.sleep(GATHER_SECONDS)
                 self._news.clear()
                 if self._has_lost:
-                    await self.look()
+                    await self._look()
                 else:
                     self._tell()
                 await asyncio.sleep(PAUSE_SECONDS)

@@ -241,7 +241,7 @@ class Service:
         """The tables by what was asked for last, and by where hosts are now."""
         state, asked = self.state, self._asked
         settings = replace(self.configuration.offload_settings, software=not state.software_drops)
-        return plan(state.devices, dict(asked.levels), settings, asked.draw, state.hosts)
+        return plan(state.devices, dict(asked.levels), settings, asked.draw, state.settled_hosts)
 
     def _follow_hosts(self) -> None:
         """The same levels, with the hosts that are known now.

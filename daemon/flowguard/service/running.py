@@ -15,7 +15,6 @@ from flowguard.core.events import Event, StandbyChanged
 from flowguard.core.interface import Interface
 from flowguard.core.model import FlowTuple, Level
 from flowguard.core.requests import EndAbandoned, EndAsked, PlannedEnd
-from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.sensors.byte_counts import Bytes
 from flowguard.sensors.devices import LinksSensor
 from flowguard.sensors.firewall import FirewallSensor, TablesSensor
@@ -147,11 +146,8 @@ class Running:
                 service.feed(StandbyChanged(service.now(), service.standby.reason))
         except OSError as error:
             log.warning("the tables of others cannot be seen: %s", error)
-        try:
-            # Before the first tables: a flow that software takes stays there.
-            await service.hosts.look()
-        except (OSError, MalformedMessage) as error:
-            log.warning("the hosts in the network cannot be seen: %s", error)
+        # Before the first tables: a flow that software takes stays there.
+        await service.supervision.first_signs((service.hosts.name,))
         await service.look_at_devices()
         # Whatever has come since that look.
         self._firewall.touched()

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from flowguard.core.events import Command, FollowHosts, HostsSeen
+from flowguard.core.events import Command, FollowHosts, HostsSeen, Tick
 from flowguard.core.model import Device, Host, Level
 from flowguard.core.policy import decide
 from flowguard.core.records import replace
-from flowguard.core.state import State
+from flowguard.core.state import MOVES_MOST, SETTLED_SECONDS, State
 
 LAN1 = Device(
     "lan1", 2, forward_names=("br-lan", "lan1"), bridges=("br-lan",), bridge_ports=("lan1",)
@@ -78,3 +78,43 @@ def test_where_ports_are_in_the_software_table_its_flows_are_pulled_out_as_well(
     state = at(("lan1", Level.SOFTWARE), ("lan2", Level.SOFTWARE), devices=ports)
     _, commands = hears(state, Host(PC, "lan2"))
     assert moved(commands) == FollowHosts((PC,), Level.SOFTWARE)
+
+
+def flapping(state: State, moves: int, seconds: float) -> State:
+    """After the PC has moved so often, every so many seconds."""
+    for _ in range(moves):
+        (port,) = (host.port for host in state.hosts if host.address == PC)
+        elsewhere = Host(PC, "lan2" if port == "lan1" else "lan1")
+        event = HostsSeen(state.time + seconds, (elsewhere,))
+        state, commands = decide(state, event)
+        assert moved(commands).moved == (PC,)
+    return state
+
+
+def test_a_host_that_moves_too_often_is_behind_no_port_until_it_has_stayed() -> None:
+    state = flapping(at(*TOP), MOVES_MOST, 1.0)
+    assert PC in {host.address for host in state.settled_hosts}
+    state = flapping(state, 1, 1.0)
+    assert [host.address for host in state.settled_hosts] == [TV]
+    assert PC in {host.address for host in state.hosts}
+    assert state.next_deadline() == state.time + SETTLED_SECONDS
+    early, commands = decide(state, Tick(state.time + SETTLED_SECONDS - 1))
+    assert not commands and PC not in {host.address for host in early.settled_hosts}
+    state, commands = decide(state, Tick(state.time + SETTLED_SECONDS))
+    assert commands == [FollowHosts()]
+    assert PC in {host.address for host in state.settled_hosts}
+    assert decide(state, Tick(state.time + 1))[1] == []
+
+
+def test_a_host_that_moves_now_and_then_stays_in() -> None:
+    state = flapping(at(*TOP), 3 * MOVES_MOST, SETTLED_SECONDS)
+    assert state.settled_hosts == state.hosts
+    assert len(state.movers) == 1
+
+
+def test_who_comes_or_goes_has_not_moved() -> None:
+    state = at(*TOP)
+    for _ in range(3 * MOVES_MOST):
+        state, _ = hears(state, gone=(PC,))
+        state, _ = hears(state, Host(PC, "lan1"))
+    assert state.settled_hosts == state.hosts and not state.movers

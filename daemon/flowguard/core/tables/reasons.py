@@ -201,6 +201,9 @@ class _Search:
                 if isinstance(rule.action, Leave) and _is_about_port(rule, port):
                     yield Reason(rule.action.why, rule.action.section, port)
             device = next((d for d in self._state.devices if port in d.bridge_ports), None)
+            if address in self._state.restless:
+                detail = f"{address} has changed its port too often in the last minutes"
+                yield Reason(Why.NOT_BEHIND_PORT, detail, port)
             if device:
                 yield self._of_device(device)
             yield Reason(Why.NOT_BEHIND_PORT, f"{address} is behind {port}", port)

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from flowguard.core.events import Command, FollowHosts, HostsSeen
-from flowguard.core.model import Host, Level
+from flowguard.core.model import Host, Level, Mover
 from flowguard.core.records import replace
-from flowguard.core.state import State
+from flowguard.core.state import MOVES_MOST, SETTLED_SECONDS, State
 from flowguard.core.tables.places import ports_of
 
 Step = tuple[State, list[Command]]
@@ -25,7 +27,28 @@ def on_hosts(state: State, event: HostsSeen) -> Step:
     # Who does not answer any more may be on the way to another port.
     left = {a for a, port in before.items() if now.get(a) != port and port in binding}
     hosts = tuple(Host(address, port) for address, port in sorted(now.items()))
-    return replace(state, hosts=hosts), [FollowHosts(tuple(sorted(left)), _lowest_bound(state))]
+    moving = [a for a, port in before.items() if now.get(a, port) != port]
+    state = replace(state, hosts=hosts, movers=_movers(state, moving))
+    return state, [FollowHosts(tuple(sorted(left)), _lowest_bound(state))]
+
+
+def on_time(state: State) -> Step:
+    """Whoever moved too often and has stayed since is behind its port from now on."""
+    movers = _movers(state, ())
+    if movers == state.movers:
+        return state, []
+    settled = any(m.moves > MOVES_MOST for m in {*state.movers} - {*movers})
+    return replace(state, movers=movers), [FollowHosts()] if settled else []
+
+
+def _movers(state: State, moving: Collection[str]) -> tuple[Mover, ...]:
+    """Those that have moved lately, with the hosts that move now."""
+    since = state.time - SETTLED_SECONDS
+    movers = {m.address: m for m in state.movers if m.moved > since}
+    for address in moving:
+        moves = movers[address].moves if address in movers else 0
+        movers[address] = Mover(address, moves + 1, state.time)
+    return tuple(sorted(movers.values(), key=lambda mover: mover.address))
 
 
 def _lowest_bound(state: State) -> Level:
