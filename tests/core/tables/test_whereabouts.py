@@ -92,18 +92,19 @@ def flapping(state: State, moves: int, seconds: float) -> State:
 
 
 def test_a_host_that_moves_too_often_is_behind_no_port_until_it_has_stayed() -> None:
-    state = flapping(at(*TOP), MOVES_MOST, 1.0)
+    state = flapping(replace(at(*TOP), time=1000.0), MOVES_MOST, 1.0)
     assert PC in {host.address for host in state.settled_hosts}
     state = flapping(state, 1, 1.0)
     assert [host.address for host in state.settled_hosts] == [TV]
     assert PC in {host.address for host in state.hosts}
     assert state.next_deadline() == state.time + SETTLED_SECONDS
     early, commands = decide(state, Tick(state.time + SETTLED_SECONDS - 1))
-    assert not commands and PC not in {host.address for host in early.settled_hosts}
+    assert FollowHosts() not in commands
+    assert PC not in {host.address for host in early.settled_hosts}
     state, commands = decide(state, Tick(state.time + SETTLED_SECONDS))
-    assert commands == [FollowHosts()]
+    assert FollowHosts() in commands
     assert PC in {host.address for host in state.settled_hosts}
-    assert decide(state, Tick(state.time + 1))[1] == []
+    assert FollowHosts() not in decide(state, Tick(state.time + 1))[1]
 
 
 def test_a_host_that_moves_now_and_then_stays_in() -> None:

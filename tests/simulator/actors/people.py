@@ -10,6 +10,7 @@ from typing import Any
 from flowguard.actuators.approach import ConvergeError
 from flowguard.core.model import Level
 from flowguard.core.records import replace
+from flowguard.core.tables.why import Why
 from flowguard.service import retreat
 from tests.simulator.actors.kernel_faults import driver_fault, refuse_some
 from tests.simulator.router import PATHS, Life
@@ -41,7 +42,15 @@ def _status(scene: Scene, luck: Random) -> None:
 
 
 def _flows(scene: Scene, luck: Random) -> None:
-    scene.router.ask("flows", limit=luck.choice((1, 100, 1000)))
+    conditions: dict[str, str] = luck.choice(
+        (
+            {},
+            {"level": str(luck.choice([*Level]))},
+            {"why": str(luck.choice([*Why]))},
+            {"device": luck.choice(("wan", "br-lan", "nowhere"))},
+        )
+    )
+    scene.router.ask("flows", limit=luck.choice((1, 100, 1000)), **conditions)
 
 
 def _level(scene: Scene, luck: Random) -> None:
