@@ -137,6 +137,13 @@ class Daemon:
         status: dict[str, Any] = request(str(self.socket), "status")
         return status
 
+    def flows(self, **conditions: str) -> list[dict[str, Any]]:
+        """As `flowguard flows --json` prints them."""
+        found: list[dict[str, Any]] = request(
+            str(self.socket), "flows", {"limit": 1000, **conditions}
+        )
+        return found
+
     def reload(self) -> None:
         """As by a signal, but it returns when that is done."""
         request(str(self.socket), "reload")
