@@ -246,6 +246,30 @@ def test_a_connection_that_comes_back_starts_anew(router: Router) -> None:
     assert [router.counts(time)[0] for time in (45, 74, 75)] == [0, 0, 1]
 
 
+def test_what_the_driver_accepted_and_the_engine_does_not_have_is_missing(router: Router) -> None:
+    router.connect(1, 2, 3)
+    router.bind(1)
+    router.bind(2, directions=(True, False))
+    router.look(0.0)
+    assert router.watch.missing == 1
+    bound = [router.watch.bound(router.connections[port]) for port in (1, 2, 3)]
+    assert bound == [BOTH, (True, False), (False, False)]
+    assert router.watch.bound(connection(4, IN_HARDWARE, TCP)) is None
+    router.bind(3)
+    router.look(1000.0)
+    assert router.watch.missing == 0
+    router.unbind(1, 2)
+    router.look(2000.0)
+    assert router.watch.missing == 2
+    router.forget(1)
+    router.look(3000.0)
+    assert router.watch.missing == 1
+    router.look(4000.0, epoch=EPOCH + 1)
+    router.forget(2)
+    router.look(5000.0, epoch=EPOCH + 1)
+    assert router.watch.missing == 0
+
+
 def test_entries_of_other_users_are_not_ours(router: Router) -> None:
     router.connect(1)
     router.connect(2, status=0)

@@ -177,8 +177,20 @@ def test_a_direction_that_the_engine_does_not_have_goes_by_software() -> None:
 
     async def use(home: Home) -> None:
         await asyncio.sleep(60)
-        assert await ports(home, level="hardware") == [1, 2]
-        paths = {f["flow"].split()[1]: f["paths"]["reply"] for f in await flows(home)}
+        assert await ports(home, level="hardware", host=PC) == [1, 2]
+        paths = {f["flow"].split()[1]: f["paths"]["reply"] for f in await flows(home, host=PC)}
         assert paths == {f"{PC}:1001": "hardware", f"{PC}:1002": "software"}
 
-    asked(use, whole, half, engine=[EngineEntry(one, None, True, None) for one in directions])
+    async def count(home: Home) -> None:
+        await use(home)
+        # Of the third one the engine has nothing, whatever its status says.
+        counted = home.status()["flows"]
+        assert (counted["hardware"], counted["software"]) == (2, 1)
+
+    asked(
+        count,
+        whole,
+        half,
+        entry(3, HARDWARE, source="192.168.1.9"),
+        engine=[EngineEntry(one, None, True, None) for one in directions],
+    )

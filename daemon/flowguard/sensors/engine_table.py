@@ -93,6 +93,11 @@ class EngineTableSensor:
         """See `EngineWatch.bound`."""
         return self._watch.bound(entry)
 
+    @property
+    def missing(self) -> int:
+        """See `EngineWatch.missing`."""
+        return self._watch.missing
+
     async def run(self, alive: Callable[[], None]) -> None:
         while True:
             if self._plan() == NOTHING or await self._look():
@@ -133,10 +138,15 @@ class _Watched:
 
 
 class EngineWatch:
-    """Remembers what was in hardware, because an orphan is known only by what it was."""
+    """Remembers what was in hardware, because an orphan is known only by what it was.
+
+    `missing` are the connections that the driver has accepted and of which the engine had
+    neither direction at the last look: packets of these go by software.
+    """
 
     def __init__(self, connections: Connections, engines: Engines) -> None:
         self.available = False
+        self.missing = 0
         self._connections = connections
         self._engines = engines
         self._checked: float | None = None
@@ -161,10 +171,11 @@ class EngineWatch:
         too fast to be read: then there was no look.
         """
         if epoch != self._epoch:
-            self._epoch, self._watched = epoch, {}
+            self._epoch, self._watched, self.missing = epoch, {}, 0
         if not self._is_available(time) or time < self._next:
             return None
         pause = await self._read(time)
+        self.missing = sum(w.in_hardware and not any(w.bound) for w in self._watched.values())
         half_bound = self._half_bound(time)
         orphans = [w for w in self._watched.values() if _is_orphan(w, time)]
         self._looked, self._next = time, time + pause

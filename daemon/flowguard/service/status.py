@@ -137,9 +137,11 @@ def _flows(service: Service) -> dict[str, int | None]:
         return {"hardware": None, "software": None, "none": None, "refused": None}
     tracked = _tracked_flows(service)
     plain = None if tracked is None else max(0, tracked - seen.hardware - seen.software)
+    # What a driver has accepted may not be in its engine, or not any more.
+    missing = min(service.engine_table.missing, seen.hardware)
     return {
-        "hardware": seen.hardware,
-        "software": seen.software,
+        "hardware": seen.hardware - missing,
+        "software": seen.software + missing,
         "none": plain,
         "refused": seen.refused,
     }
