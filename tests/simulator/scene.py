@@ -13,6 +13,7 @@ from tests.simulator import topology
 from tests.simulator.actors.household import Household, Traffic
 from tests.simulator.invariants.belief import Belief
 from tests.simulator.invariants.clock import AbleTime
+from tests.simulator.invariants.counted_bytes import CountedBytes
 from tests.simulator.invariants.faults import InjectedFaults
 from tests.simulator.invariants.limits import Limits
 from tests.simulator.invariants.memory import Survival
@@ -48,6 +49,7 @@ class Scene:
         self.tables = TableRules(world, self.router, self.able)
         self.belief = Belief(world, self.router, self.able, self.faults)
         self.survival = Survival(world, self.router)
+        self.counted_bytes = CountedBytes(world, self.router)
         self.traffic = Traffic(world, self.kernel, household)
         self._undo: dict[tuple[str, int], Callable[[], None]] = {}
         self._disturbances = 0
@@ -99,6 +101,7 @@ class Scene:
         self.belief.look_at_eyes()
         self.limits.look_inside()
         self.limits.look_at_moves()
+        self.counted_bytes.look()
         self.world.after(EYES_PAUSE, self._look_at_eyes)
 
     def _life_ended(self, life: Life) -> None:

@@ -50,7 +50,7 @@ def _flows(scene: Scene, luck: Random) -> None:
             {"device": luck.choice(("wan", "br-lan", "nowhere"))},
         )
     )
-    scene.router.ask("flows", limit=luck.choice((1, 100, 1000)), **conditions)
+    scene.router.ask("flows", None, limit=luck.choice((1, 100, 1000)), **conditions)
 
 
 def _level(scene: Scene, luck: Random) -> None:

@@ -16,8 +16,8 @@ from tests.simulator.router import STATE, Life, Router
 from tests.simulator.world import World
 
 EVENTS = "/var/run/flowguard/events.jsonl"
-MOST_KEPT = 13000
-"""The observer follows 12000 flows at most, and nothing else keeps as much."""
+MOST_KEPT = 20_000
+"""Bytes are remembered of so many connections at most, and nothing else keeps as much."""
 
 
 class Survival:

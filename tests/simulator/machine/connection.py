@@ -138,6 +138,10 @@ class Connection:
         """Both directions together; call `settle` before."""
         return int(self.counted[0]) + int(self.counted[1])
 
+    def carried(self, now: float) -> int:
+        """Bytes of both directions as the kernel has them now."""
+        return sum(count * size for count, size in zip(self.shown(now), self.sizes, strict=True))
+
     def entry(self, now: float, *, destroyed: bool = False, killed: bool = False) -> Entry:
         """As a dump shows it, or the announcement of its end."""
         original, reply = self.shown(now)

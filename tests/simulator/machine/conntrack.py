@@ -40,6 +40,7 @@ class ConnectionTable:
         self.removed: Callable[[Connection], None] = lambda connection: None
         self._world = world
         self._number = 1000
+        self._carried = 0  # by connections that have ended
 
     def open(self, flow: Flow, names: tuple[str, str], ports: tuple[str, str]) -> Connection:
         self._number += 1
@@ -74,6 +75,7 @@ class ConnectionTable:
                 if matches(entry, listener.wanted):
                     listener.ended([entry])
         connection.settle(now)
+        self._carried += connection.carried(now)
         self.removed(connection)
         if connection.ends:
             connection.ends.forgotten()
@@ -87,6 +89,11 @@ class ConnectionTable:
     def flush(self) -> None:
         for connection in list(self.by_id.values()):
             self.end(connection, killed=True)
+
+    def carried(self) -> int:
+        """The bytes of all connections there were and are."""
+        now = self._world.now
+        return self._carried + sum(c.carried(now) for c in self.by_id.values())
 
     def overrun(self) -> None:
         for listener in tuple(self.listeners):
