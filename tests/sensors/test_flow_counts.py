@@ -21,6 +21,7 @@ from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry
 from flowguard.kernel.conntrack.flow import encode_tuple
 from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.sensors.arms.drawing import Drawing
+from flowguard.sensors.byte_counts import ByteCounts
 from flowguard.sensors.flow_counts import (
     ATTEMPTS,
     COUNTING,
@@ -191,6 +192,8 @@ class Router:
 
     plan: Plan = ALL_HARDWARE
     min_packets: int = 0
+    others_look: bool = True
+    byte_counts: ByteCounts = field(default_factory=ByteCounts)
     seen: list[FlowsSeen] = field(default_factory=list)
     alive: list[float] = field(default_factory=list)
 
@@ -198,7 +201,12 @@ class Router:
         self.table = Table()
         self.parts = Parts(connections=self.table)
         self.sensor = FlowCountsSensor(
-            self.parts.machine, self._take, lambda: self.plan, lambda: self.min_packets
+            self.parts.machine,
+            self._take,
+            lambda: self.plan,
+            lambda: self.min_packets,
+            self.byte_counts,
+            lambda: self.others_look,
         )
 
     def run(self, *turns: Callable[[], None]) -> None:
@@ -217,6 +225,11 @@ class Router:
                 raise error
 
         virtual_time.run(main())
+
+    @property
+    def whole_looks(self) -> list[bool]:
+        """Of each look, whether it was at all connections."""
+        return [wanted.accepts_all for wanted in self.table.sweeps]
 
     def _take(self, event: Event) -> None:
         assert isinstance(event, FlowsSeen)
@@ -237,6 +250,23 @@ def test_it_looks_again_and_again_while_there_are_tables(router: Router) -> None
     router.run(idle, idle)
     assert [(seen.time, seen.hardware) for seen in router.seen] == [(0, 1), (10, 1), (20, 1)]
     assert router.alive == [0, 10, 20]
+
+
+def test_where_nobody_else_does_it_looks_at_all_for_their_bytes(router: Router) -> None:
+    router.table.hold({1: IN_HARDWARE, 2: 0})
+    router.run(idle)
+    assert not any(router.whole_looks) and router.byte_counts.totals is None
+    router.others_look = False
+    router.seen.clear()
+    router.run(idle)
+    assert router.whole_looks[-1] and router.byte_counts.totals is not None
+    assert router.seen[-1].hardware == 1
+
+
+def test_all_are_looked_at_less_often_where_that_takes_long(router: Router) -> None:
+    router.others_look, router.table.seconds = False, 1.0
+    router.run(*[idle] * 6)
+    assert router.whole_looks == [True, False, True, False, True, False, True]
 
 
 def test_without_tables_it_looks_until_the_flows_have_gone_and_stays_alive(router: Router) -> None:

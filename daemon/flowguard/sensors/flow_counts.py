@@ -14,6 +14,7 @@ from flowguard.core.tables.description import Leave, Plan, Rule, Table
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, OFFLOADED, DumpInterrupted, Filter
 from flowguard.kernel.machine import Connections, Machine, Sysctls
 from flowguard.sensors.arms.drawing import Drawing
+from flowguard.sensors.arms.looks import LOOKING_SHARE
 from flowguard.sensors.beat import until_beat
 from flowguard.sensors.byte_counts import ByteCounts
 
@@ -59,6 +60,7 @@ class FlowCountsSensor:
         self._byte_counts = byte_counts or ByteCounts()
         self._others_look = others_look
         self._counter = FlowCounter(machine.connections, self._byte_counts)
+        self._all_again = 0.0
         self._there_were_some = True  # Nobody knows before the first look.
 
     async def run(self, alive: Callable[[], None]) -> None:
@@ -66,8 +68,7 @@ class FlowCountsSensor:
             self._look_at_counters()
             plan = self._plan()
             if plan != NOTHING or self._there_were_some:
-                looks_at_all = not self._others_look()
-                seen = await self._counter.look(self._now(), plan, looks_at_all=looks_at_all)
+                seen = await self._look(plan)
                 self._there_were_some = bool(seen.hardware or seen.software)
                 self._feed(seen)
             else:
@@ -75,6 +76,15 @@ class FlowCountsSensor:
             self._byte_counts.sample(self._now())
             alive()
             await asyncio.sleep(until_beat(POLL_SECONDS))
+
+    async def _look(self, plan: Plan) -> FlowsSeen:
+        """At what is offloaded, and at all others when it is time for their bytes."""
+        began = self._now()
+        looks_at_all = began >= self._all_again and not self._others_look()
+        seen = await self._counter.look(began, plan, looks_at_all=looks_at_all)
+        if looks_at_all:
+            self._all_again = began + (self._now() - began) / LOOKING_SHARE
+        return seen
 
     def _look_at_counters(self) -> None:
         """Again and again: sysctl.d may come after us and switch counting off."""
