@@ -12,6 +12,7 @@ from flowguard.checks.finding import Finding, Grade
 from flowguard.checks.known_programs import NEIGHBOURS, Neighbour
 from flowguard.checks.neighbours import check_firewall, check_neighbours
 from flowguard.core.model import Level
+from flowguard.core.records import replace
 from flowguard.core.tables.plan import Exclusion
 from flowguard.platform.configuration import loading
 from flowguard.platform.openwrt import effective
@@ -118,7 +119,7 @@ def exclusions(section: str, path: Path) -> tuple[Exclusion, ...]:
     file.write_text(f"config flowguard 'globals'\n{section}")
     loaded = loading.load(str(file))
     assert loaded.problems == ()
-    return loaded.configuration.exclusions
+    return tuple(replace(e, section="") for e in loaded.configuration.exclusions)
 
 
 MWAN = """

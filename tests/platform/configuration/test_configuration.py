@@ -325,6 +325,7 @@ def test_every_match_of_an_exclusion(read: Load) -> None:
             destination_ports=(5060, 5060),
             mark=(0x100, 0x3F00),
             dscp=46,
+            section="telephones",
         ),
     )
 
@@ -390,3 +391,17 @@ def test_an_exclusion_with_a_mistake_is_ignored_as_a_whole(
     assert word in problem
     assert "this exclusion is ignored" in problem
     assert loaded.configuration.exclusions == ()
+
+
+def test_an_exclusion_is_called_by_its_name_its_section_or_its_line(read: Load) -> None:
+    text = """config flowguard globals
+config exclude
+	option proto 'udp'
+config exclude 'printer'
+	option proto 'udp'
+config exclude 'tv'
+	option name 'the television'
+	option proto 'udp'
+"""
+    found = read(text).configuration.offload_settings.exclusions
+    assert [exclusion.section for exclusion in found] == ["line 2", "printer", "the television"]
