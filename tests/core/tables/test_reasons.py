@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -176,8 +177,10 @@ def test_what_is_switched_off_is_told_so() -> None:
     assert found and found.why is Why.SWITCHED_OFF
 
 
-def test_every_reason_has_its_sentence() -> None:
+def test_every_reason_has_its_sentence_and_is_in_the_readme() -> None:
     assert set(SENTENCES) == set(Why)
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    assert [why for why in Why if f"\n| `{why}` | " not in readme] == []
 
 
 ADDRESSES = st.sampled_from(["192.168.1.2", "192.168.1.3", "192.168.1.4", "10.0.0.9"])
