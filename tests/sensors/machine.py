@@ -371,6 +371,11 @@ class Ring(Watchable):
             asyncio.get_running_loop().call_soon(catch_up)
         return watch
 
+    async def recent(self, most: int) -> list[bytes]:
+        if self.refusal:
+            raise self.refusal
+        return [data for _, data in self.records[-most:]]
+
     def netdev_of(self, device_id: str) -> str | None:
         return self.netdevs.get(device_id)
 

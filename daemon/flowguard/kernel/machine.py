@@ -208,6 +208,10 @@ class KernelLog(Interface):
         """
         ...
 
+    async def recent(self, most: int) -> list[bytes]:
+        """The newest records as the kernel wrote them, the oldest first."""
+        ...
+
     def netdev_of(self, device_id: str) -> str | None:
         """The one network device that a record's DEVICE means; None for none or several."""
         ...

@@ -58,6 +58,7 @@ from flowguard.sensors.hosts import HostsSensor
 from flowguard.sensors.kernel_log import KernelLogSensor
 from flowguard.sensors.last_boot import CrashEvidence
 from flowguard.sensors.supervise import Supervision
+from flowguard.service.frozen_moments import FrozenMoments, cause_of
 from flowguard.service.kept_evidence import EvidenceFile
 from flowguard.service.problems import Problems
 from flowguard.service.recorder import EventRecorder
@@ -128,6 +129,7 @@ class Service:
         self._moves = Moves(self.machine.connections, self._hosts_placed)
         self._recorder = EventRecorder(self.machine.files, runtime)
         self.evidence = EvidenceFile(self.machine.files, runtime)
+        self.moments = FrozenMoments(self.machine, runtime, self.telling, self.tasks)
 
     def _make_sensors(self) -> None:
         self.devices = Devices(self.machine, self.feed, self.surroundings.interfaces, self._may_try)
@@ -206,6 +208,8 @@ class Service:
         self.telling.safely(
             "event log", lambda: self._recorder.record(event, before, led_to_something=led)
         )
+        if cause := cause_of(event, before, self.state):
+            self.moments.freeze(cause)
 
     def _arm_timer(self) -> None:
         if self._timer:
@@ -288,13 +292,15 @@ class Service:
         await self.supervision.first_signs(GUARDS)
 
     async def _look_back(self, judged: tuple[str, ...]) -> CrashEvidence:
-        return await last_boot.look(
+        found = await last_boot.look(
             self.fault_rules,
             judged,
             self.machine.last_boot,
             self.surroundings.previous_boot,
             self.surroundings.beside,
         )
+        self.moments.last_words = found.last_words
+        return found
 
     async def rescan(self) -> None:
         """Look at the devices again, and at what netifd says; raises what was in the way."""

@@ -225,6 +225,12 @@ class BoundLog:
         wake()
         return Watching(self._process, lambda: discard(log.followers, follower))
 
+    async def recent(self, most: int) -> list[bytes]:
+        await self._process.wait(costs.LOG_SEARCH)
+        if self._log.error:
+            raise self._log.error
+        return self._log.newest_records(most)
+
     def netdev_of(self, device_id: str) -> str | None:
         self._process.hold(costs.FILE_READ)
         for netdev in self._kernel.netdevs.by_name.values():
