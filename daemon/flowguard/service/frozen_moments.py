@@ -91,7 +91,9 @@ class FrozenMoments:
         lines = [*last_words, *await self._kernel_log()]
         text = _bounded(moment, lines)
         async with self._writing:
-            self._telling.safely(RECEIVER, lambda: _push(self._machine.files, self._directory, text))
+            self._telling.safely(
+                RECEIVER, lambda: _push(self._machine.files, self._directory, text)
+            )
 
     async def _kernel_log(self) -> list[str]:
         try:

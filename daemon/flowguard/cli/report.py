@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`flowguard report`: all that whoever is to find the bug will ask for, in one Markdown file."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from typing import Any
+
+from flowguard import rules
+from flowguard.checks import Finding, Grade
+from flowguard.cli import check
+from flowguard.cli.common import (
+    DEFAULT_STATE_DIRECTORY,
+    ExitCode,
+    add_configuration,
+    add_socket,
+)
+from flowguard.kernel import linux
+from flowguard.paths import Paths
+from flowguard.platform import absence
+from flowguard.platform.configuration import loading
+from flowguard.platform.openwrt import effective, uci
+from flowguard.report.making import Told, report
+from flowguard.service.control import DEFAULT_SOCKET, ApiError, NotRunning, Unreachable, request
+
+STATUS_SECONDS = 10.0
+FOR_ROOT_ONLY = 0o600
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        help="where to write it, - for standard output (default: a new file in /tmp)",
+    )
+    parser.add_argument(
+        "--state-dir",
+        default=DEFAULT_STATE_DIRECTORY,
+        help="what is remembered, for when no daemon runs (%(default)s)",
+    )
+    add_configuration(parser)
+    add_socket(parser)
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    text = _report(options)
+    if options.file == "-":
+        print(text, end="")
+        return ExitCode.FINE
+    try:
+        path = _write(options.file, text)
+    except OSError as error:
+        place = options.file or tempfile.gettempdir()
+        print(f"flowguard: report: {place}: {error.strerror or error}", file=sys.stderr)
+        return ExitCode.USAGE
+    print(
+        f"{path}: addresses, names and keys are masked, so it is safe to publish;"
+        " read it first all the same"
+    )
+    return ExitCode.FINE
+
+
+def _write(path: str | None, text: str) -> str:
+    if path is None:
+        # Not on flash, and not by a name that another user could have put there before.
+        descriptor, path = tempfile.mkstemp(prefix="flowguard-report-", suffix=".md")
+    else:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        descriptor = os.open(path, flags, FOR_ROOT_ONLY)
+    with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    return path
+
+
+def _report(options: argparse.Namespace) -> str:
+    status, why = _status(options)
+    configuration = loading.load(options.config).configuration
+    told = Told(
+        status,
+        why,
+        _findings(options),
+        rules.load_usable(configuration.rules),
+        lambda name: _load(options.config, name),
+    )
+    paths = Paths(options.config, options.state_dir, options.socket)
+    with linux.opened() as machine:
+        return asyncio.run(report(machine, paths, told))
+
+
+def _status(options: argparse.Namespace) -> tuple[dict[str, Any] | None, str]:
+    try:
+        status: dict[str, Any] = request(options.socket, "status", seconds=STATUS_SECONDS)
+        return status, ""
+    except NotRunning as error:
+        if options.socket == DEFAULT_SOCKET:
+            return None, absence.reason()
+        return None, str(error)
+    except (Unreachable, ApiError) as error:
+        return None, str(error)
+
+
+def _findings(options: argparse.Namespace) -> list[Finding]:
+    """What `flowguard check` finds; but no driver is bound only to write a report."""
+    try:
+        return check.findings(options, untouched=True)
+    except (ApiError, Unreachable, OSError) as error:
+        return [Finding(Grade.ERROR, "check", f"not looked at: {error}")]
+
+
+def _load(configuration: str | None, name: str) -> uci.Package:
+    if configuration and name == loading.PACKAGE:
+        return uci.load(configuration)
+    return effective.load(name)[0]

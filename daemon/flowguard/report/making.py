@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One Markdown text, fit for an issue at OpenWrt or the kernel, without a name in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flowguard import __version__
+from flowguard.checks.finding import Finding, Grade
+from flowguard.core.faults import FaultRules
+from flowguard.core.records import frozen
+from flowguard.core.tables.topology import Link
+from flowguard.kernel.machine import Machine
+from flowguard.paths import Paths
+from flowguard.report.document import Section, document
+from flowguard.report.facts import machine_section
+from flowguard.report.faults_seen import dumps_section, log_section, moments_section
+from flowguard.report.known_names import Load, known_names
+from flowguard.report.masking import Masking
+from flowguard.report.netdevs import counters_section, topology_section
+from flowguard.report.our_tables import tables_section
+from flowguard.report.own_configuration import configuration_section
+from flowguard.report.service_state import events_section, left_behind, service_sections
+
+
+@frozen
+class Told:
+    """What is known before the machine is looked at.
+
+    `status` is the daemon's; None with the reason in `absence`. `load` reads UCI packages.
+    """
+
+    status: dict[str, Any] | None
+    absence: str
+    findings: Sequence[Finding]
+    rules: FaultRules
+    load: Load
+
+
+async def report(machine: Machine, paths: Paths, told: Told) -> str:
+    """Everything, masked as a whole at the end, so that no part can be forgotten.
+
+    What cannot be found out is said in its place, and nothing is raised for it.
+    """
+    links, problem = await _links(machine)
+    directory = paths.runtime_directory
+    sections = [
+        machine_section(machine),
+        *_service(machine, paths, told),
+        moments_section(machine, told.rules, directory),
+        await log_section(machine, told.rules),
+        dumps_section(machine, told.rules),
+        Section("Checks", tuple(_finding(finding) for finding in told.findings)),
+        await topology_section(machine, links, told.status)
+        if not problem
+        else Section("Network devices", (problem,)),
+        await tables_section(machine),
+        configuration_section(told.load),
+        counters_section(machine),
+        events_section(machine.files, directory),
+    ]
+    names = known_names(machine.files, told.load)
+    masking = Masking(names, [link.name for link in links])
+    return masking.mask(_opening(machine) + document(sections))
+
+
+def _opening(machine: Machine) -> str:
+    at = machine.clock.wall_clock(machine.clock.now())
+    return (
+        f"# flowguard {__version__}: report\n\n"
+        f"Made at {at}, {machine.clock.now():.0f} s after boot. Addresses and names are masked:"
+        " the same one is the same everywhere in this text.\n\n"
+    )
+
+
+async def _links(machine: Machine) -> tuple[tuple[Link, ...], str]:
+    try:
+        return await machine.network.links({}), ""
+    except OSError as error:
+        return (), f"They cannot be looked at: {error.strerror or error}."
+
+
+def _service(machine: Machine, paths: Paths, told: Told) -> list[Section]:
+    if told.status is None:
+        return left_behind(machine.files, paths.state_directory, told.absence)
+    return service_sections(told.status)
+
+
+def _finding(finding: Finding) -> str:
+    remedy = f" ({finding.remedy})" if finding.remedy and finding.grade is not Grade.FINE else ""
+    return f"- {finding.grade}: {finding.code}: {finding.sentence}{remedy}"
