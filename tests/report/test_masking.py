@@ -48,7 +48,7 @@ KEPT = (
     "Linux 6.12.40 #0 SMP Tue Jun  2 12:00:00 2026",
     "mt7915e 0000:01:00.0: Firmware Version: 1.2.3.4, firmware 10.1.2.3",
     "[   12.345678] ------------[ cut here ]------------ 12:34:56.789 2026-12-01T01:02:03",
-    "mtk_soc_eth 15100000.ethernet eth0: transmit queue 0 timed out, ethernet@15100000 wed@15010000",
+    "mtk_soc_eth 15100000.ethernet eth0: transmit queue 0 timed out wed@15010000",
     "pc : mtk_foe_entry_commit+0x1f8/0x3a0 [mtk_eth_soc] RIP: 0010:nf_flow_offload+0x12/0x34",
     "x29: ffffffc080083c50 x28: 0000000000000000 R10: 0000000000000022",
     "Code: d503201f aa1e03e9 d503201f d503233f (b9400c01) 48 8b 05 aa bb cc dd ee",

@@ -25,7 +25,14 @@ from flowguard.platform import absence
 from flowguard.platform.configuration import loading
 from flowguard.platform.openwrt import effective, uci
 from flowguard.report.making import Told, report
-from flowguard.service.control import DEFAULT_SOCKET, ApiError, NotRunning, Unreachable, request
+from flowguard.service.control import (
+    DEFAULT_SOCKET,
+    ApiError,
+    NoAnswer,
+    NotRunning,
+    Unreachable,
+    request,
+)
 
 STATUS_SECONDS = 10.0
 FOR_ROOT_ONLY = 0o600
@@ -78,12 +85,12 @@ def _write(path: str | None, text: str) -> str:
 
 
 def _report(options: argparse.Namespace) -> str:
-    status, why = _status(options)
+    status, why, findings = _asked(options)
     configuration = loading.load(options.config).configuration
     told = Told(
         status,
         why,
-        _findings(options),
+        findings,
         rules.load_usable(configuration.rules),
         lambda name: _load(options.config, name),
     )
@@ -92,24 +99,28 @@ def _report(options: argparse.Namespace) -> str:
         return asyncio.run(report(machine, paths, told))
 
 
-def _status(options: argparse.Namespace) -> tuple[dict[str, Any] | None, str]:
+def _asked(options: argparse.Namespace) -> tuple[dict[str, Any] | None, str, list[Finding]]:
+    """The status or why there is none, and what `flowguard check` finds."""
+    status = None
+    why = ""
     try:
-        status: dict[str, Any] = request(options.socket, "status", seconds=STATUS_SECONDS)
-        return status, ""
+        status = request(options.socket, "status", seconds=STATUS_SECONDS)
+    except NoAnswer as error:
+        # It would not answer for `check` either, and for longer.
+        return None, str(error), [_not_looked_at(error)]
     except NotRunning as error:
-        if options.socket == DEFAULT_SOCKET:
-            return None, absence.reason()
-        return None, str(error)
+        why = absence.reason() if options.socket == DEFAULT_SOCKET else str(error)
     except (Unreachable, ApiError) as error:
-        return None, str(error)
-
-
-def _findings(options: argparse.Namespace) -> list[Finding]:
-    """What `flowguard check` finds; but no driver is bound only to write a report."""
+        why = str(error)
     try:
-        return check.findings(options, untouched=True)
+        # No driver is bound only to write a report.
+        return status, why, check.findings(options, untouched=True)
     except (ApiError, Unreachable, OSError) as error:
-        return [Finding(Grade.ERROR, "check", f"not looked at: {error}")]
+        return status, why, [_not_looked_at(error)]
+
+
+def _not_looked_at(error: Exception) -> Finding:
+    return Finding(Grade.ERROR, "check", f"not looked at: {error}")
 
 
 def _load(configuration: str | None, name: str) -> uci.Package:

@@ -68,8 +68,7 @@ def _moment(machine: Machine, rules: FaultRules, path: str) -> Iterator[str]:
     yield ""
     yield f"At {at}, {time:.0f} s after boot."
     yield from ("", *levels, "")
-    yield from _traces(traces(rules, log)) if traces(rules, log) else fenced(log[-LAST_LINES:])
-    yield ""
+    yield from list(_traces(traces(rules, log))) or [*fenced(log[-LAST_LINES:]), ""]
     others = {key: value for key, value in status.items() if key in ("flows", "control", "drain")}
     yield from folded("Flows and their comparison then", flattened(others))
     yield ""
@@ -80,8 +79,8 @@ def _levels(status: dict[str, Any]) -> Iterator[str]:
         why = f": {device['reason']}" if device["reason"] else ""
         yield f"- {device['name']} on {device['level']}{why}"
     flows = status.get("flows", {})
-    told = [f"{flows[level]} {level}" for level in ("hardware", "software", "none") if flows]
-    if flows:
+    told = [f"{count} {level}" for level, count in flows.items() if count is not None]
+    if told:
         yield f"- flows: {', '.join(told)}"
 
 
