@@ -36,6 +36,8 @@ from flowguard.service.control import (
 
 STATUS_SECONDS = 10.0
 FOR_ROOT_ONLY = 0o600
+STATE_DIRECTORIES = (DEFAULT_STATE_DIRECTORY, "/var/lib/flowguard")
+"""OpenWrt's, and that of the systemd unit."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,8 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--state-dir",
-        default=DEFAULT_STATE_DIRECTORY,
-        help="what is remembered, for when no daemon runs (%(default)s)",
+        help=f"what is remembered, for when no daemon runs ({' or '.join(STATE_DIRECTORIES)})",
     )
     add_configuration(parser)
     add_socket(parser)
@@ -94,7 +95,10 @@ def _report(options: argparse.Namespace) -> str:
         rules.load_usable(configuration.rules),
         lambda name: _load(options.config, name),
     )
-    paths = Paths(options.config, options.state_dir, options.socket)
+    state_directory = options.state_dir or next(
+        (path for path in STATE_DIRECTORIES if os.path.isdir(path)), DEFAULT_STATE_DIRECTORY
+    )
+    paths = Paths(options.config, state_directory, options.socket)
     with linux.opened() as machine:
         return asyncio.run(report(machine, paths, told))
 
