@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flowguard.checks import Finding, Grade
 from flowguard.report.document import LONGEST
-from flowguard.service.frozen_moments import path_of
+from flowguard.service.frozen_moments import lines_of, path_of
 from tests.report.household import OOPS, Household, a_status
 from tests.service.composed import PATHS
 
@@ -25,6 +25,10 @@ PEM_LIKE = "uPdTQKcXRoOmYVlQmQkgXKcCZqzXAbF3tLkGk4BsZ1Q="
 FILES = {
     "annas-router": ("/proc/sys/kernel/hostname", "annas-router\n"),
     "Annas-iPhone": ("/tmp/dhcp.leases", "1 02:00:5e:10:20:30 192.168.7.9 Annas-iPhone 01:02\n"),
+    "Bobs-Tablet": (
+        "/tmp/hosts/odhcpd",
+        "# br-lan 000100012a 1 Bobs-Tablet 1700000000 1f 128 2001:db8:7::1f/128\n",
+    ),
     "printer-of-bob": ("/etc/ethers", "02:00:5e:10:20:31 printer-of-bob\n"),
     "nas.bobshouse": ("/etc/hosts", "192.168.7.2 nas.bobshouse\n"),
     "customer.provider-x": ("/tmp/resolv.conf.d/resolv.conf.auto", "search customer.provider-x\n"),
@@ -222,6 +226,28 @@ def test_it_fits_into_an_issue_however_much_there_is() -> None:
     assert len(text) < LONGEST + 1000
     assert "## Counters\n\nLeft out" in text
     assert "### c5" in text and "mtk_foe_entry_commit" in text
+
+
+def test_a_trace_that_was_frozen_and_is_in_the_log_still_is_shown_once() -> None:
+    house = Household(None)
+    house.parts.kernel_log.write("eth0: up", *OOPS.split("\n"))
+    records = [data for _, data in house.parts.kernel_log.records]
+    moment = {"cause": "c", "time": 1, "at": "then", "status": {}, "kernel_log": lines_of(records)}
+    house.files[path_of(PATHS.runtime_directory, 1)] = json.dumps(moment)
+    text = house.report()
+    assert text.count("BUG: kernel NULL pointer") == 1
+    assert "see the moments of faults" in text
+
+
+def test_a_fault_that_comes_again_and_again_is_shown_once_and_counted() -> None:
+    house = Household(None)
+    for _ in range(4):
+        house.parts.kernel_log.write(
+            "wan: NETDEV WATCHDOG: CPU: 1: transmit queue 0 timed out 5150 ms", "and more"
+        )
+    text = house.report()
+    assert text.count("transmit queue 0 timed out") == 1
+    assert "4 times; this is the first" in text
 
 
 def test_a_line_of_the_log_ends_no_block() -> None:

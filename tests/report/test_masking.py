@@ -16,6 +16,7 @@ MASKED = {
     "SRC=192.168.1.17 DST=8.8.8.8": "SRC=ipv4-private-1 DST=ipv4-public-1",
     "tcp 10.0.0.2:443 -> 100.64.3.4:80": "tcp ipv4-private-1:443 -> ipv4-shared-1:80",
     "192.168.1.0/24": "ipv4-private-1/24",
+    "srv192.168.1.17": "srvipv4-private-1",
     "169.254.7.7": "ipv4-link-local-1",
     "192.168.001.017": "ipv4-private-1",
     "[2001:db8::1]:443": "[ipv6-public-1]:443",
@@ -102,6 +103,11 @@ def test_interfaces_keep_their_names_and_no_name_is_made_of_a_part() -> None:
 
 def test_a_device_that_is_named_after_its_mac_is_masked() -> None:
     assert known(interfaces=("enx02005e102030",)).mask("enx02005e102030") == "enxmac-1"
+
+
+def test_a_short_number_is_no_name() -> None:
+    masking = known((NameKind.HOST, "128"), (NameKind.SECRET, "1234"), (NameKind.SECRET, "123456"))
+    assert masking.mask("128 1234 123456") == "128 1234 secret-1"
 
 
 def test_what_everybody_calls_so_is_no_name() -> None:

@@ -16,7 +16,7 @@ from flowguard.core.records import replace
 from flowguard.core.requests import WantedChanged
 from flowguard.kernel.pstore import Dump, Dumps
 from flowguard.service.frozen_moments import KEPT, QUIET_SECONDS, SIZE_LIMIT, path_of
-from tests.actuators.router import WAN
+from tests.actuators.router import WAN, Router
 from tests.service.composed import Home, at_home, live, memory, next_boot, on_hardware
 from tests.virtual_time import now
 
@@ -188,6 +188,18 @@ def test_after_an_unplanned_reboot_its_last_words_are_kept() -> None:
 
     live(first)
     live(second, after_the_crash)
+
+
+def test_the_last_words_of_a_boot_that_ended_as_planned_are_no_part_of_a_later_moment() -> None:
+    async def use(home: Home) -> None:
+        await home.settled()
+        await fault(home)
+        assert not any(OOPS in line for line in kept(home)[0]["kernel_log"])
+        assert home.service.moments.last_words == ()
+
+    router = Router()
+    router.last_boot.left = Dumps((Dump("dmesg-ramoops-0", "Oops", OOPS, ("it",)),), ())
+    at_home(use, router=router)
 
 
 def test_no_room_is_told_once_as_health_and_what_there_was_stays(

@@ -18,27 +18,31 @@ LAST_LINES = 25
 """Of a moment without a fault in the log: whatever the kernel said before it."""
 
 
-def moments_section(machine: Machine, rules: FaultRules, directory: str) -> Section:
-    """The moments that the daemon has frozen, the newest first."""
+async def fault_sections(machine: Machine, rules: FaultRules, directory: str) -> list[Section]:
+    """The moments that the daemon has frozen, the newest first, and the kernel's log of now."""
+    shown: set[tuple[str, ...]] = set()
     lines = [
         line
         for number in range(1, KEPT + 1)
-        for line in _moment(machine, rules, path_of(directory, number))
+        for line in _moment(machine, rules, path_of(directory, number), shown)
     ]
     none = "None: no fault, and no unplanned reboot since this boot began."
-    return Section("Moments of faults", tuple(lines or [none]))
+    moments = Section("Moments of faults", tuple(lines or [none]))
+    return [moments, await _log_section(machine, rules, shown)]
 
 
-async def log_section(machine: Machine, rules: FaultRules) -> Section:
-    """Faults that are still in the kernel's log."""
+async def _log_section(machine: Machine, rules: FaultRules, shown: set[tuple[str, ...]]) -> Section:
+    """Faults that are still in the log; `shown` have their place already."""
+    title = "Faults in the kernel's log"
     try:
         lines = lines_of(await machine.kernel_log.recent(LOG_RECORDS))
     except OSError as error:
-        told = f"The kernel's log cannot be read: {error.strerror or error}."
-        return Section("Faults in the kernel's log", (told,))
-    found = list(_traces(traces(rules, lines)))
-    none = f"None in {len(lines)} lines of the kernel."
-    return Section("Faults in the kernel's log", tuple(found or [none]))
+        return Section(title, (f"The kernel's log cannot be read: {error.strerror or error}.",))
+    found = traces(rules, lines)
+    told = list(_traces([trace for trace in found if trace.lines not in shown]))
+    if known := sum(trace.lines in shown for trace in found):
+        told.append(f"{known} more: see the moments of faults.")
+    return Section(title, tuple(told or [f"None in {len(lines)} lines of the kernel."]))
 
 
 def dumps_section(machine: Machine, rules: FaultRules) -> Section:
@@ -53,7 +57,9 @@ def dumps_section(machine: Machine, rules: FaultRules) -> Section:
     return Section("Crash dumps", tuple(lines), optional=True)
 
 
-def _moment(machine: Machine, rules: FaultRules, path: str) -> Iterator[str]:
+def _moment(
+    machine: Machine, rules: FaultRules, path: str, shown: set[tuple[str, ...]]
+) -> Iterator[str]:
     try:
         moment = json.loads(machine.files.read(path))
         cause, at, time = moment["cause"], moment["at"], moment["time"]
@@ -68,7 +74,9 @@ def _moment(machine: Machine, rules: FaultRules, path: str) -> Iterator[str]:
     yield ""
     yield f"At {at}, {time:.0f} s after boot."
     yield from ("", *levels, "")
-    yield from list(_traces(traces(rules, log))) or [*fenced(log[-LAST_LINES:]), ""]
+    found = traces(rules, log)
+    shown.update(trace.lines for trace in found)
+    yield from list(_traces(found)) or [*fenced(log[-LAST_LINES:]), ""]
     others = {key: value for key, value in status.items() if key in ("flows", "control", "drain")}
     yield from folded("Flows and their comparison then", flattened(others))
     yield ""
@@ -77,7 +85,7 @@ def _moment(machine: Machine, rules: FaultRules, path: str) -> Iterator[str]:
 def _levels(status: dict[str, Any]) -> Iterator[str]:
     for device in status.get("devices", []):
         why = f": {device['reason']}" if device["reason"] else ""
-        yield f"- {device['name']} on {device['level']}{why}"
+        yield f"- {device['name']} on {device['level']}, allowed {device['allowed']}{why}"
     flows = status.get("flows", {})
     told = [f"{count} {level}" for level, count in flows.items() if count is not None]
     if told:

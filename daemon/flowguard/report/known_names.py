@@ -102,15 +102,20 @@ def _host(name: str) -> Iterator[KnownName]:
 
 
 def _leases(lines: Iterator[str]) -> Iterator[KnownName]:
-    """Lines of dnsmasq (time, MAC, address, name, client) and of odhcpd (address, names)."""
+    """Lines of dnsmasq: time, MAC, address, name, client.
+
+    And of odhcpd: `#`, device, client (DUID), IAID, name and more; and address, name.
+    """
     for line in lines:
-        words = line.split()
-        named = words[3:4] if words and words[0].isdigit() else words[1:]
-        for name in named:
-            if name != "*" and not line.startswith("duid"):
+        match line.split():
+            case ["#", _, client, _, name, *_]:
                 yield from _host(name)
-        if len(words) > 4 and words[0].isdigit():
-            yield KnownName(_SECRET, words[4])
+                yield KnownName(_SECRET, client)
+            case [time, _, _, name, client, *_] if time.isdigit():
+                yield from _host(name)
+                yield KnownName(_SECRET, client)
+            case [_, name]:
+                yield from _host(name)
 
 
 def _lease_file(load: Load) -> Iterator[str]:

@@ -15,7 +15,7 @@ from flowguard.kernel.machine import Machine
 from flowguard.paths import Paths
 from flowguard.report.document import Section, document
 from flowguard.report.facts import machine_section
-from flowguard.report.faults_seen import dumps_section, log_section, moments_section
+from flowguard.report.faults_seen import dumps_section, fault_sections
 from flowguard.report.known_names import Load, known_names
 from flowguard.report.masking import Masking
 from flowguard.report.netdevs import counters_section, topology_section
@@ -48,8 +48,7 @@ async def report(machine: Machine, paths: Paths, told: Told) -> str:
     sections = [
         machine_section(machine),
         *_service(machine, paths, told),
-        moments_section(machine, told.rules, directory),
-        await log_section(machine, told.rules),
+        *await fault_sections(machine, told.rules, directory),
         dumps_section(machine, told.rules),
         Section("Checks", tuple(_finding(finding) for finding in told.findings)),
         await topology_section(machine, links, told.status)

@@ -25,6 +25,7 @@ from flowguard.report.addresses import (
 
 SHORTEST = 3
 """Characters; a shorter name is part of everything, and tells nothing."""
+SHORTEST_NUMBER = 6
 SHORTEST_INSIDE = 6
 """A secret of so many characters is found inside of words as well."""
 NOBODYS_NAMES = frozenset(
@@ -72,7 +73,7 @@ _PATTERNS = {
     "device_mac": rf"(?<=\b[ew][nlw]x){_HEX}{{12}}(?!{_HEX})",
     "ipv6": rf"(?<!{_HEX})(?:(?<!:)|(?<=[^0-9A-Fa-f:]:))(?:{_HEX}{{0,4}}:){{2,9}}"
     rf"(?:\d{{1,3}}(?:\.\d{{1,3}}){{3}}|{_HEX}{{0,4}})(?!{_HEX})",
-    "ipv4": r"(?<![\d.vV])(?<!ersion )(?<!ersion: )(?<!irmware )\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)",
+    "ipv4": r"(?<![\d.])(?<!\bv)(?<!\bV)(?<!ersion )(?<!ersion: )(?<!irmware )\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)",
     # `ethernet@15100000` is a place in the device tree.
     "account": rf"[\w.+-]+@(?!{_HEX}[0-9A-Fa-f,]*(?![\w.-]))\w[\w.-]*",
     "key": rf"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{{43}}=|{_HEX}{{64}})(?![A-Za-z0-9+/=])",
@@ -100,7 +101,7 @@ class Masking:
         inside: list[str] = []
         words: list[str] = []
         for name in known:
-            if len(name.text) < SHORTEST or name.text.lower() in spared:
+            if name.text.lower() in spared or not _is_telling(name.text):
                 continue
             for spelling in _spellings(name.text):
                 self._known.setdefault(spelling.lower(), name)
@@ -169,6 +170,10 @@ class Masking:
             number = self._counts[kind] = self._counts.get(kind, 0) + 1
             self._numbers[kind, what] = number
         return f"{kind}-{number}"
+
+
+def _is_telling(name: str) -> bool:
+    return len(name) >= (SHORTEST_NUMBER if name.isdigit() else SHORTEST)
 
 
 def _compiled(

@@ -20,7 +20,8 @@ def configuration_section(load: Load) -> Section:
     except uci.UciError as error:
         return Section(TITLE, (f"It is not valid UCI: line {error.line}: {error.reason}.",))
     text = uci.export(replace(package, sections=tuple(map(_public, package.sections))))
-    return Section(TITLE, tuple(fenced(text.decode("utf-8", "backslashreplace").split("\n"))))
+    lines = text.decode("utf-8", "backslashreplace").strip().split("\n")
+    return Section(TITLE, tuple(fenced(lines)))
 
 
 def _public(section: uci.Section) -> uci.Section:

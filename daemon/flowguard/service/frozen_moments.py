@@ -70,14 +70,15 @@ class FrozenMoments:
         self._again = -math.inf
         self._writing = asyncio.Lock()
 
-    def freeze(self, cause: str) -> None:
-        """Have this moment kept, in the background; of a burst only the first is."""
-        now = self._machine.clock.now()
-        if now < self._again:
-            return
-        self._again = now + QUIET_SECONDS
-        last_words, self.last_words = self.last_words, ()
-        self._tasks.spawn(self._freeze(cause, now, last_words))
+    def consider(self, event: Event, before: State, after: State) -> None:
+        """Have this moment kept if it is worth it, in the background; of a burst the first is."""
+        last_words: tuple[str, ...] = ()
+        if isinstance(event, BootSeen):
+            last_words, self.last_words = self.last_words, ()
+        cause, now = cause_of(event, before, after), self._machine.clock.now()
+        if cause and now >= self._again:
+            self._again = now + QUIET_SECONDS
+            self._tasks.spawn(self._freeze(cause, now, last_words))
 
     async def _freeze(self, cause: str, now: float, last_words: Sequence[str]) -> None:
         status = self.look()

@@ -58,7 +58,7 @@ from flowguard.sensors.hosts import HostsSensor
 from flowguard.sensors.kernel_log import KernelLogSensor
 from flowguard.sensors.last_boot import CrashEvidence
 from flowguard.sensors.supervise import Supervision
-from flowguard.service.frozen_moments import FrozenMoments, cause_of
+from flowguard.service.frozen_moments import FrozenMoments
 from flowguard.service.kept_evidence import EvidenceFile
 from flowguard.service.problems import Problems
 from flowguard.service.recorder import EventRecorder
@@ -208,8 +208,7 @@ class Service:
         self.telling.safely(
             "event log", lambda: self._recorder.record(event, before, led_to_something=led)
         )
-        if cause := cause_of(event, before, self.state):
-            self.moments.freeze(cause)
+        self.moments.consider(event, before, self.state)
 
     def _arm_timer(self) -> None:
         if self._timer:
