@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import stat
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowguard.cli import main, report
+from flowguard.service.control_server import ControlServer
 from tests.cli.test_cli import flowguard
+from tests.report.household import a_status
 
 
 @pytest.fixture
@@ -68,6 +73,27 @@ def test_a_file_that_cannot_be_written_is_told_in_one_line(nobody: list[str]) ->
     done = flowguard("report", *nobody, "/proc/none/report.md")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "flowguard: report: /proc/none/report.md: No such file or directory\n"
+
+
+def test_a_daemon_that_runs_is_asked_for_its_status_and_what_it_finds(tmp_path: Path) -> None:
+    path = str(tmp_path / "control.sock")
+    finding = {"grade": "error", "code": "device", "sentence": "wan is odd", "remedy": "mend it"}
+    answers = {"status": {**a_status(), "reason": "all is well"}, "check": [finding]}
+
+    async def call(method: str, params: dict[str, Any]) -> Any:
+        return answers[method]
+
+    async def run() -> subprocess.CompletedProcess[str]:
+        server = ControlServer(path, call)
+        await server.start()
+        try:
+            return await asyncio.to_thread(flowguard, "report", "--socket", path, "-")
+        finally:
+            server.close()
+
+    text = asyncio.run(run()).stdout
+    assert "- reason: all is well" in text and "does not answer" not in text
+    assert "- error: device: wan is odd (mend it)" in text
 
 
 def test_one_that_hangs_is_waited_for_once(

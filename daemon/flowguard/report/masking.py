@@ -26,6 +26,7 @@ from flowguard.report.addresses import (
 SHORTEST = 3
 """Characters; a shorter name is part of everything, and tells nothing."""
 SHORTEST_NUMBER = 6
+"""Digits; a shorter number may mean anything, and is no name."""
 SHORTEST_INSIDE = 6
 """A secret of so many characters is found inside of words as well."""
 NOBODYS_NAMES = frozenset(
@@ -73,7 +74,9 @@ _PATTERNS = {
     "device_mac": rf"(?<=\b[ew][nlw]x){_HEX}{{12}}(?!{_HEX})",
     "ipv6": rf"(?<!{_HEX})(?:(?<!:)|(?<=[^0-9A-Fa-f:]:))(?:{_HEX}{{0,4}}:){{2,9}}"
     rf"(?:\d{{1,3}}(?:\.\d{{1,3}}){{3}}|{_HEX}{{0,4}})(?!{_HEX})",
-    "ipv4": r"(?<![\d.])(?<!\bv)(?<!\bV)(?<!ersion )(?<!ersion: )(?<!irmware )\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)",
+    # Drivers and firmware have versions of four numbers as well.
+    "ipv4": r"(?<![\d.])(?<!\bv)(?<!\bV)(?<!ersion )(?<!ersion: )(?<!irmware )"
+    r"\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)",
     # `ethernet@15100000` is a place in the device tree.
     "account": rf"[\w.+-]+@(?!{_HEX}[0-9A-Fa-f,]*(?![\w.-]))\w[\w.-]*",
     "key": rf"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{{43}}=|{_HEX}{{64}})(?![A-Za-z0-9+/=])",
