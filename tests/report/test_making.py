@@ -167,7 +167,10 @@ def test_what_a_maintainer_asks_for_is_in_it() -> None:
         "/proc/version": "Linux version 6.12.40 (builder@buildhost) (gcc 14) #0 SMP\n",
         "/proc/net/dev": "Inter-| Receive\n face |bytes\n wan: 1 2 3\n",
     }
-    house.findings = [Finding(Grade.ERROR, "kernel-mtk-gmac0", "Linux 6.12.40: crashes", "update")]
+    house.findings = [
+        Finding(Grade.FINE, "kmsg", "/dev/kmsg is readable"),
+        Finding(Grade.ERROR, "kernel-mtk-gmac0", "Linux 6.12.40: crashes", "update"),
+    ]
     house.parts.kernel_log.write(*OOPS.split("\n"))
     text = house.report()
     for expected in (
@@ -175,7 +178,7 @@ def test_what_a_maintainer_asks_for_is_in_it() -> None:
         "- SoC: example,ax1 mediatek,mt7986a",
         "OpenWrt 25.12.1, a/b",
         "Linux version 6.12.40 (account-1) (gcc 14) #0 SMP",
-        "- error: kernel-mtk-gmac0: Linux 6.12.40: crashes (update)",
+        "- error: kernel-mtk-gmac0: Linux 6.12.40: crashes (update)\n- fine: kmsg:",
         "lan1: port; below br-lan; driver mtk_soc_eth (15100000.ethernet)",
         "firmware 1.2.3.4",
         "br-lan: bridge; above lan1",

@@ -56,6 +56,9 @@ class Disk:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         return self.texts[path]
 
+    def read_escaped(self, path: str) -> str:
+        return self.read(path)
+
     def exists(self, path: str) -> bool:
         return path in self.texts
 

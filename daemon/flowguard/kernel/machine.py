@@ -56,6 +56,10 @@ class Files(Interface):
         """FileNotFoundError when there is none; ValueError for what is no UTF-8."""
         ...
 
+    def read_escaped(self, path: str) -> str:
+        """The same, but what is no UTF-8 comes as surrogate escapes (PEP 383)."""
+        ...
+
     def exists(self, path: str) -> bool: ...
 
     def replace(self, path: str, text: str) -> None:

@@ -212,7 +212,8 @@ def _words(files: Files, path: str) -> list[str]:
 
 def _lines(files: Files, path: str) -> Iterator[str]:
     try:
-        text = files.read(path)
-    except (OSError, ValueError):
+        # One name that is no UTF-8 must not let all the others through.
+        text = files.read_escaped(path)
+    except OSError:
         return
     yield from text.splitlines()

@@ -50,7 +50,7 @@ async def report(machine: Machine, paths: Paths, told: Told) -> str:
         *_service(machine, paths, told),
         *await fault_sections(machine, told.rules, directory),
         dumps_section(machine, told.rules),
-        Section("Checks", tuple(_finding(finding) for finding in told.findings)),
+        Section("Checks", tuple(map(_in_words, sorted(told.findings, key=_worst_first)))),
         await topology_section(machine, links, told.status)
         if not problem
         else Section("Network devices", (problem,)),
@@ -86,6 +86,10 @@ def _service(machine: Machine, paths: Paths, told: Told) -> list[Section]:
     return service_sections(told.status)
 
 
-def _finding(finding: Finding) -> str:
+def _worst_first(finding: Finding) -> int:
+    return -list(Grade).index(finding.grade)
+
+
+def _in_words(finding: Finding) -> str:
     remedy = f" ({finding.remedy})" if finding.remedy and finding.grade is not Grade.FINE else ""
     return f"- {finding.grade}: {finding.code}: {finding.sentence}{remedy}"

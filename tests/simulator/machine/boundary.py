@@ -63,6 +63,9 @@ class BoundFiles:
         self._process.hold(costs.FILE_READ)
         return self._disk.read(path)
 
+    def read_escaped(self, path: str) -> str:
+        return self.read(path)
+
     def exists(self, path: str) -> bool:
         self._process.hold(costs.FILE_READ)
         return self._disk.exists(path)
