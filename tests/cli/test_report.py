@@ -69,6 +69,16 @@ def test_this_very_machine_is_not_named(nobody: list[str]) -> None:
     assert [mac for mac in macs - {"00:00:00:00:00:00"} if mac and mac in text] == []
 
 
+def test_it_does_not_call_safe_what_it_could_not_mask(
+    nobody: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "flowguard").write_text("config 'flow\n")
+    assert main(["report", *nobody, str(tmp_path / "report.md")]) == 1
+    told = capsys.readouterr()
+    assert "names are not masked: configuration flowguard: line 1: " in told.err
+    assert "not safe to publish" in told.out
+
+
 def test_a_file_that_cannot_be_written_is_told_in_one_line(nobody: list[str]) -> None:
     done = flowguard("report", *nobody, "/proc/none/report.md")
     assert (done.returncode, done.stdout) == (2, "")

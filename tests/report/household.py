@@ -74,6 +74,7 @@ class Household:
         self.absence = "not running; start it with: service flowguard start"
         self.findings: list[Finding] = []
         self.nft = Nft()
+        self.unread: tuple[str, ...] = ()
         for name in ("lan1", "wan"):
             self.parts.network.add(Link(name, Kind.PORT))
             self.parts.network.devices[name] = Device(
@@ -91,7 +92,9 @@ class Household:
     def report(self) -> str:
         told = Told(self.status, self.absence, self.findings, shipped_rules(), self.load)
         machine = replace(self.parts.machine, programs=self.nft)
-        return asyncio.run(report(machine, PATHS, told))
+        made = asyncio.run(report(machine, PATHS, told))
+        self.unread = made.unread
+        return made.text
 
     def plant(self, text: str) -> None:
         """The text in every place: a log's line, a comment, a reason, a dump, a file."""

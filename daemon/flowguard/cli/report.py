@@ -24,7 +24,7 @@ from flowguard.paths import Paths
 from flowguard.platform import absence
 from flowguard.platform.configuration import loading
 from flowguard.platform.openwrt import effective, uci
-from flowguard.report.making import Told, report
+from flowguard.report.making import Report, Told, report
 from flowguard.service.control import (
     DEFAULT_SOCKET,
     ApiError,
@@ -56,21 +56,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> ExitCode:
-    text = _report(options)
+    made = _report(options)
+    for source in made.unread:
+        print(f"flowguard: report: names are not masked: {source}", file=sys.stderr)
+    code = ExitCode.TROUBLE if made.unread else ExitCode.FINE
     if options.file == "-":
-        print(text, end="")
-        return ExitCode.FINE
+        print(made.text, end="")
+        return code
     try:
-        path = _write(options.file, text)
+        path = _write(options.file, made.text)
     except OSError as error:
         place = options.file or tempfile.gettempdir()
         print(f"flowguard: report: {place}: {error.strerror or error}", file=sys.stderr)
         return ExitCode.USAGE
-    print(
-        f"{path}: addresses, names and keys are masked, so it is safe to publish;"
-        " read it first all the same"
-    )
-    return ExitCode.FINE
+    if made.unread:
+        print(f"{path}: not safe to publish: not all names are masked")
+    else:
+        print(
+            f"{path}: addresses, names and keys are masked, so it is safe to publish;"
+            " read it first all the same"
+        )
+    return code
 
 
 def _write(path: str | None, text: str) -> str:
@@ -85,7 +91,7 @@ def _write(path: str | None, text: str) -> str:
     return path
 
 
-def _report(options: argparse.Namespace) -> str:
+def _report(options: argparse.Namespace) -> Report:
     status, why, findings = _asked(options)
     configuration = loading.load(options.config).configuration
     told = Told(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from flowguard.core.records import frozen
 from flowguard.kernel.machine import Files
@@ -70,26 +70,77 @@ _OPTIONS = (
 )
 
 
-def known_names(files: Files, load: Load) -> Iterator[KnownName]:
-    """All that can be read; what cannot be is not there, or another's."""
+@frozen
+class Names:
+    """`unread` says of each source that is there, but cannot be read, why not."""
+
+    known: tuple[KnownName, ...]
+    unread: tuple[str, ...]
+
+
+def names_of(files: Files, load: Load) -> Names:
+    """All that this machine knows."""
+    sources = _Sources(files, load)
+    known = tuple(_all(sources))
+    return Names(known, tuple(sources.unread))
+
+
+class _Sources:
+    """Files and UCI packages, each read once."""
+
+    def __init__(self, files: Files, load: Load) -> None:
+        self.unread: list[str] = []
+        self._files = files
+        self._load = load
+        self._packages: dict[str, tuple[uci.Section, ...]] = {}
+
+    def lines(self, path: str) -> list[str]:
+        try:
+            # One name that is no UTF-8 must not let all the others through.
+            return self._files.read_escaped(path).splitlines()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return []
+        except OSError as error:
+            self.unread.append(f"{path}: {error.strerror or error}")
+            return []
+
+    def sections(self, package: str) -> tuple[uci.Section, ...]:
+        if package not in self._packages:
+            self._packages[package] = self._sections(package)
+        return self._packages[package]
+
+    def _sections(self, package: str) -> tuple[uci.Section, ...]:
+        try:
+            return self._load(package).sections
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            self.unread.append(f"configuration {package}: {error.strerror or error}")
+        except uci.UciError as error:
+            self.unread.append(f"configuration {package}: line {error.line}: {error.reason}")
+        return ()
+
+
+def _all(sources: _Sources) -> Iterator[KnownName]:
     for path in HOST_NAMES:
-        for name in _words(files, path):
+        for name in " ".join(sources.lines(path)).split():
             yield from _host(name)
-    for path in (*LEASES, *_lease_file(load)):
-        yield from _leases(_lines(files, path))
+    for path in (*LEASES, *_lease_files(sources)):
+        yield from _leases(sources.lines(path))
     for path in HOSTS:
-        for line in _lines(files, path):
+        for line in sources.lines(path):
             for name in line.split("#")[0].split()[1:]:
                 yield from _host(name)
-    yield from _resolvers(files)
+    for path in RESOLVERS:
+        yield from _resolver(sources.lines(path))
     for path in PPP_SECRETS:
-        yield from _ppp(_lines(files, path))
+        yield from _ppp(sources.lines(path))
     for path in HOSTAPD:
-        yield from _hostapd(_lines(files, path))
-    yield from _people(_lines(files, USERS))
+        yield from _hostapd(sources.lines(path))
+    yield from _people(sources.lines(USERS))
     for options in _OPTIONS:
-        yield from _configured(options, load)
-    yield from _people_in_ours(load)
+        yield from _configured(options, sources)
+    yield from _people_in_ours(sources.sections("flowguard"))
 
 
 def _host(name: str) -> Iterator[KnownName]:
@@ -101,7 +152,7 @@ def _host(name: str) -> Iterator[KnownName]:
         yield KnownName(_DOMAIN, domain)
 
 
-def _leases(lines: Iterator[str]) -> Iterator[KnownName]:
+def _leases(lines: Sequence[str]) -> Iterator[KnownName]:
     """Lines of dnsmasq: time, MAC, address, name, client.
 
     And of odhcpd: `#`, device, client (DUID), IAID, name and more; and address, name.
@@ -118,25 +169,20 @@ def _leases(lines: Iterator[str]) -> Iterator[KnownName]:
                 yield from _host(name)
 
 
-def _lease_file(load: Load) -> Iterator[str]:
-    try:
-        package = load("dhcp")
-    except (OSError, uci.UciError):
-        return
-    for section in package.sections:
+def _lease_files(sources: _Sources) -> Iterator[str]:
+    for section in sources.sections("dhcp"):
         yield from (o.values[-1].text for o in section.options if o.name == "leasefile")
 
 
-def _resolvers(files: Files) -> Iterator[KnownName]:
+def _resolver(lines: Sequence[str]) -> Iterator[KnownName]:
     """Domains to search in come from the provider (resolv.conf(5))."""
-    for path in RESOLVERS:
-        for line in _lines(files, path):
-            words = line.split()
-            if words[:1] in (["search"], ["domain"]):
-                yield from (KnownName(_DOMAIN, word.strip(".")) for word in words[1:])
+    for line in lines:
+        words = line.split()
+        if words[:1] in (["search"], ["domain"]):
+            yield from (KnownName(_DOMAIN, word.strip(".")) for word in words[1:])
 
 
-def _ppp(lines: Iterator[str]) -> Iterator[KnownName]:
+def _ppp(lines: Sequence[str]) -> Iterator[KnownName]:
     """Client, server, secret, addresses (pppd(8), AUTHENTICATION)."""
     for line in lines:
         words = [word.strip("\"'") for word in line.split()]
@@ -145,7 +191,7 @@ def _ppp(lines: Iterator[str]) -> Iterator[KnownName]:
             yield KnownName(_SECRET, words[2])
 
 
-def _hostapd(lines: Iterator[str]) -> Iterator[KnownName]:
+def _hostapd(lines: Sequence[str]) -> Iterator[KnownName]:
     kinds = {
         "ssid": NameKind.SSID,
         "wpa_passphrase": _SECRET,
@@ -161,7 +207,7 @@ def _hostapd(lines: Iterator[str]) -> Iterator[KnownName]:
             yield KnownName(kind, value.strip("\"'"))
 
 
-def _people(lines: Iterator[str]) -> Iterator[KnownName]:
+def _people(lines: Sequence[str]) -> Iterator[KnownName]:
     """Accounts of persons, and the names that they have there (passwd(5))."""
     for line in lines:
         fields = line.split(":")
@@ -172,12 +218,8 @@ def _people(lines: Iterator[str]) -> Iterator[KnownName]:
             yield from (KnownName(NameKind.NAME, part) for part in fields[4].split(","))
 
 
-def _configured(options: _Options, load: Load) -> Iterator[KnownName]:
-    try:
-        package = load(options.package)
-    except (OSError, uci.UciError):
-        return
-    for section in package.sections:
+def _configured(options: _Options, sources: _Sources) -> Iterator[KnownName]:
+    for section in sources.sections(options.package):
         for option in section.options:
             if option.name in options.names:
                 for value in option.values:
@@ -192,28 +234,11 @@ def _value(kind: NameKind, text: str) -> Iterator[KnownName]:
         yield KnownName(kind, text.strip("/.") if kind is _DOMAIN else text)
 
 
-def _people_in_ours(load: Load) -> Iterator[KnownName]:
+def _people_in_ours(sections: Sequence[uci.Section]) -> Iterator[KnownName]:
     """What people call their exclusions, and what else they have put there for themselves."""
-    try:
-        package = load("flowguard")
-    except (OSError, uci.UciError):
-        return
-    for section in package.sections:
+    for section in sections:
         if section.name != "globals" and not section.anonymous:
             yield KnownName(NameKind.NAME, section.name)
         for option in section.options:
             if option.name not in PUBLIC_OPTIONS:
                 yield from (KnownName(NameKind.NAME, value.text) for value in option.values)
-
-
-def _words(files: Files, path: str) -> list[str]:
-    return " ".join(_lines(files, path)).split()
-
-
-def _lines(files: Files, path: str) -> Iterator[str]:
-    try:
-        # One name that is no UTF-8 must not let all the others through.
-        text = files.read_escaped(path)
-    except OSError:
-        return
-    yield from text.splitlines()

@@ -16,7 +16,7 @@ from flowguard.paths import Paths
 from flowguard.report.document import Section, document
 from flowguard.report.facts import machine_section
 from flowguard.report.faults_seen import dumps_section, fault_sections
-from flowguard.report.known_names import Load, known_names
+from flowguard.report.known_names import Load, names_of
 from flowguard.report.masking import Masking
 from flowguard.report.netdevs import counters_section, topology_section
 from flowguard.report.our_tables import tables_section
@@ -38,7 +38,15 @@ class Told:
     load: Load
 
 
-async def report(machine: Machine, paths: Paths, told: Told) -> str:
+@frozen
+class Report:
+    """`unread` says of each source of names why these may not be masked."""
+
+    text: str
+    unread: tuple[str, ...]
+
+
+async def report(machine: Machine, paths: Paths, told: Told) -> Report:
     """Everything, masked as a whole at the end, so that no part can be forgotten.
 
     What cannot be found out is said in its place, and nothing is raised for it.
@@ -59,17 +67,19 @@ async def report(machine: Machine, paths: Paths, told: Told) -> str:
         counters_section(machine),
         events_section(machine.files, directory),
     ]
-    names = known_names(machine.files, told.load)
-    masking = Masking(names, [link.name for link in links])
-    return masking.mask(_opening(machine) + document(sections))
+    names = names_of(machine.files, told.load)
+    masking = Masking(names.known, [link.name for link in links])
+    opening = _opening(machine, names.unread)
+    return Report(masking.mask(opening + document(sections)), names.unread)
 
 
-def _opening(machine: Machine) -> str:
+def _opening(machine: Machine, unread: Sequence[str]) -> str:
     at = machine.clock.wall_clock(machine.clock.now())
+    gaps = "".join(f"**Not masked are names of {source}.**\n\n" for source in unread)
     return (
         f"# flowguard {__version__}: report\n\n"
         f"Made at {at}, {machine.clock.now():.0f} s after boot. Addresses and names are masked:"
-        " the same one is the same everywhere in this text.\n\n"
+        f" the same one is the same everywhere in this text.\n\n{gaps}"
     )
 
 
