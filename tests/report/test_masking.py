@@ -7,7 +7,7 @@ import json
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flowguard.report.masking import NOBODYS_NAMES, KnownName, Masking, NameKind
@@ -16,6 +16,11 @@ MASKED = {
     "SRC=192.168.1.17 DST=8.8.8.8": "SRC=ipv4-private-1 DST=ipv4-public-1",
     "tcp 10.0.0.2:443 -> 100.64.3.4:80": "tcp ipv4-private-1:443 -> ipv4-shared-1:80",
     "192.168.1.0/24": "ipv4-private-1/24",
+    "iface:02:00:5e:10:20:30": "iface:mac-1",
+    "02:00:5e:10:20:30-02:00:5e:10:20:31": "mac-1-mac-2",
+    "192.168.1.17:fe80::1": "ipv4-private-1:ipv6-link-local-1",
+    "a:b:192.168.1.17": "a:b:ipv4-private-1",
+    "https://anna:hunter22@192.168.1.1/": "https://account-1/",
     "srv192.168.1.17": "srvipv4-private-1",
     "169.254.7.7": "ipv4-link-local-1",
     "192.168.001.017": "ipv4-private-1",
@@ -56,6 +61,7 @@ KEPT = (
     "Call trace: flow_offload_work_handler+0x94/0x2f0 Workqueue: nf_ft_offload_add",
     "br-lan pppoe-wan eth0.2 lan1 phy0-ap0 net.netfilter.nf_conntrack_acct mtk_eth_soc.c:2204",
     "https://git.kernel.org/torvalds/c/53b3e60edb67 https://github.com/openwrt/openwrt/pull/24800",
+    "ath11k: firmware WLAN.HK.2.9.0.1-01385, 10.2.4.70.59",
     "flow table at 192.168 and 1.2.3 and 1.2.3.4.5 and v1.2.3.4",
     'e-value 3.2e+04; failed: 3 of 40 treated; comment "flowguard 0ef342b7 seed 8234e79d"',
 )
@@ -124,7 +130,12 @@ ADDRESSES = st.one_of(
     .map(lambda octets: octets.hex(":")),
 )
 AROUND = st.sampled_from(
-    ["", " ", "=", "[", "]", "(", ",", ";", "/", '"', "'", "\n", "\\n", "_", "|"]
+    ["", " ", "=", "[", "]", "(", ",", ";", "/", '"', "'", "\n", "\\n", "_", "|", "-", "%", "."]
+)
+BEFORE = st.one_of(
+    AROUND,
+    st.sampled_from(["iface:", "SRC:", "1:", "10.0.0.1:", "deadbeef:", "12:34:56 ", "ip"]),
+    st.sampled_from(["02:00:5e:10:20:31-", "fe80::1,", "0000:01:00.0 ", "a@b.example:"]),
 )
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=6, max_size=24)
 
@@ -138,11 +149,13 @@ def _is_everybodys(address: IPv4Address | IPv6Address) -> bool:
     )
 
 
-@given(ADDRESSES, AROUND, AROUND)
+@settings(max_examples=400)
+@given(ADDRESSES, BEFORE, AROUND)
 def test_no_address_is_left_whatever_is_around_it(address: str, before: str, after: str) -> None:
+    # Behind a dot it is the end of a version, as of the firmware WLAN.HK.2.9.0.1.
+    assume(before != "." or "." not in address)
     masked = Masking().mask(f"line{before or ' '}{address}{after}")
     assert address not in masked
-    assert ":" not in masked or before == ":" or after == ":"
 
 
 @given(NAMES, AROUND, AROUND, st.sampled_from(NameKind))

@@ -73,4 +73,4 @@ def flattened(value: Any, name: str = "") -> Iterator[str]:
             yield f"{name}: {', '.join(map(str, value))}"
     elif value is not None and value != "":
         # One value, one line, whatever a program has put there.
-        yield f"{name}: {' '.join(str(value).split())}"
+        yield f"{name}: {' '.join(str(value).splitlines())}"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
 from flowguard.core.records import frozen
-from flowguard.report.addresses import (
+from flowguard.report.address_kinds import (
     ipv4_in,
     ipv4_kind,
     ipv6_in,
@@ -58,8 +58,6 @@ class KnownName:
 _LEFT = r"(?:(?<![^\W_])|(?<=\\[nrtbf]))"
 _RIGHT = r"(?![^\W_])"
 _HEX = "[0-9A-Fa-f]"
-# Behind a colon only what is no part of the same number: `SRC:2001:db8::1`.
-_NO_HEX_BEFORE = rf"(?<!{_HEX})(?:(?<![:-])|(?<=[^0-9A-Fa-f:-][:-]))"
 _TLDS = (
     "com|net|org|eu|de|at|ch|fr|it|nl|be|uk|us|ca|au|nz|pl|cz|es|pt|se|fi|dk|br|jp|cn|ru"
     "|lan|home|local|internal|box|arpa|example|test|invalid"
@@ -69,16 +67,16 @@ _PUBLIC_DOMAINS = (
     r"(?:(?:www|git|bugs|bugzilla|lore|nvd|docs)\.)?(?:kernel|openwrt|debian|github|nist)"
 )
 _PATTERNS = {
-    "mac": rf"{_NO_HEX_BEFORE}{_HEX}{{2}}"
+    "mac": rf"(?<!{_HEX}){_HEX}{{2}}"
     rf"(?:(?::{_HEX}{{2}}){{5,}}|(?:-{_HEX}{{2}}){{5,}})(?!{_HEX})",
     "device_mac": rf"(?<=\b[ew][nlw]x){_HEX}{{12}}(?!{_HEX})",
-    "ipv6": rf"(?<!{_HEX})(?:(?<!:)|(?<=[^0-9A-Fa-f:]:))(?:{_HEX}{{0,4}}:){{2,9}}"
+    "ipv6": rf"(?<!{_HEX})(?:{_HEX}{{0,4}}:){{2,9}}"
     rf"(?:\d{{1,3}}(?:\.\d{{1,3}}){{3}}|{_HEX}{{0,4}})(?!{_HEX})",
     # Drivers and firmware have versions of four numbers as well.
-    "ipv4": r"(?<![\d.])(?<!\bv)(?<!\bV)(?<!ersion )(?<!ersion: )(?<!irmware )"
+    "ipv4": r"(?<!\d)(?<!\w\.)(?<!\bv)(?<!\bV)(?<!ersion )(?<!ersion: )(?<!irmware )"
     r"\d{1,3}(?:\.\d{1,3}){3}(?!\d|\.\d)",
     # `ethernet@15100000` is a place in the device tree.
-    "account": rf"[\w.+-]+@(?!{_HEX}[0-9A-Fa-f,]*(?![\w.-]))\w[\w.-]*",
+    "account": rf"[\w.+-]+(?::[^\s:@/]+)?@(?!{_HEX}[0-9A-Fa-f,]*(?![\w.-]))\w[\w.-]*",
     "key": rf"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{{43}}=|{_HEX}{{64}})(?![A-Za-z0-9+/=])",
     "said_ssid": r"(?i:(?<=ssid[=:])|(?<=ssid[=:] )|(?<=ssid ))(?:\"[^\"\n]*\"|'[^'\n]*')"
     r"|(?i:(?<=ssid[=:]))[^\s,;\"']+",
@@ -90,6 +88,7 @@ _PATTERNS = {
 }
 
 
+_OTHERS_WITHIN = re.compile("|".join(f"(?P<{n}>{_PATTERNS[n]})" for n in ("mac", "ipv4")))
 _HAS_MAC = re.compile(rf"[ew][nlw]x{_HEX}{{12}}$")
 
 
@@ -161,11 +160,13 @@ class Masking:
 
     def _ipv6(self, text: str) -> str:
         found = ipv6_in(text)
-        kind = ipv6_kind(found[2]) if found else ""
-        if not found or not kind:
-            return text
+        if not found:
+            # A MAC behind a word that could be a number: `iface:02:00:5e:10:20:30`.
+            return _OTHERS_WITHIN.sub(self._masked, text)
         start, end, address = found
-        return text[:start] + self._numbered(f"ipv6-{kind}", address) + text[end:]
+        kind = ipv6_kind(address)
+        masked = self._numbered(f"ipv6-{kind}", address) if kind else text[start:end]
+        return text[:start] + masked + text[end:]
 
     def _numbered(self, kind: str, what: object) -> str:
         number = self._numbers.get((kind, what))
@@ -221,6 +222,7 @@ def _spellings(text: str) -> Iterator[str]:
     yield text.replace("'", "'\\''")
     yield text.replace("|", "\\|")
     yield text.encode("ascii", "backslashreplace").decode()
+    yield re.sub("[\u200b\ufeff]", "", text)  # Readers of logs leave these out.
     # printk escapes what is no ASCII, byte by byte.
     yield data.decode("latin-1")
     yield "".join(

@@ -63,8 +63,16 @@ def events_section(files: Files, directory: str) -> Section:
     except (OSError, ValueError) as error:
         return Section("Events", (f"{path} cannot be read: {error}",), optional=True)
     short = [event for event in events if len(event) <= LONGEST_EVENT][-EVENTS:]
-    title = f"The last {len(short)} short ones of {len(events)}"
-    return Section("Events", tuple(folded(title, short)), optional=True)
+    title = f"The last of {len(events)}, without long ones"
+    return Section("Events", tuple(folded(title, map(_event, short))), optional=True)
+
+
+def _event(line: str) -> str:
+    try:
+        # Not as JSON, whose escapes hide names.
+        return "; ".join(flattened(json.loads(line)))
+    except (ValueError, RecursionError):
+        return "[a line that is not an event]"
 
 
 def _devices(status: dict[str, Any]) -> Iterator[str]:
