@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flowguard.cli import main, report
+from flowguard.cli import main
 from flowguard.service.control_server import ControlServer
 from tests.cli.test_cli import flowguard
 from tests.report.household import a_status
@@ -113,7 +113,7 @@ def test_one_that_hangs_is_waited_for_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "mute.sock"
-    monkeypatch.setattr(report, "STATUS_SECONDS", 0.2)
+    monkeypatch.setattr("flowguard.cli.report.STATUS_SECONDS", 0.2)
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(path))
         mute.listen()
