@@ -236,10 +236,12 @@ def test_a_trace_that_was_frozen_and_is_in_the_log_still_is_shown_once() -> None
     house.parts.kernel_log.write("eth0: up", *OOPS.split("\n"))
     records = [data for _, data in house.parts.kernel_log.records]
     moment = {"cause": "c", "time": 1, "at": "then", "status": {}, "kernel_log": lines_of(records)}
-    house.files[path_of(PATHS.runtime_directory, 1)] = json.dumps(moment)
+    for number in (1, 2):
+        house.files[path_of(PATHS.runtime_directory, number)] = json.dumps(moment)
     text = house.report()
     assert text.count("BUG: kernel NULL pointer") == 1
-    assert "see the moments of faults" in text
+    assert text.count("kernel-page-fault") == 3
+    assert "its lines are above" in text.split("## Faults in the kernel's log")[1]
 
 
 def test_a_fault_that_comes_again_and_again_is_shown_once_and_counted() -> None:

@@ -38,10 +38,7 @@ async def _log_section(machine: Machine, rules: FaultRules, shown: set[tuple[str
         lines = lines_of(await machine.kernel_log.recent(LOG_RECORDS))
     except OSError as error:
         return Section(title, (f"The kernel's log cannot be read: {error.strerror or error}.",))
-    found = traces(rules, lines)
-    told = list(_traces([trace for trace in found if trace.lines not in shown]))
-    if known := sum(trace.lines in shown for trace in found):
-        told.append(f"{known} more: see the moments of faults.")
+    told = list(_unless_shown(traces(rules, lines), shown))
     return Section(title, tuple(told or [f"None in {len(lines)} lines of the kernel."]))
 
 
@@ -75,8 +72,7 @@ def _moment(
     yield f"At {at}, {time:.0f} s after boot."
     yield from ("", *levels, "")
     found = traces(rules, log)
-    shown.update(trace.lines for trace in found)
-    yield from list(_traces(found)) or [*fenced(log[-LAST_LINES:]), ""]
+    yield from _unless_shown(found, shown) if found else [*fenced(log[-LAST_LINES:]), ""]
     others = {key: value for key, value in status.items() if key in ("flows", "control", "drain")}
     yield from folded("Flows and their comparison then", flattened(others))
     yield ""
@@ -90,6 +86,17 @@ def _levels(status: dict[str, Any]) -> Iterator[str]:
     told = [f"{count} {level}" for level, count in flows.items() if count is not None]
     if told:
         yield f"- flows: {', '.join(told)}"
+
+
+def _unless_shown(found: Sequence[FaultTrace], shown: set[tuple[str, ...]]) -> Iterator[str]:
+    """The traces that are new; of the others only that they are there."""
+    for trace in found:
+        if trace.lines in shown:
+            yield f"{trace.title}: its lines are above."
+            yield ""
+        else:
+            shown.add(trace.lines)
+            yield from _traces([trace])
 
 
 def _traces(found: Sequence[FaultTrace]) -> Iterator[str]:
