@@ -154,3 +154,11 @@ def test_a_new_name_shuts_out_who_could_read_the_file_before(tmp_path: Path) -> 
     path.chmod(0o644)
     LinuxFiles().rename(str(path), str(to))
     assert mode(to) == 0o600
+
+
+def test_what_is_no_utf8_is_read_as_escapes_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"J\xfcrgen\n")
+    assert LinuxFiles().read_escaped(str(path)) == "J\udcfcrgen\n"
+    with pytest.raises(ValueError, match="utf-8"):
+        LinuxFiles().read(str(path))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flowguard.kernel import kmsg
-from flowguard.kernel.kmsg import BATCH, LogWatch, newest
+from flowguard.kernel.kmsg import BATCH, RECORD_BYTES, LogWatch, newest, recent
 from tests.ubus.test_connection import until
 
 
@@ -178,3 +178,12 @@ def test_the_number_of_the_newest_record(tmp_path: Path) -> None:
     assert newest(str(log)) == 0
     log.write_bytes(b"")
     assert newest(str(log)) is None
+
+
+def test_the_newest_records_of_a_log_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "kmsg"
+    path.write_bytes(b"")
+    assert recent(3, str(path)) == []
+    # A file hands over all that fits at once, as one record.
+    path.write_bytes(b"x" * RECORD_BYTES * 3 + b"the newest")
+    assert recent(2, str(path)) == [b"x" * RECORD_BYTES, b"the newest"]

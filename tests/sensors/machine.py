@@ -56,6 +56,9 @@ class Disk:
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
         return self.texts[path]
 
+    def read_escaped(self, path: str) -> str:
+        return self.read(path)
+
     def exists(self, path: str) -> bool:
         return path in self.texts
 
@@ -372,6 +375,11 @@ class Ring(Watchable):
 
             asyncio.get_running_loop().call_soon(catch_up)
         return watch
+
+    async def recent(self, most: int) -> list[bytes]:
+        if self.refusal:
+            raise self.refusal
+        return [data for _, data in self.records[-most:]]
 
     def netdev_of(self, device_id: str) -> str | None:
         return self.netdevs.get(device_id)

@@ -34,6 +34,7 @@ _COMMANDS = {
     "release": "switch on again what adopt has switched off",
     "stop": "drain the hardware and end the daemon, as planned",
     "classify": "look for driver faults in kernel logs",
+    "report": "write all that an issue needs into one file, with every name masked",
     "replay": "re-take the decisions of a recorded event log",
     "version": "print the version",
 }

@@ -32,18 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     try:
-        findings = _findings(options)
+        found = findings(options)
     except (ApiError, NoAnswer) as error:
         return unanswered(error, options.socket)
     if options.json:
-        print(json.dumps(to_json(findings), indent=1))
+        print(json.dumps(to_json(found), indent=1))
     else:
-        for finding in findings:
+        for finding in found:
             print(_line(finding))
-    return ExitCode.TROUBLE if any(f.grade is Grade.ERROR for f in findings) else ExitCode.FINE
+    return ExitCode.TROUBLE if any(f.grade is Grade.ERROR for f in found) else ExitCode.FINE
 
 
-def _findings(options: argparse.Namespace) -> list[Finding]:
+def findings(options: argparse.Namespace, *, untouched: bool = False) -> list[Finding]:
+    """By the running service, or here; NoAnswer or ApiError where one is that does not tell.
+
+    `untouched`: no device is tried, which would bind its driver.
+    """
     if options.config is None:
         try:
             rows = request(options.socket, "check", seconds=LONG_CALL_SECONDS)
@@ -53,7 +57,9 @@ def _findings(options: argparse.Namespace) -> list[Finding]:
         except Unreachable:
             pass  # Nobody is in charge, so nobody is in the way.
     with linux.opened() as machine:
-        return asyncio.run(checks.findings(machine, _Around(options.config), options.config))
+        known = () if untouched else None
+        around = _Around(options.config)
+        return asyncio.run(checks.findings(machine, around, options.config, known))
 
 
 class _Around:

@@ -62,6 +62,10 @@ class LinuxFiles:
         with open(path, encoding="utf-8") as file:
             return file.read()
 
+    def read_escaped(self, path: str) -> str:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)
 

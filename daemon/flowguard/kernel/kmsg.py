@@ -8,7 +8,9 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from flowguard.core.records import mutable
 
@@ -18,6 +20,8 @@ RECORD_BYTES = 8192
 
 # So many records at a time, then whatever else waits in the loop has its turn.
 BATCH = 256
+RECORDS_MOST = 100_000
+"""More than any ring holds."""
 
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _KERNEL_PRIORITIES = 8
@@ -81,21 +85,34 @@ def netdev_of(device_id: str) -> str | None:
 def newest(path: str = PATH) -> int | None:
     """The sequence number of the newest record; None when the log is empty."""
     found = None
+    for record in _records(path):
+        sequence = _sequence(record)
+        found = found if sequence is None else sequence
+    return found
+
+
+def recent(most: int, path: str = PATH) -> list[bytes]:
+    """The newest records, the oldest first."""
+    # In a flood there is no end to them.
+    return list(deque(islice(_records(path), RECORDS_MOST), most))
+
+
+def _records(path: str) -> Iterator[bytes]:
+    """All that there are, from the oldest on."""
     descriptor = _open(path)
     try:
         while True:
             try:
                 record = os.read(descriptor, RECORD_BYTES)
             except BlockingIOError:
-                return found
+                return
             except OSError as error:
                 if error.errno not in _PASSED_OVER:
                     raise
                 continue
             if not record:
-                return found
-            sequence = _sequence(record)
-            found = found if sequence is None else sequence
+                return
+            yield record
     finally:
         os.close(descriptor)
 

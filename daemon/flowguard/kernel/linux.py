@@ -201,6 +201,10 @@ class LinuxKernelLog:
     ) -> Watch:
         return kmsg.LogWatch(after, took, failed)
 
+    async def recent(self, most: int) -> list[bytes]:
+        # A full ring holds thousands of records.
+        return await asyncio.to_thread(kmsg.recent, most)
+
     def netdev_of(self, device_id: str) -> str | None:
         return kmsg.netdev_of(device_id)
 

@@ -56,6 +56,10 @@ class Files(Interface):
         """FileNotFoundError when there is none; ValueError for what is no UTF-8."""
         ...
 
+    def read_escaped(self, path: str) -> str:
+        """The same, but what is no UTF-8 comes as surrogate escapes (PEP 383)."""
+        ...
+
     def exists(self, path: str) -> bool: ...
 
     def replace(self, path: str, text: str) -> None:
@@ -206,6 +210,10 @@ class KernelLog(Interface):
 
         They come as the kernel wrote them, some at a time; numbers that are missing are lost.
         """
+        ...
+
+    async def recent(self, most: int) -> list[bytes]:
+        """The newest records as the kernel wrote them, the oldest first."""
         ...
 
     def netdev_of(self, device_id: str) -> str | None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 TAIL_SECONDS = 120.0
 # So many lines at a time, then others on the loop have their turn.
 AT_ONCE = 50
+LAST_WORDS = 200
+"""Lines of it that are kept for people: a trace is shorter."""
 T = TypeVar("T")
 
 _CRASH = re.compile(
@@ -44,7 +46,7 @@ class CrashEvidence:
     empty means that there is no trace of a crash. `watchdog`: the hardware watchdog says
     that it caused this boot. `judged` identifies all traces that are here now: they stay
     for many boots, and given to the next `look` they are not judged again. `sources` says
-    in words how each source did.
+    in words how each source did. `last_words` are the last lines of that trace.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -52,12 +54,14 @@ class CrashEvidence:
     watchdog: bool = False
     judged: tuple[str, ...] = ()
     sources: tuple[tuple[str, str], ...] = ()
+    last_words: tuple[str, ...] = ()
 
 
 @frozen
 class _Trace:
     faults: tuple[Fault, ...] = ()
     crash: str = ""
+    last_words: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.faults or self.crash)
@@ -114,6 +118,7 @@ async def look(
             ("journal", journal_state),
             ("watchdog", _watchdog_state(reset)),
         ),
+        last_words=next((trace.last_words for trace in reversed(found) if trace), ()),
     )
 
 
@@ -128,7 +133,8 @@ async def _judge(rules: FaultRules, records: Sequence[LogRecord], reason: str = 
             await asyncio.sleep(0)
     faults += assembler.flush()
     headlines = (r.text.strip() for r in tail if r.kernel and _CRASH.search(r.text))
-    return _Trace(tuple(faults), next(headlines, reason))
+    last_words = tuple(map(logtext.stamped, tail[-LAST_WORDS:]))
+    return _Trace(tuple(faults), next(headlines, reason), last_words)
 
 
 def _tail(records: Sequence[LogRecord]) -> Sequence[LogRecord]:

@@ -60,6 +60,7 @@ from flowguard.sensors.hosts import HostsSensor
 from flowguard.sensors.kernel_log import KernelLogSensor
 from flowguard.sensors.last_boot import CrashEvidence
 from flowguard.sensors.supervise import Supervision
+from flowguard.service.frozen_moments import FrozenMoments
 from flowguard.service.kept_record import KeptRecord
 from flowguard.service.problems import Problems
 from flowguard.service.recorder import EventRecorder
@@ -132,6 +133,7 @@ class Service:
         files = self.machine.files
         self.evidence = KeptRecord(files, runtime, "evidence.json", Evidence, "the arms' findings")
         self.kept_bytes = KeptRecord(files, runtime, "bytes.json", Bytes, "the bytes by path")
+        self.moments = FrozenMoments(self.machine, runtime, self.telling, self.tasks)
 
     def _make_sensors(self) -> None:
         self.devices = Devices(self.machine, self.feed, self.surroundings.interfaces, self._may_try)
@@ -213,6 +215,7 @@ class Service:
         self.telling.safely(
             "event log", lambda: self._recorder.record(event, before, led_to_something=led)
         )
+        self.moments.consider(event, before, self.state)
 
     def _arm_timer(self) -> None:
         if self._timer:
@@ -295,13 +298,15 @@ class Service:
         await self.supervision.first_signs(GUARDS)
 
     async def _look_back(self, judged: tuple[str, ...]) -> CrashEvidence:
-        return await last_boot.look(
+        found = await last_boot.look(
             self.fault_rules,
             judged,
             self.machine.last_boot,
             self.surroundings.previous_boot,
             self.surroundings.beside,
         )
+        self.moments.last_words = found.last_words
+        return found
 
     async def rescan(self) -> None:
         """Look at the devices again, and at what netifd says; raises what was in the way."""

@@ -24,6 +24,7 @@ from flowguard.service.known_kernel import known
 from flowguard.service.loop import Service
 from flowguard.service.reloading import reload
 from flowguard.service.saving import Progress
+from flowguard.service.status import status
 
 # What is left of a start when the end is asked for; a stuck driver must not keep us.
 START_SECONDS = 30.0
@@ -73,6 +74,7 @@ class Running:
     ) -> None:
         """`opening` is what the policy hears first; `late` runs once the start has succeeded."""
         self.hook = Hook(service.machine.files, service.machine.programs)
+        service.moments.look = lambda: status(service, self)
         self._service = service
         self._doors = doors
         self._opening = opening

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowguard import __version__
 from flowguard.core.arms.passing import PASS
@@ -15,8 +15,10 @@ from flowguard.core.records import fields
 from flowguard.core.replay import decision_to_json
 from flowguard.core.serial import to_json
 from flowguard.core.state import Phase, State, allowed
-from flowguard.service.loop import Service
-from flowguard.service.running import Running
+
+if TYPE_CHECKING:
+    from flowguard.service.loop import Service
+    from flowguard.service.running import Running
 
 TRACKED_FLOWS = "net/netfilter/nf_conntrack_count"
 STUCK_SECONDS = 10.0

@@ -10,6 +10,7 @@ import pytest
 
 from tests.lab.capture import Engine, KernelLog, hardware_flows
 from tests.lab.daemon import Daemon, all_on
+from tests.lab.hosts import SEGMENTS, Router
 from tests.lab.traffic import Downloads, Uploads
 from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
@@ -106,6 +107,37 @@ def test_after_the_hold_off_it_steps_up_again(
     assert any("hold-off" in decision["reason"] for decision in status["decisions"])
     assert not more.stop().lost
     assert not batch.stop().lost
+
+
+def test_the_report_names_rule_device_trace_and_levels_and_no_address(
+    daemon: Daemon, engine: Engine, traffic: Traffic, busy: Batch, router: Router
+) -> None:
+    Path("/dev/kmsg").write_text("<3>from 192.168.77.8 said a program")
+    engine.printk("<6>lan1: a packet from 203.0.113.77 and fe80::5eff:fe10:2030\n")
+    engine.set_fault("warn_on_replace", 1)
+    more = new_flow(traffic)
+    status = daemon.wait_for_levels(all_on("software"))
+    moment = daemon.socket.parent / "moment-1.json"
+    wait_for(moment.exists, "the moment to be frozen", state=daemon.status)
+    configured = ("--config", str(daemon.configuration), "--state-dir", str(daemon.state))
+    report = daemon.cli("report", "-", *configured)
+    (headline,) = {d["evidence"] for d in status["decisions"] if d["from"] == "hardware"}
+    frozen = report.split("## Moments of faults")[1].split("\n## ")[0]
+    (rule,) = {d["reason"].split()[-1] for d in status["decisions"] if d["from"] == "hardware"}
+    assert f"fault {rule}" in frozen and headline in frozen
+    assert "Call Trace:" in frozen and "flow_offload" in frozen
+    assert all(f"- {port} on " in frozen for port in all_on("software"))
+    assert all(f"{port} (labengine): software; held off" in report for port in ("lan1", "wan"))
+    assert "table inet flowguard_sw {" in report
+    assert "said a program" not in report
+    addresses = [
+        getattr(s, f"{who}{f}") for s in SEGMENTS for who in ("router", "host") for f in (4, 6)
+    ]
+    macs = [link["address"] for link in router.namespace.links().values() if "address" in link]
+    found = [a for a in (*addresses, *macs) if a in report and set(a) - set("0:")]
+    assert found == [] and "203.0.113.77" not in report
+    for batch in (busy, more):
+        assert not batch.stop().lost
 
 
 @pytest.mark.needs_qemu(reason="sysrq, with traces of every task and processor")

@@ -63,6 +63,9 @@ class BoundFiles:
         self._process.hold(costs.FILE_READ)
         return self._disk.read(path)
 
+    def read_escaped(self, path: str) -> str:
+        return self.read(path)
+
     def exists(self, path: str) -> bool:
         self._process.hold(costs.FILE_READ)
         return self._disk.exists(path)
@@ -224,6 +227,12 @@ class BoundLog:
         log.followers.append(follower)
         wake()
         return Watching(self._process, lambda: discard(log.followers, follower))
+
+    async def recent(self, most: int) -> list[bytes]:
+        await self._process.wait(costs.LOG_SEARCH)
+        if self._log.error:
+            raise self._log.error
+        return self._log.newest_records(most)
 
     def netdev_of(self, device_id: str) -> str | None:
         self._process.hold(costs.FILE_READ)

@@ -51,6 +51,9 @@ class MemoryLog:
     def newest(self) -> int | None:
         return self._records[-1][0] if self._records else None
 
+    def newest_records(self, most: int) -> list[bytes]:
+        return [data for _, data in self._records][-most:]
+
     def read(self, position: int, most: int) -> tuple[list[bytes], int]:
         """Records from this number on, and where to go on."""
         records = self._records

@@ -65,6 +65,11 @@ class _Line:
     clock: str
 
 
+def stamped(record: LogRecord) -> str:
+    """The line as dmesg prints it."""
+    return record.text if record.time is None else f"[{record.time:12.6f}] {record.text}"
+
+
 def read(text: str) -> list[LogRecord]:
     """All records of a saved log, the oldest first."""
     records: list[LogRecord] = []
