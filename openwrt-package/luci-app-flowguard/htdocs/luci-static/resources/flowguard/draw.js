@@ -41,7 +41,7 @@ return baseclass.extend({
 
 	/** The newest counts of connections by path come last; at most five minutes are kept. */
 	remember(samples, flows) {
-		if (flows?.hardware == null)
+		if (flows?.hardware == null || !(flows.hardware + flows.software + (flows.none ?? 0)))
 			return samples;
 
 		return [ ...samples, flows ].slice(-SAMPLES);
@@ -49,6 +49,9 @@ return baseclass.extend({
 
 	/** The shares of the paths over time, one over the other; each width is one sample. */
 	chart(samples) {
+		if (samples.length == 1)
+			samples = [ ...samples, ...samples ];
+
 		let lower = samples.map(() => 0);
 		const areas = Object.keys(COLOURS).map(path => {
 			const upper = samples.map((flows, x) => {

@@ -85,15 +85,14 @@ return baseclass.extend({
 		return said;
 	},
 
-	/** How many connections take which path; '' as long as nobody has counted. */
+	/** How many connections take which path; '' while none are known. */
 	connections(status) {
 		const flows = status.flows ?? {};
 
-		if (flows.hardware == null)
-			return '';
+		const all = (flows.hardware ?? 0) + (flows.software ?? 0) + (flows.none ?? 0);
 
-		return _('%d of %d connections go through the hardware, %d take the software path.').format(
-			flows.hardware, flows.hardware + flows.software + (flows.none ?? 0), flows.software);
+		return all ? _('%d of %d connections go through the hardware, %d take the software path.')
+			.format(flows.hardware ?? 0, all, flows.software ?? 0) : '';
 	},
 
 	/** Why a device is where it is, and what comes next. */

@@ -83,9 +83,9 @@ return view.extend({
 		return [
 			E('span', { 'style': 'overflow-wrap:anywhere' }, [ flow.flow ]),
 			draw.badge(flow.level),
-			[ bytes, '%1024.1mB'.format(bytes) ],
-			[ flow.age ?? -1, flow.age == null ? '' : '%t'.format(flow.age) ],
-			remarks.join('; ')
+			[ bytes, E('span', [ '%1024.1mB'.format(bytes) ]) ],
+			[ flow.age ?? -1, E('span', [ flow.age == null ? '' : '%t'.format(flow.age) ]) ],
+			E('span', [ remarks.join('; ') ])
 		];
 	}
 });

@@ -68,35 +68,35 @@ class Options {
 
 function general(options, devices) {
 	options.within('general');
-	options.flag('enabled', _('Enable'), '0', _('run the service'));
+	options.flag('enabled', _('Enable'), '0', _('Run the service.'));
 	options.flag('adopt', _('Adopt at first boot'), '0',
-		_('OpenWrt: `flowguard adopt` when the package is installed, and at an image\'s first boot'));
-	options.choice('level', _('Level'), words.levels(), 'hardware', _('the highest level wanted'));
+		_('OpenWrt: `flowguard adopt` when the package is installed, and at an image\'s first boot.'));
+	options.choice('level', _('Level'), words.levels(), 'hardware', _('The highest level wanted.'));
 	options.choice('mode', _('Mode'), { 'protect': _('Protect'), 'detect-only': _('Detect only') },
-		'protect', _('protect; or detect-only: decide and report, change nothing'));
+		'protect', _('Protect; or detect-only: decide and report, change nothing.'));
 	const device = options.list('device', _('Devices'), kinds.deviceName,
-		_('take part in offloading; none listed: those below the interfaces in use'));
+		_('Take part in offloading; none listed: those below the interfaces in use.'));
 	for (const name of devices)
 		device.value(name);
 	options.choice('log_level', _('Log level'), {
 		debug: _('Debug'), info: _('Info'), warning: _('Warning'), error: _('Error')
-	}, 'info', _('the least severe messages that are logged'));
+	}, 'info', _('The least severe messages that are logged.'));
 }
 
 function flows(options) {
 	options.within('flows');
-	options.flag('udp', _('UDP'), '1', _('offload UDP, not only TCP'));
-	options.flag('ipv6', _('IPv6'), '1', _('offload IPv6, not only IPv4'));
+	options.flag('udp', _('UDP'), '1', _('Offload UDP, not only TCP.'));
+	options.flag('ipv6', _('IPv6'), '1', _('Offload IPv6, not only IPv4.'));
 	options.value('min_packets', _('Packets before'), kinds.integer(0, 10000), '0',
-		_('packets, both ways, before a flow is offloaded; spares the hardware short flows'));
+		_('Packets, both ways, before a flow is offloaded; spares the hardware short flows.'));
 	options.value('flow_timeout', _('Flow timeout'), kinds.duration(1, 300), '10',
-		_('an idle flow leaves the hardware after this; shorter drains quicker'));
+		_('An idle flow leaves the hardware after this; shorter drains quicker.'));
 }
 
 function comparison(options) {
 	options.within('comparison');
 	options.value('control_share', _('Control share'), kinds.share, '16',
-		_('one in so many flows goes one level lower, for comparison; 0: none'));
+		_('One in so many flows goes one level lower, for comparison; 0: none.'));
 }
 
 function waiting(options) {
@@ -104,55 +104,55 @@ function waiting(options) {
 
 	options.within('waiting');
 	options.value('drain_limit', _('Drain limit'), kinds.duration(1, 3600), '1m',
-		_('a drain that takes longer is reported, and the flow timeouts are put back'));
+		_('A drain that takes longer is reported, and the flow timeouts are put back.'));
 	options.value('boot_delay', _('Boot delay'), kinds.duration(0, 3600), '30',
-		_('uptime before hardware is first used'));
+		_('Uptime before hardware is first used.'));
 	options.value('hold_off', _('Hold-off'), kinds.duration(1, 7 * DAY), '10m',
-		_('first wait before stepping up after a fault'));
+		_('First wait before stepping up after a fault.'));
 	options.value('hold_off_limit', _('Longest hold-off'), kinds.duration(1, 30 * DAY), '1d',
-		_('longest wait; it doubles with every further fault'));
+		_('Longest wait; it doubles with every further fault.'));
 	options.value('canary_soak', _('Canary soak'), kinds.duration(1, 7 * DAY), '1h',
-		_('after a hold-off 1/16, then 1/4 of the flows try hardware, each for at least this long'));
+		_('After a hold-off 1/16, then 1/4 of the flows try hardware, each for at least this long.'));
 	options.value('forgive_after', _('Forgive after'), kinds.duration(60, 365 * DAY), '7d',
-		_('so much time on hardware without a fault makes good for one'));
+		_('So much time on hardware without a fault makes good for one.'));
 }
 
 function faults(options) {
 	options.within('faults');
 	options.value('weak_count', _('Weak faults'), kinds.integer(1, 1000), '3',
-		_('so many weak faults count as a driver fault'));
+		_('So many weak faults count as a driver fault.'));
 	options.value('weak_window', _('Weak window'), kinds.duration(1, kinds.DAY), '10m',
-		_('the time within which weak faults add up'));
+		_('The time within which weak faults add up.'));
 	options.value('settle', _('Settle'), kinds.duration(0, 3600), '30',
-		_('faults so soon after a step belong to what caused it'));
+		_('Faults so soon after a step belong to what caused it.'));
 	options.flag('clear_crash_dumps', _('Clear crash dumps'), '0',
-		_('delete the kernel\'s crash dumps (pstore) once they have been judged'));
-	options.list('rules', _('Fault rules'), kinds.absolutePath, _('files with further fault rules'));
+		_('Delete the kernel\'s crash dumps (pstore) once they have been judged.'));
+	options.list('rules', _('Fault rules'), kinds.absolutePath, _('Files with further fault rules.'));
 }
 
 function exclusion(options) {
 	options.within('general');
-	options.flag('enabled', _('Enable'), '1', _('whether this exclusion is in force')).editable = true;
-	options.value('name', _('Name'), () => true, '', _('a name for people'));
+	options.flag('enabled', _('Enable'), '1', _('Whether this exclusion is in force.')).editable = true;
+	options.value('name', _('Name'), () => true, '', _('A name for people.'));
 	const { hardware, ...lower } = words.levels();
-	options.choice('level', _('Level'), lower, 'none', _('the highest level that these flows may have'));
+	options.choice('level', _('Level'), lower, 'none', _('The highest level that these flows may have.'));
 }
 
 function matches(options) {
 	options.within('matches');
 	options.inWindow = true;
-	options.list('device', _('Devices'), kinds.deviceName, _('in or out through this device'));
+	options.list('device', _('Devices'), kinds.deviceName, _('In or out through this device.'));
 	options.choice('family', _('Address family'), { ipv4: 'IPv4', ipv6: 'IPv6' }, '',
-		_('this address family'));
-	const proto = options.list('proto', _('Protocols'), kinds.protocol, _('this protocol'));
+		_('This address family.'));
+	const proto = options.list('proto', _('Protocols'), kinds.protocol, _('This protocol.'));
 	proto.value('tcp', 'TCP');
 	proto.value('udp', 'UDP');
-	options.list('src_ip', _('From'), kinds.network, _('opened from this address or network'));
-	options.list('dest_ip', _('To'), kinds.network, _('opened to this address or network'));
-	options.list('src_port', _('From port'), kinds.ports, _('opened from this port or range'));
-	options.list('dest_port', _('To port'), kinds.ports, _('opened to this port or range'));
-	options.list('mark', _('Mark'), kinds.mark, _('this conntrack mark'));
-	options.list('dscp', _('DSCP'), kinds.dscp, _('this DSCP'));
+	options.list('src_ip', _('From'), kinds.network, _('Opened from this address or network.'));
+	options.list('dest_ip', _('To'), kinds.network, _('Opened to this address or network.'));
+	options.list('src_port', _('From port'), kinds.ports, _('Opened from this port or range.'));
+	options.list('dest_port', _('To port'), kinds.ports, _('Opened to this port or range.'));
+	options.list('mark', _('Mark'), kinds.mark, _('This conntrack mark.'));
+	options.list('dscp', _('DSCP'), kinds.dscp, _('This DSCP.'));
 }
 
 return view.extend({
