@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from flowguard.ubus.connection import Connection
+from flowguard.core.interface import Interface
 from flowguard.ubus.errors import UbusError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,13 @@ Json = dict[str, Any]
 Program = Callable[[list[str]], Awaitable[Json]]
 
 NOT_FOUND, ACCESS_DENIED = -32000, -32002
-UBUS_NOT_FOUND = 4
+UBUS_NOT_FOUND, PERMISSION_DENIED = 4, 6
+
+
+class Bus(Interface):
+    """ubus, or what stands for it; raises UbusError."""
+
+    async def call(self, path: str, method: str, arguments: Json) -> Json: ...
 
 
 class Session:
@@ -53,9 +59,10 @@ class Session:
 
 class Rpcd:
     """`bus` is None where no object is published. `services` is procd's, `options` UCI's:
-    configuration, section, option. `programs` are those that can be run, `ran` those that were."""
+    configuration, section, option. `programs` are those that can be run, `ran` those that were,
+    and `refused` the calls for which the session has no right."""
 
-    def __init__(self, bus: Connection | None, session: Session | None = None) -> None:
+    def __init__(self, bus: Bus | None, session: Session | None = None) -> None:
         self.bus = bus
         self.session = session or Session()
         self.services: Json = {}
@@ -63,12 +70,13 @@ class Rpcd:
         self.programs: dict[str, Program] = {}
         self.ran: list[str] = []
         self.calls: list[str] = []
+        self.refused: list[str] = []
 
     async def call(self, name: str, method: str, given: Json) -> Json:
         """A reply of JSON-RPC: what ubus said, or why it was not asked."""
         self.calls.append(f"{name} {method}")
         if not self.session.may_call(name, method):
-            return _refused(ACCESS_DENIED, "Access denied")
+            return self._denied(f"{name} {method}")
         if name == "service":
             return _said({k: v for k, v in self.services.items() if k == given["name"]})
         if name == "uci":
@@ -82,9 +90,13 @@ class Rpcd:
         except UbusError as error:
             return {"result": [int(error.status)]}
 
+    def _denied(self, what: str) -> Json:
+        self.refused.append(what)
+        return _refused(ACCESS_DENIED, "Access denied")
+
     def _get(self, given: Json) -> Json:
         if not self.session.may_read(given["config"]):
-            return _refused(ACCESS_DENIED, "Access denied")
+            return self._denied(f"uci get {given['config']}")
         sections = self.options.get(given["config"], {})
         if "option" not in given:
             return _said({"values": sections}) if sections else {"result": [UBUS_NOT_FOUND]}
@@ -93,7 +105,8 @@ class Rpcd:
 
     async def _run(self, command: str, words: list[str]) -> Json:
         if not self.session.may_run(command, words):
-            return {"result": [6]}
+            self.refused.append(" ".join((command, *words)))
+            return {"result": [PERMISSION_DENIED]}
         self.ran.append(" ".join((command, *words)))
         return _said(await self.programs[command](words))
 

@@ -79,6 +79,8 @@ class Element {
 	get text() {
 		const inner = this.children.map(child => child instanceof Element ? child.text : child.data);
 		const text = this.html + inner.join(CELLS.has(this.children[0]?.tag) ? ' | ' : '');
+		if (CELLS.has(this.tag))
+			return text.replace(/\s*\n\s*/g, ' ').trim();
 		return BLOCKS.has(this.tag) ? `\n${text}\n` : text;
 	}
 }

@@ -102,6 +102,7 @@ function shown() {
 			.map(node => node.classes[1]),
 		markup: nodes.map(node => node.markup).filter(markup => markup),
 		html: nodes.map(node => node.html).filter(html => html),
+		chosen: nodes.map(node => node.chosen).filter(value => value !== undefined),
 		notifications: luci.notifications
 	};
 }

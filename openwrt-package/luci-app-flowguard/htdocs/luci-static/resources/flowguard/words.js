@@ -41,12 +41,11 @@ function steady(status) {
 	return summary('warning', _('Nothing is offloaded.'), status.reason);
 }
 
-function nextTry(status) {
-	const waits = (status.devices ?? [])
-		.filter(device => device.held_off_until != null)
-		.map(device => Math.max(0, device.held_off_until - status.time));
+// The soonest of these times; '' where there is none.
+function nextTry(times, now) {
+	const waits = times.filter(time => time != null).map(time => Math.max(0, time - now));
 
-	return waits.length ? _('The next try is in %t.').format(Math.min(...waits)) : '';
+	return waits.length && now != null ? _('The next try is in %t.').format(Math.min(...waits)) : '';
 }
 
 return baseclass.extend({
@@ -81,14 +80,14 @@ return baseclass.extend({
 
 		const said = steady(status);
 		if (status.state == 'held_off')
-			said.details.push(nextTry(status));
+			said.details.push(nextTry(
+				(status.devices ?? []).map(device => device.held_off_until), status.time));
 		return said;
 	},
 
 	/** How many connections take which path; '' while none are known. */
 	connections(status) {
 		const flows = status.flows ?? {};
-
 		const all = (flows.hardware ?? 0) + (flows.software ?? 0) + (flows.none ?? 0);
 
 		return all ? _('%d of %d connections go through the hardware, %d take the software path.')
@@ -103,10 +102,13 @@ return baseclass.extend({
 			words.push(_('Only switching the router off and on mends it.'));
 		else if (device.held_until_reboot)
 			words.push(_('It stays off until the next boot.'));
-		else if (device.held_off_until != null)
-			words.push(_('The next try is in %t.').format(Math.max(0, device.held_off_until - now)));
+		else
+			words.push(nextTry([ device.held_off_until ], now));
+		if (device.strikes)
+			words.push(_('Faults that are remembered: %d').format(device.strikes));
 
-		return words.filter(text => text);
+		const said = words.filter(text => text);
+		return said.length ? said : [ _('As wanted.') ];
 	},
 
 	/** What is wrong besides the firewall's own switch, which has a box of its own. */
@@ -121,6 +123,15 @@ return baseclass.extend({
 
 	isAboutTheFirewall(text) {
 		return text.includes('(fw4-offload)');
+	},
+
+	/** Which connections are compared, and what for. */
+	comparison(control) {
+		return control.canary?.share
+			? _('One in %d connections tries the hardware. The others stay one level lower.')
+				.format(control.canary.share)
+			: _('One in %d connections stays one level lower. If only the others fail, the fault is the offloading.')
+				.format(control.share);
 	},
 
 	/** How far the evidence against the hardware is, in percent of what makes flowguard act. */

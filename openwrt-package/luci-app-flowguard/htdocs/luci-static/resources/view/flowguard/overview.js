@@ -26,7 +26,7 @@ function table(titles, rows) {
 	return E('table', { 'class': 'table' }, [
 		E('tr', { 'class': 'tr table-titles' }, titles.map(title => E('th', { 'class': 'th' }, [ title ]))),
 		...rows.map(cells => E('tr', { 'class': 'tr' }, cells.map((cell, column) =>
-			E('td', { 'class': 'td', 'data-title': titles[column] || null }, Array.isArray(cell) ? cell : [ cell ]))))
+			E('td', { 'class': 'td', 'data-title': titles[column] || null }, Array.isArray(cell) ? cell : [ cell ?? '' ]))))
 	]);
 }
 
@@ -77,7 +77,7 @@ return view.extend({
 
 	drawStatus(status) {
 		const decisions = status.decisions ?? [];
-		const sensors = Object.entries(status.sensors ?? {});
+		const sensors = Object.entries(status.sensors ?? {}).filter(([ , health ]) => health != 'ok');
 
 		this.samples = draw.remember(this.samples, status.flows);
 		this.update('summary', [ words.summary(status), words.connections(status) ],
@@ -95,8 +95,7 @@ return view.extend({
 			control => this.comparison(control));
 		this.update('decisions', decisions.length && decisions.slice(-DECISIONS_SHOWN).reverse(),
 			shown => this.decisions(shown));
-		this.update('sensors', sensors.some(([ , health ]) => health != 'ok') && sensors,
-			shown => this.sensors(shown));
+		this.update('sensors', sensors.length && sensors, shown => this.sensors(shown));
 	},
 
 	drawAbsence(absent) {
@@ -124,7 +123,7 @@ return view.extend({
 		return E('div', { 'class': 'alert-message warning' }, [
 			E('h4', [ _("The firewall's own flow offloading is on.") ]),
 			E('p', [ _('flowguard and the firewall cannot both do it, so flowguard stands by.') ]),
-			E('p', [ _('Its connections leave the hardware first, which may take a minute.') ]),
+			E('p', [ _('Before that its connections leave the hardware, which may take a minute.') ]),
 			this.button(_('Switch it off'), 'action', () => daemon.adopt())
 		]);
 	},
@@ -162,7 +161,7 @@ return view.extend({
 
 	devices(devices, leftOut, now) {
 		const rows = devices.map(device => [
-			[ E('strong', [ device.name ]), ' ', E('small', [ device.driver ?? '' ]) ],
+			[ E('strong', [ device.name ?? '' ]), ' ', E('small', [ device.driver ?? '' ]) ],
 			draw.badge(device.level),
 			lines(words.device(device, now)),
 			device.strikes ? this.button(_('Forget'), 'remove', () => daemon.forget(device.name)) : ''
@@ -180,10 +179,7 @@ return view.extend({
 		const row = (name, arm) => [ name, arm?.n ?? 0, arm?.failed ?? 0 ];
 
 		return section(_('Comparison'),
-			E('p', [
-				_('One in %d connections stays one level lower. If only the others fail, the fault is the offloading.')
-					.format(control.share)
-			]),
+			E('p', [ words.comparison(control) ]),
 			table([ _('Connections'), _('Judged'), _('Failed') ], [
 				row(_('Offloaded'), control.treated),
 				row(_('One level lower'), control.control)
@@ -198,19 +194,20 @@ return view.extend({
 		return section(_('Decisions'), table(
 			[ _('Time'), _('Device'), _('Level'), _('Reason') ],
 			decisions.map(decision => [
-				decision.at ?? '',
-				decision.device ?? '',
+				decision.at,
+				decision.device,
 				[ draw.badge(decision.from), ' → ', draw.badge(decision.to) ],
 				decision.evidence
 					? E('details', [
-						E('summary', [ decision.reason ]),
+						E('summary', [ decision.reason ?? '' ]),
 						E('div', { 'style': 'overflow-wrap:anywhere' }, [ decision.evidence ])
 					])
-					: decision.reason ?? ''
+					: decision.reason
 			])));
 	},
 
 	sensors(sensors) {
-		return section(_('Sensors'), table([ _('Sensor'), _('Health') ], sensors));
+		return section(_('Sensors that see less than they could'),
+			table([ _('Sensor'), _('Health') ], sensors));
 	}
 });
