@@ -81,6 +81,8 @@ SERVICE_OF_OPENWRT = (
 )
 """What the feed's package installs too, besides the configuration and its compiled program."""
 
+LUCI_APP = FEED / "luci-app-flowguard"
+
 OPENWRT = (
     Package(
         name="flowguard",
@@ -106,6 +108,20 @@ OPENWRT = (
             File(SCRIPTS / "openwrt" / "compile", "/etc/uci-defaults/89-flowguard", 0o755),
         ),
         scripts=tuple(SCRIPTS / "openwrt" / name for name in ("preinst", "prerm", "postrm")),
+    ),
+    Package(
+        name=LUCI_APP.name,
+        summary="LuCI support for flowguard",
+        description=(
+            "Shows whether connections are offloaded and why not, and changes the settings."
+        ),
+        section="luci",
+        depends=("flowguard", "luci-base"),
+        files=(
+            *below(LUCI_APP / "htdocs", "/www", frozenset({".js"})),
+            *below(LUCI_APP / "root", "", frozenset({".json"})),
+        ),
+        scripts=(SCRIPTS / "luci" / "postinst",),
     ),
 )
 

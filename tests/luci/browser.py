@@ -21,8 +21,8 @@ MAIN = Path(__file__).parent / "page" / "main.js"
 @dataclass(frozen=True)
 class Shown:
     """What is on a page. `lines` has one for each block, `buttons` tells which can be pressed,
-    `styles` are those of the boxes, `chosen` what was filled in, and `html` is text that was given to
-    be taken for HTML."""
+    `styles` are those of the boxes, `chosen` what was filled in, and `html` is text that was given
+    to be taken for HTML."""
 
     lines: list[str]
     buttons: dict[str, bool]

@@ -20,6 +20,7 @@ OPTIONS = (
 )
 PATIENCE = 60.0
 LOOK_SECONDS = 0.1
+ERROR_SHOWN = 1000
 
 
 class Chromium:
@@ -74,7 +75,8 @@ class Chromium:
 
     async def click(self, text: str) -> None:
         """The button with this text."""
-        button = f"[...document.querySelectorAll('button')].find(b => b.innerText.trim() == {json.dumps(text)})"
+        buttons = "[...document.querySelectorAll('button')]"
+        button = f"{buttons}.find(button => button.innerText.trim() == {json.dumps(text)})"
         await self.until(button)
         await self.value(f"{button}.click()")
 
@@ -109,11 +111,14 @@ class Chromium:
                     waiting.set_exception(RuntimeError(told["error"]["message"]))
                 else:
                     waiting.set_result(told["result"])
-            elif told.get("method") == "Runtime.exceptionThrown":
-                self.errors.append(json.dumps(told["params"]["exceptionDetails"])[:1000])
-            elif told.get("method") == "Runtime.consoleAPICalled":
-                if told["params"]["type"] == "error":
-                    self.errors.append(json.dumps(told["params"]["args"])[:1000])
+            else:
+                self._note(told.get("method", ""), told.get("params", {}))
+
+    def _note(self, event: str, about: dict[str, Any]) -> None:
+        if event == "Runtime.exceptionThrown":
+            self.errors.append(json.dumps(about["exceptionDetails"])[:ERROR_SHOWN])
+        elif event == "Runtime.consoleAPICalled" and about["type"] == "error":
+            self.errors.append(json.dumps(about["args"])[:ERROR_SHOWN])
 
 
 @asynccontextmanager

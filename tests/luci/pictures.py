@@ -9,87 +9,68 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.luci import chromium
-from tests.luci.at_home import on_a_bus
+from tests.luci.at_home import in_luci
 from tests.luci.chromium import Chromium
-from tests.luci.rpcd import Rpcd
 from tests.luci.scenes import SCENES
-from tests.luci.site import BASE, Site, served
-from tests.service.composed import Home, while_running
+from tests.luci.site import BASE, Site
+from tests.service.composed import Home
 
 TREE = os.environ.get("FLOWGUARD_LUCI", "")
 DESK, TELEPHONE = (1100, 900), (390, 844)
-OVERVIEW = f"{BASE}/admin/network/flowguard/overview"
+PAGES = ("overview", "connections", "settings")
+# Of the other scenes the overview is enough.
+THOROUGH = ("steady", "held-off")
+SECOND_SAMPLE = 1.5
+"""Seconds until the chart has more than one."""
 
 
-@asynccontextmanager
-async def luci(scene: str, browser: Chromium) -> AsyncIterator[tuple[Home, Site, str]]:
-    """A home in a scene, behind LuCI; the address where it is served."""
-    home = Home()
-    entered: asyncio.Future[tuple[Site, str]] = asyncio.get_running_loop().create_future()
-    left = asyncio.Event()
-
-    async def use() -> None:
-        async with on_a_bus(home) as bus:
-            router = Rpcd(bus)
-            await SCENES[scene](home, router)
-            site = Site(Path(TREE), router)
-            async with served(site) as address:
-                entered.set_result((site, address))
-                await left.wait()
-
-    life = asyncio.create_task(while_running(home.daemon, use))
-    await asyncio.wait([life, entered], return_when=asyncio.FIRST_COMPLETED)
-    if life.done():
-        life.result()
-    try:
-        yield (home, *entered.result())
-    finally:
-        left.set()
-        await life
+def address_of(page: str, base: str) -> str:
+    return f"{base}{BASE}/admin/network/flowguard/{page}"
 
 
 async def shown(browser: Chromium, address: str) -> None:
     """Until LuCI has drawn the page."""
     await browser.open(address)
-    await browser.until(
-        f"location.href == {address!r} && document.querySelector('#view h2, #view .cbi-section')"
-    )
+    drawn = "document.querySelector('#view h2, #view .cbi-section')"
+    await browser.until(f"location.href == {address!r} && {drawn}")
 
 
 async def take(folder: Path) -> None:
+    """Raises RuntimeError when a script of the pages has failed."""
     folder.mkdir(parents=True, exist_ok=True)
     async with chromium.started() as browser:
-
-        async def picture(name: str) -> None:
-            (folder / f"{name}.png").write_bytes(await browser.picture())
-
         for scene in SCENES:
-            async with luci(scene, browser) as (_, site, address):
-                await browser.size(*DESK)
-                await shown(browser, address + OVERVIEW)
-                # A second sample for the chart.
-                await asyncio.sleep(1.5)
-                await picture(scene)
-                if scene not in ("steady", "held-off"):
-                    continue
-                for page in ("connections", "settings"):
-                    await shown(browser, address + OVERVIEW.replace("overview", page))
-                    await picture(f"{scene}-{page}")
-                await browser.size(*TELEPHONE, mobile=True)
-                for page in ("overview", "connections", "settings"):
-                    await shown(browser, address + OVERVIEW.replace("overview", page))
-                    await picture(f"{scene}-{page}-telephone")
-                await browser.size(*DESK)
-                site.dark = True
-                for page in ("overview", "settings"):
-                    await shown(browser, address + OVERVIEW.replace("overview", page))
-                    await picture(f"{scene}-{page}-dark")
-        print(*browser.errors, sep="\n")
+
+            async def use(home: Home, site: Site, base: str, scene: str = scene) -> None:
+                await _scene(browser, site, base, folder / scene, scene in THOROUGH)
+
+            await in_luci(Path(TREE), SCENES[scene], use)
+        if browser.errors:
+            raise RuntimeError("\n".join(browser.errors))
+
+
+async def _scene(browser: Chromium, site: Site, base: str, name: Path, thorough: bool) -> None:
+    async def picture(page: str, kind: str = "") -> None:
+        await shown(browser, address_of(page, base))
+        if page == "overview":
+            await asyncio.sleep(SECOND_SAMPLE)
+        name.with_name(f"{name.name}-{page}{kind}.png").write_bytes(await browser.picture())
+
+    await browser.size(*DESK)
+    for page in PAGES if thorough else ("overview",):
+        await picture(page)
+    if not thorough:
+        return
+    site.dark = True
+    for page in PAGES:
+        await picture(page, "-dark")
+    site.dark = False
+    await browser.size(*TELEPHONE, mobile=True)
+    for page in PAGES:
+        await picture(page, "-telephone")
 
 
 if __name__ == "__main__":

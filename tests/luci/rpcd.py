@@ -66,7 +66,7 @@ class Rpcd:
         self.bus = bus
         self.session = session or Session()
         self.services: Json = {}
-        self.options: dict[str, dict[str, dict[str, str]]] = {}
+        self.options: dict[str, dict[str, Json]] = {}
         self.programs: dict[str, Program] = {}
         self.ran: list[str] = []
         self.calls: list[str] = []

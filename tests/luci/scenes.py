@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flowguard.core.events import FaultSeen
 from flowguard.core.model import Attribution, Fault, FaultClass, Level
+from flowguard.kernel.nftables.changes import Change, CreateTable, TryFlowtable
 from flowguard.kernel.nftables.names import FIREWALL_TABLE
-from flowguard.kernel.nftables.ruleset import ForeignFlowtable
-from tests.actuators.router import LAN, WAN
+from flowguard.kernel.nftables.ruleset import ForeignFlowtable, TablesState
+from tests.actuators.router import LAN, WAN, refused
 from tests.luci.rpcd import Rpcd
 from tests.service.composed import Home
 from tests.virtual_time import now
@@ -27,7 +28,12 @@ FAULT = Fault(
 )
 
 Scene = Callable[[Home, Rpcd], Awaitable[None]]
-FLOWGUARD = {".type": "flowguard", ".name": "globals", ".anonymous": False, ".index": 0}
+FLOWGUARD: dict[str, Any] = {
+    ".type": "flowguard",
+    ".name": "globals",
+    ".anonymous": False,
+    ".index": 0,
+}
 
 
 def configured(router: Rpcd, enabled: str = "1", firewall: str = "0") -> None:
@@ -84,6 +90,20 @@ async def standing_by(home: Home, router: Rpcd) -> None:
     await home.until(lambda: home.status()["level"] == "none")
 
 
+async def module_missing(home: Home, router: Rpcd) -> None:
+    """A kernel without nft_flow_offload."""
+    await steady(home, router)
+
+    def refuse(change: Change) -> None:
+        if isinstance(change, CreateTable | TryFlowtable):
+            raise refused(change, errno.ENOENT)
+
+    home.router.ruleset.refuse = refuse
+    home.router.ruleset.state = TablesState(None, None)
+    home.router.ruleset.happens()
+    await home.until(lambda: home.status()["failure"])
+
+
 async def not_enabled(home: Home, router: Rpcd) -> None:
     configured(router, enabled="0")
     router.services, router.bus = {}, None
@@ -115,6 +135,7 @@ SCENES: dict[str, Scene] = {
     "held-off": held_off,
     "canary": canary,
     "standing-by": standing_by,
+    "module-missing": module_missing,
     "not-enabled": not_enabled,
     "not-started": not_started,
     "crashed": crashed,

@@ -67,7 +67,8 @@ def test_looking_changes_nothing() -> None:
 
 
 def test_the_commands_that_may_be_run_are_those_that_the_pages_run() -> None:
-    runs = re.findall(r"run\('([^']+)', '([^']+)'\)", (RESOURCES / "flowguard/daemon.js").read_text())
+    script = (RESOURCES / "flowguard/daemon.js").read_text()
+    runs = re.findall(r"run\('([^']+)', '([^']+)'\)", script)
     assert {" ".join(words) for words in runs} == set(access[STATUS]["write"]["file"])
 
 
@@ -91,7 +92,14 @@ def test_a_script_is_as_luci_wants_it(path: Path) -> None:
 )
 def test_the_scripts_pass_lucis_linter() -> None:
     configuration = Path(__file__).parent / "eslint.config.mjs"
-    command = [LINTER, "--config", configuration, "--max-warnings", "0", *SCRIPTS]
+    command = [
+        str(LINTER),
+        "--config",
+        str(configuration),
+        "--max-warnings",
+        "0",
+        *map(str, SCRIPTS),
+    ]
     done = subprocess.run(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

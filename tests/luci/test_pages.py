@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -39,6 +38,7 @@ FIRST: dict[str, tuple[str, str, str]] = {
     "held-off": ("warning", "Hardware offloading is on for 1 of 2 devices.", "The next try is in"),
     "canary": ("notice", "Hardware offloading is being tried again.", "One in 16 new connections"),
     "standing-by": ("notice", "Connections are leaving the hardware.", "stands by."),
+    "module-missing": ("danger", "The kernel refuses flow offloading.", "kmod-nft-offload"),
     "not-enabled": ("warning", "flowguard is not enabled.", "forwarded without it"),
     "not-started": ("warning", "flowguard is not running.", "has not been started"),
     "crashed": ("danger", "flowguard has ended.", "Its exit code is 1."),
@@ -101,7 +101,11 @@ def test_hold_suspend_and_resume() -> None:
         began = home.service.now()
         page = await browser.click("No hardware for")
         assert home.status()["held_until"] == pytest.approx(began + 3600, abs=1)
-        assert page.buttons == {"Try hardware now": True, "Suspend": True, "Allow hardware again": True}
+        assert page.buttons == {
+            "Try hardware now": True,
+            "Suspend": True,
+            "Allow hardware again": True,
+        }
         page = await browser.click("Allow hardware again")
         assert home.status()["held_until"] is None
         await browser.click("Suspend")
@@ -317,7 +321,11 @@ def test_missing_and_unknown_keys_break_no_page() -> None:
         def look(data: st.DataObject) -> None:
             status = data.draw(st.sampled_from(list(statuses.values())))
             gone = data.draw(st.lists(st.sampled_from(places(status)), max_size=12))
-            answers.status = {**without(status, gone), "rescue": {"strange": [1]}, "bytes": {"a": 1}}
+            answers.status = {
+                **without(status, gone),
+                "rescue": {"strange": [1]},
+                "bytes": {"a": 1},
+            }
             page = asyncio.run(shown.open(OVERVIEW))
             assert page.styles and not page.has("undefined") and not page.has("NaN")
             assert not page.has("strange")
@@ -327,7 +335,6 @@ def test_missing_and_unknown_keys_break_no_page() -> None:
         answers.status = {}
         assert asyncio.run(shown.open(OVERVIEW)).lines[1] == "Nothing is offloaded."
         assert asyncio.run(shown.open(CONNECTIONS)).has("tcp 1 | wormhole | 0 B")
-
 
 
 def test_a_refused_request_is_told() -> None:

@@ -90,7 +90,9 @@ def test_the_widget_fits_the_kind(form: Browser) -> None:
 def test_what_can_be_chosen_is_what_is_allowed(form: Browser) -> None:
     for option in ask(form, "options"):
         if option["widget"] == "ListValue":
-            setting = next(o for s, o in OPTIONS if (s, o.name) == (option["section"], option["name"]))
+            setting = next(
+                o for s, o in OPTIONS if (s, o.name) == (option["section"], option["name"])
+            )
             assert ", ".join(option["values"]) == setting.kind.allowed
             # What has no default may be left open.
             assert option["optional"] is (not setting.default_text)
