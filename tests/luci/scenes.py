@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,6 +19,8 @@ from tests.service.composed import Home
 from tests.virtual_time import now
 
 FLOWS = 40
+INIT_SCRIPT = "/etc/init.d/flowguard"
+ADOPTION_SECONDS = 2.0
 FAULT = Fault(
     "netdev-watchdog",
     FaultClass.TX_TIMEOUT,
@@ -73,19 +76,23 @@ async def canary(home: Home, router: Rpcd) -> None:
 
 
 async def standing_by(home: Home, router: Rpcd) -> None:
-    """The firewall offloads by itself, until `flowguard adopt` is run."""
+    """The firewall offloads by itself, until a while after `service flowguard adopt`."""
     await steady(home, router)
     configured(router, firewall="1")
     home.router.ruleset.foreign = (ForeignFlowtable(FIREWALL_TABLE, True, (LAN, WAN)),)
 
-    async def adopt(words: list[str]) -> dict[str, Any]:
+    async def adopt() -> None:
+        await asyncio.sleep(ADOPTION_SECONDS)
         home.router.ruleset.foreign = ()
         configured(router)
         home.router.ruleset.happens()
-        await home.until(lambda: home.status()["level"] == "hardware")
+
+    async def init_script(words: list[str]) -> dict[str, Any]:
+        assert words == ["adopt"]
+        home.service.tasks.spawn(adopt())
         return {"code": 0}
 
-    router.programs["/usr/bin/flowguard"] = adopt
+    router.programs[INIT_SCRIPT] = init_script
     home.router.ruleset.happens()
     await home.until(lambda: home.status()["level"] == "none")
 
@@ -120,7 +127,7 @@ async def not_started(home: Home, router: Rpcd) -> None:
             router.bus, router.services = bus, services
         return {"code": 0}
 
-    router.programs["/etc/init.d/flowguard"] = init_script
+    router.programs[INIT_SCRIPT] = init_script
 
 
 async def crashed(home: Home, router: Rpcd) -> None:

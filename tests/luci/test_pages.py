@@ -20,7 +20,17 @@ from tests.luci import browser
 from tests.luci.at_home import at_home
 from tests.luci.browser import NODE, Browser, Shown
 from tests.luci.rpcd import STATUS, Rpcd, Session
-from tests.luci.scenes import FAULT, FLOWS, SCENES, configured, held_off, standing_by, steady
+from tests.luci.scenes import (
+    ADOPTION_SECONDS,
+    FAULT,
+    FLOWS,
+    INIT_SCRIPT,
+    SCENES,
+    configured,
+    held_off,
+    standing_by,
+    steady,
+)
 from tests.service.composed import Home
 from tests.virtual_time import now
 
@@ -126,8 +136,11 @@ def test_the_firewalls_offloading_is_switched_off_by_a_button() -> None:
         page = await browser.open(OVERVIEW)
         assert page.has("The firewall's own flow offloading is on.")
         page = await browser.click("Switch it off")
-        assert browser.router.ran == ["/usr/bin/flowguard adopt"]
-        assert page.styles == ["success"]
+        assert browser.router.ran == ["/etc/init.d/flowguard adopt"]
+        assert page.has("It is being switched off.") and "Switch it off" not in page.buttons
+        await asyncio.sleep(ADOPTION_SECONDS + 1)
+        await home.settled()
+        assert (await browser.poll()).styles == ["success"]
 
     at_home(use)
 
@@ -149,12 +162,12 @@ def test_what_a_program_complains_about_is_shown() -> None:
         await standing_by(home, browser.router)
 
         async def refuse(words: list[str]) -> dict[str, Any]:
-            return {"code": 1, "stderr": "flowguard: the firewall has changes\n"}
+            return {"code": 1, "stderr": "sh: flowguard: not found\n"}
 
-        browser.router.programs["/usr/bin/flowguard"] = refuse
+        browser.router.programs[INIT_SCRIPT] = refuse
         await browser.open(OVERVIEW)
         page = await browser.click("Switch it off")
-        assert page.notifications == ["flowguard: the firewall has changes"]
+        assert page.notifications == ["sh: flowguard: not found"]
         assert page.buttons["Switch it off"]
 
     at_home(use)

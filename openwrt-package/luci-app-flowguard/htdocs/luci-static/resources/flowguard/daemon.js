@@ -43,26 +43,26 @@ const getDefaults = rpc.declare({
 });
 
 async function whyAbsent() {
-	const [ service, enabled, defaults ] = await Promise.all([
+	const [ listed, enabled, defaults ] = await Promise.all([
 		listServices('flowguard'),
 		getEnabled('flowguard', 'globals', 'enabled'),
 		getDefaults('firewall', 'defaults')
 	]);
 
 	return {
-		instance: service.instances?.main,
+		instance: listed.instances?.main,
 		enabled: TRUE_WORDS.includes(enabled),
 		firewallOffloads: Object.values(defaults).some(section =>
 			FIREWALL_TRUE_WORDS.includes(section.flow_offloading))
 	};
 }
 
-async function run(program, ...words) {
-	const done = await fs.exec(program, words);
+async function service(command) {
+	const done = await fs.exec('/etc/init.d/flowguard', [ command ]);
 
 	if (done.code)
 		throw new Error((done.stderr || done.stdout || '').trim() ||
-			_('%s ended with code %d').format(program, done.code));
+			_('service flowguard %s ended with code %d').format(command, done.code));
 }
 
 return baseclass.extend({
@@ -100,14 +100,14 @@ return baseclass.extend({
 		return askForget(device);
 	},
 
-	/** Switch the firewall's own flow offloading off, as the command line does. */
+	/** Have the firewall's own flow offloading switched off; it takes up to a minute after this. */
 	adopt() {
-		return run('/usr/bin/flowguard', 'adopt');
+		return service('adopt');
 	},
 
 	/** Start the service, now and at every boot. */
 	async start() {
-		await run('/etc/init.d/flowguard', 'enable');
-		await run('/etc/init.d/flowguard', 'start');
+		await service('enable');
+		await service('start');
 	}
 });

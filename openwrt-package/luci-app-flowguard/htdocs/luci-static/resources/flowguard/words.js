@@ -76,7 +76,7 @@ return baseclass.extend({
 		}
 
 		if (status.failure)
-			return summary('danger', _('The kernel refuses flow offloading.'), status.reason);
+			return summary('danger', _('The kernel refuses flow offloading.'));
 
 		const said = steady(status);
 		if (status.state == 'held_off')

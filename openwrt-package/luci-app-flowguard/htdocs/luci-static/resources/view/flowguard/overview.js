@@ -82,7 +82,9 @@ return view.extend({
 		this.samples = draw.remember(this.samples, status.flows);
 		this.update('summary', [ words.summary(status), words.connections(status) ],
 			([ said, connections ]) => draw.box(said, E('p', [ connections ])));
-		this.update('firewall', words.standsBy(status), () => this.firewall());
+		if (!words.standsBy(status))
+			this.adopting = false;
+		this.update('firewall', words.standsBy(status) && [ this.adopting ], () => this.firewall());
 		this.update('problems', words.problems(status), problems => problems.map(text =>
 			E('div', { 'class': 'alert-message warning' }, [ E('p', [ text ]) ])));
 		this.update('actions', { suspended: status.suspended, held: status.held_until != null },
@@ -106,7 +108,7 @@ return view.extend({
 			if (name != 'summary' && name != 'firewall')
 				this.update(name, null);
 		this.update('summary', said, () => draw.box(said, ...this.mends(said.mend)));
-		this.update('firewall', absent.firewallOffloads, () => this.firewall());
+		this.update('firewall', absent.firewallOffloads && [ this.adopting ], () => this.firewall());
 	},
 
 	mends(mend) {
@@ -123,8 +125,11 @@ return view.extend({
 		return E('div', { 'class': 'alert-message warning' }, [
 			E('h4', [ _("The firewall's own flow offloading is on.") ]),
 			E('p', [ _('flowguard and the firewall cannot both do it, so flowguard stands by.') ]),
-			E('p', [ _('Before that its connections leave the hardware, which may take a minute.') ]),
-			this.button(_('Switch it off'), 'action', () => daemon.adopt())
+			E('p', [ this.adopting
+				? _('It is being switched off. Its connections leave the hardware first, which takes up to a minute. If it stays on, the system log says why.')
+				: _('Switching it off takes up to a minute: its connections leave the hardware first.') ]),
+			this.adopting ? '' : this.button(_('Switch it off'), 'action',
+				() => daemon.adopt().then(() => this.adopting = true))
 		]);
 	},
 
@@ -207,7 +212,7 @@ return view.extend({
 	},
 
 	sensors(sensors) {
-		return section(_('Sensors that see less than they could'),
+		return section(_('What cannot be seen'),
 			table([ _('Sensor'), _('Health') ], sensors));
 	}
 });
