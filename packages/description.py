@@ -78,6 +78,15 @@ SERVICE_OF_OPENWRT = (
     File(FEED_FILES / "keep.d", "/lib/upgrade/keep.d/flowguard"),
     File(FEED_FILES / "capabilities.json", "/usr/share/flowguard/capabilities.json"),
     File(FEED_FILES / "rpcd-acl.json", "/usr/share/rpcd/acl.d/flowguard.json"),
+    # Where the two exporters for Prometheus look for collectors; of no use without them.
+    File(
+        FEED_FILES / "metrics" / "flowguard.lua",
+        "/usr/lib/lua/prometheus-collectors/flowguard.lua",
+    ),
+    File(
+        FEED_FILES / "metrics" / "flowguard.uc",
+        "/usr/share/ucode/node-exporter/lib/flowguard.uc",
+    ),
 )
 """What the feed's package installs too, besides the configuration and its compiled program."""
 

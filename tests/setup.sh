@@ -15,6 +15,7 @@ sysctl:procps
 /bin/busybox:busybox-static
 shellcheck:shellcheck
 node:nodejs
+lua5.1:lua5.1
 "
 lab_packages="
 qemu-system-x86_64:qemu-system-x86

@@ -224,8 +224,9 @@ def test_adoption_goes_on_when_nobody_waits_and_is_told_in_the_log(tmp_path: Pat
     subprocess.run(["mkfifo", go], check=True)
     # The program comes to its end only after the script has.
     slow = f"flowguard() {{ timeout 10 cat {go}; echo flowguard $*; echo trouble >&2; }}"
-    call = f"{slow}; logger() {{ cat >{log}; }}; adopt; echo returned; timeout 10 tee {go} </dev/null; wait"
-    assert run(call) == (0, ["returned"])
+    logged = f"logger() {{ cat >{log}; }}"
+    finish = f"timeout 10 tee {go} </dev/null; wait"
+    assert run(f"{slow}; {logged}; adopt; echo returned; {finish}") == (0, ["returned"])
     assert log.read_text().split() == ["flowguard", "adopt", "trouble"]
 
 
