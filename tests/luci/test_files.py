@@ -15,7 +15,7 @@ from flowguard.service.api import PUBLIC
 from packages.description import PROGRAM, SERVICE_OF_OPENWRT
 from tests.luci.rpcd import ACCESS, APP, ROOT, SETTINGS, STATUS
 from tests.luci.site import MENU
-from tests.luci.texts import TEMPLATE, template
+from tests.luci.texts import TEMPLATE, found, template
 
 SCRIPTS = sorted((APP / "htdocs").rglob("*.js"))
 RESOURCES = APP / "htdocs/luci-static/resources"
@@ -105,3 +105,20 @@ def test_the_scripts_pass_lucis_linter() -> None:
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TEMPLATE.parents[1].glob("*/*.po")), ids=lambda p: p.parent.name
+)
+def test_a_translation_is_of_texts_that_there_are_and_keeps_their_places(path: Path) -> None:
+    texts = {text for text, _, _ in found()}
+    pairs = re.findall(r'^msgid (".+")\nmsgstr (".*")$', path.read_text(), re.MULTILINE)
+    assert pairs
+    for original, translated in (map(json.loads, pair) for pair in pairs):
+        assert original in texts
+        # A place without its value would be an error in the browser.
+        assert not translated or places(translated) == places(original), original
+
+
+def places(text: str) -> list[str]:
+    return re.findall(r"%[%a-z]", text)
