@@ -350,6 +350,20 @@ def test_missing_and_unknown_keys_break_no_page() -> None:
         assert asyncio.run(shown.open(CONNECTIONS)).has("tcp 1 | wormhole | 0 B")
 
 
+def test_missing_devices_and_a_reboot_that_nobody_planned_are_told() -> None:
+    answers = Answers()
+    answers.status = status_of("steady")
+    answers.status["missing_devices"] = ["wan9"]
+    answers.status["left_out"] = [{"name": "phy0-ap0", "reason": "Wi-Fi roams"}]
+    answers.status["boot"] |= {"unplanned": True, "evidence": "kernel panic in mtk_ppe"}
+    with browser.started(Rpcd(answers)) as shown:
+        page = asyncio.run(shown.open(OVERVIEW))
+        assert any(line.startswith("wan9 | missing | ") for line in page.lines)
+        assert "phy0-ap0 | left out | Wi-Fi roams |" in page.lines
+        assert page.styles == ["success", "warning"]
+        assert page.has("not rebooted on purpose: kernel panic in mtk_ppe")
+
+
 def test_a_refused_request_is_told() -> None:
     answers = Answers()
     with browser.started(Rpcd(answers)) as shown:

@@ -113,7 +113,10 @@ return baseclass.extend({
 
 	/** What is wrong besides the firewall's own switch, which has a box of its own. */
 	problems(status) {
-		return (status.problems ?? []).filter(text => !this.isAboutTheFirewall(text));
+		const boot = status.boot?.unplanned
+			? [ _('The router was not rebooted on purpose: %s').format(status.boot.evidence ?? '') ] : [];
+
+		return [ ...boot, ...(status.problems ?? []).filter(text => !this.isAboutTheFirewall(text)) ];
 	},
 
 	/** flowguard stands by while the firewall offloads by itself. */

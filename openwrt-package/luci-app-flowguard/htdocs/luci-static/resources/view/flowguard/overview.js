@@ -89,7 +89,8 @@ return view.extend({
 			E('div', { 'class': 'alert-message warning' }, [ E('p', [ text ]) ])));
 		this.update('actions', { suspended: status.suspended, held: status.held_until != null },
 			shown => this.actions(shown));
-		this.update('devices', [ status.devices ?? [], status.left_out ?? [], status.time ],
+		this.update('devices',
+			[ status.devices ?? [], status.missing_devices ?? [], status.left_out ?? [], status.time ],
 			shown => this.devices(...shown));
 		this.update('chart', this.samples.length && this.samples, samples =>
 			section(_('Connections'), draw.chart(samples)));
@@ -103,6 +104,8 @@ return view.extend({
 	drawAbsence(absent) {
 		const said = words.absence(absent);
 
+		if (!absent.firewallOffloads)
+			this.adopting = false;
 		this.samples = [];
 		for (const name of PARTS)
 			if (name != 'summary' && name != 'firewall')
@@ -164,7 +167,7 @@ return view.extend({
 		}, [ label ]);
 	},
 
-	devices(devices, leftOut, now) {
+	devices(devices, missing, leftOut, now) {
 		const rows = devices.map(device => [
 			[ E('strong', [ device.name ?? '' ]), ' ', E('small', [ device.driver ?? '' ]) ],
 			draw.badge(device.level),
@@ -172,6 +175,8 @@ return view.extend({
 			device.strikes ? this.button(_('Forget'), 'remove', () => daemon.forget(device.name)) : ''
 		]);
 
+		for (const name of missing)
+			rows.push([ name, _('missing'), _('The settings name it, but there is no such device.'), '' ]);
 		for (const device of leftOut)
 			rows.push([ device.name, _('left out'), device.reason, '' ]);
 
