@@ -78,8 +78,19 @@ SERVICE_OF_OPENWRT = (
     File(FEED_FILES / "keep.d", "/lib/upgrade/keep.d/flowguard"),
     File(FEED_FILES / "capabilities.json", "/usr/share/flowguard/capabilities.json"),
     File(FEED_FILES / "rpcd-acl.json", "/usr/share/rpcd/acl.d/flowguard.json"),
+    # Where the two exporters for Prometheus look for collectors; of no use without them.
+    File(
+        FEED_FILES / "metrics" / "flowguard.lua",
+        "/usr/lib/lua/prometheus-collectors/flowguard.lua",
+    ),
+    File(
+        FEED_FILES / "metrics" / "flowguard.uc",
+        "/usr/share/ucode/node-exporter/lib/flowguard.uc",
+    ),
 )
 """What the feed's package installs too, besides the configuration and its compiled program."""
+
+LUCI_APP = FEED / "luci-app-flowguard"
 
 OPENWRT = (
     Package(
@@ -106,6 +117,20 @@ OPENWRT = (
             File(SCRIPTS / "openwrt" / "compile", "/etc/uci-defaults/89-flowguard", 0o755),
         ),
         scripts=tuple(SCRIPTS / "openwrt" / name for name in ("preinst", "prerm", "postrm")),
+    ),
+    Package(
+        name=LUCI_APP.name,
+        summary="LuCI support for flowguard",
+        description=(
+            "Shows whether connections are offloaded and why not, and changes the settings."
+        ),
+        section="luci",
+        depends=("flowguard", "luci-base"),
+        files=(
+            *below(LUCI_APP / "htdocs", "/www", frozenset({".js"})),
+            *below(LUCI_APP / "root", "", frozenset({".json"})),
+        ),
+        scripts=(SCRIPTS / "luci" / "postinst",),
     ),
 )
 

@@ -11,11 +11,12 @@ import re
 import subprocess
 from pathlib import Path
 
-from packages.description import FEED, MAINTAINER, RELEASE, ROOT, URL
+from packages.description import FEED, LUCI_APP, MAINTAINER, RELEASE, ROOT, URL
 
 PROGRAM = ROOT / "daemon" / "flowguard" / "__init__.py"
 CHANGES = ROOT / "CHANGELOG.md"
 MAKEFILE = FEED / "flowguard" / "Makefile"
+LUCI_MAKEFILE = LUCI_APP / "Makefile"
 
 
 class Mismatch(Exception):
@@ -36,9 +37,9 @@ def packaged_version() -> str:
 
 
 def check() -> None:
-    """Raises Mismatch where the change log or the feed's Makefile says something else.
+    """Raises Mismatch where the change log or one of the feed's Makefiles says something else.
 
-    The release's tarball, of which a Debian package can be built, is without the Makefile.
+    The release's tarball, of which a Debian package can be built, is without the feed.
     """
     stated = [(CHANGES, r"^## (\S+)", version()), *(_stated_by_the_feed() if FEED.exists() else ())]
     for path, pattern, expected in stated:
@@ -48,12 +49,16 @@ def check() -> None:
 
 
 def _stated_by_the_feed() -> list[tuple[Path, str, str]]:
+    shared = [
+        ("^PKG_VERSION:=(.*)$", version()),
+        ("^PKG_RELEASE:=(.*)$", str(RELEASE)),
+        ("^PKG_MAINTAINER:=(.*)$", MAINTAINER),
+    ]
     return [
-        (MAKEFILE, "^PKG_VERSION:=(.*)$", version()),
-        (MAKEFILE, "^PKG_RELEASE:=(.*)$", str(RELEASE)),
+        *((path, *stated) for path in (MAKEFILE, LUCI_MAKEFILE) for stated in shared),
         (MAKEFILE, "^PKG_SOURCE_URL:=(.*)$", f"{URL}/releases"),
-        (MAKEFILE, "^PKG_MAINTAINER:=(.*)$", MAINTAINER),
         (MAKEFILE, "^  URL:=(.*)$", URL),
+        (LUCI_MAKEFILE, "^LUCI_URL:=(.*)$", URL),
     ]
 
 

@@ -14,6 +14,8 @@ conntrack:conntrack
 sysctl:procps
 /bin/busybox:busybox-static
 shellcheck:shellcheck
+node:nodejs
+lua5.1:lua5.1
 "
 lab_packages="
 qemu-system-x86_64:qemu-system-x86
@@ -64,6 +66,21 @@ install_packages() {
     apt-get update -q >&2 || say "apt-get update had trouble; trying with the lists there are"
     # shellcheck disable=SC2086 # several words on purpose
     apt-get install -q -y --no-install-recommends $missing >&2 || die "apt-get install failed"
+}
+
+# LuCI's linter for the pages, where there is an npm: Debian's own would be 300 packages more.
+install_linter() {
+    local folder=.cache/eslint wanted="eslint@9.39.1 @eslint/js@9.39.1"
+    command -v npm >/dev/null || return 0
+    [ "$(cat "$folder/installed" 2>/dev/null)" = "$wanted" ] && return 0
+    say "installing ESLint into $folder"
+    # shellcheck disable=SC2086 # several words on purpose
+    if npm install --prefix "$folder" --no-audit --no-fund --ignore-scripts --loglevel error \
+        $wanted >&2; then
+        echo "$wanted" >"$folder/installed"
+    else
+        say "ESLint cannot be installed; its test is left out"
+    fi
 }
 
 prepare_python() {

@@ -31,10 +31,10 @@ class FeedPackage:
     prerm: str
 
 
-def build(folder: Path) -> FeedPackage:
-    """Run the package's Makefile over stand-ins for OpenWrt's build."""
+def build(folder: Path, recipe: Path = RECIPE) -> FeedPackage:
+    """Run a package's Makefile over stand-ins for OpenWrt's build."""
     done = subprocess.run(
-        ["make", "-C", RECIPE, f"TOPDIR={STAND_INS}", f"TREE={ROOT}", f"OUT={folder}"],
+        ["make", "-C", recipe, f"TOPDIR={STAND_INS}", f"TREE={ROOT}", f"OUT={folder}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -25,7 +25,7 @@ from tests.packaging.build import ROOT, FeedPackage, build, modes
 from tests.packaging.unpacked import Unpacked
 
 VERSION, TIME = "1.2.3-r4", 1_700_000_000
-(FLOWGUARD,) = OPENWRT
+FLOWGUARD, LUCI_APP = OPENWRT
 (FLOWGUARD_OF_DEBIAN,) = DEBIAN
 PROGRAM = "/usr/lib/flowguard/flowguard/"
 

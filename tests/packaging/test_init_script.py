@@ -71,8 +71,8 @@ def run(
         results.append((done.returncode, done.stdout.splitlines()))
     assert all(result == results[0] for result in results)
     status, lines = results[0]
-    assert [line.split()[1] for line in lines[:3]] == ["check", "rescan", "release"]
-    return status, lines[3:]
+    assert [line.split()[1] for line in lines[:4]] == ["check", "rescan", "adopt", "release"]
+    return status, lines[4:]
 
 
 def test_start_opens_one_instance_that_is_always_started_again() -> None:
@@ -217,6 +217,17 @@ def test_release_tells_a_failure_but_always_stops() -> None:
 def test_status_and_check_ask_the_program() -> None:
     assert run("status_service", program=3) == (3, ["flowguard status"])
     assert run("check", program=1) == (1, ["flowguard check"])
+
+
+def test_adoption_goes_on_when_nobody_waits_and_is_told_in_the_log(tmp_path: Path) -> None:
+    go, log = tmp_path / "go", tmp_path / "log"
+    subprocess.run(["mkfifo", go], check=True)
+    # The program comes to its end only after the script has.
+    slow = f"flowguard() {{ timeout 10 cat {go}; echo flowguard $*; echo trouble >&2; }}"
+    logged = f"logger() {{ cat >{log}; }}"
+    finish = f"timeout 10 tee {go} </dev/null; wait"
+    assert run(f"{slow}; {logged}; adopt; echo returned; {finish}") == (0, ["returned"])
+    assert log.read_text().split() == ["flowguard", "adopt", "trouble"]
 
 
 def test_a_change_of_the_configuration_triggers_a_reload() -> None:

@@ -47,8 +47,10 @@ def test_what_it_installs_and_for_whom(package: FeedPackage) -> None:
         "/etc/uci-defaults/90-flowguard": 0o755,
         "/lib/upgrade/keep.d/flowguard": 0o644,
         "/usr/bin/flowguard": 0o755,
+        "/usr/lib/lua/prometheus-collectors/flowguard.lua": 0o644,
         "/usr/share/flowguard/capabilities.json": 0o644,
         "/usr/share/rpcd/acl.d/flowguard.json": 0o644,
+        "/usr/share/ucode/node-exporter/lib/flowguard.uc": 0o644,
     }
 
 

@@ -82,7 +82,7 @@ def depended(package: Package) -> list[Package]:
 
 @needs("opkg")
 def test_opkg(router: Router, write: Write) -> None:
-    (package,) = OPENWRT
+    package, _ = OPENWRT
     opkg = shutil.which("opkg") or ""
     router.add_program(opkg)
     (router.root / "etc/opkg.conf").write_text("dest root /\narch all 1\n")
@@ -119,7 +119,7 @@ def test_opkg(router: Router, write: Write) -> None:
 
 @needs("apk")
 def test_apk(router: Router, write: Write) -> None:
-    (package,) = OPENWRT
+    package, _ = OPENWRT
 
     def run(*words: str | Path) -> None:
         shared = ("--root", router.root, "--allow-untrusted", "--no-network")

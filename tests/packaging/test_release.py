@@ -26,6 +26,8 @@ COMMITTED = "1700000000 +0000"
 NAMES = {
     f"flowguard_{flowguard.__version__}-r1_all.ipk",
     f"flowguard-{flowguard.__version__}-r1.apk",
+    f"luci-app-flowguard_{flowguard.__version__}-r1_all.ipk",
+    f"luci-app-flowguard-{flowguard.__version__}-r1.apk",
     f"flowguard_{flowguard.__version__}-1_all.deb",
     f"flowguard-{flowguard.__version__}.tar.gz",
 }
@@ -131,6 +133,8 @@ def test_what_is_not_committed_is_not_released(checkout: Make) -> None:
         ("CHANGELOG.md", f"## {flowguard.__version__}", "## 9.9.9"),
         ("openwrt-package/flowguard/Makefile", "PKG_RELEASE:=1", "PKG_RELEASE:=9"),
         ("openwrt-package/flowguard/Makefile", "PKG_MAINTAINER:=", "PKG_MAINTAINER:=Somebody "),
+        ("openwrt-package/luci-app-flowguard/Makefile", "PKG_RELEASE:=1", "PKG_RELEASE:=9"),
+        ("openwrt-package/luci-app-flowguard/Makefile", "LUCI_URL:=", "LUCI_URL:=x"),
     ],
 )
 def test_nothing_is_built_of_places_that_disagree(

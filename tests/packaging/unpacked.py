@@ -59,12 +59,13 @@ def apk(content: bytes) -> Unpacked:
     assert len(contents) == len(data)
     named = zip(APK_SCRIPTS, _listed(scripts), strict=False)
     files = dict(_files(folders, contents))
+    stated = {name: _text(field) for name, field in zip(texts, fields, strict=False) if name}
     return Unpacked(
         files,
-        {name: _text(field) for name, field in zip(texts, fields, strict=False) if name},
+        stated,
         {name: _text(script) for name, script in named if script},
         tuple(_text(_listed(dependency)[0]) for dependency in _listed(fields[14])),
-        tuple(files["/lib/apk/packages/flowguard.conffiles"][0].decode().split()),
+        tuple(files[f"/lib/apk/packages/{stated['name']}.conffiles"][0].decode().split()),
     )
 
 

@@ -24,6 +24,7 @@ _COMMANDS = {
     "status": "show the level, the devices, the flows and the latest decisions",
     "check": "check configuration, modules, devices and conflicts",
     "flows": "list connections with their level, arm, age, bytes and what is stalled",
+    "metrics": "print the status for Prometheus",
     "level": "set the highest level wanted, until the configuration changes",
     "retry": "end every wait: try the next level up now, carefully",
     "hold": "keep everything from hardware for some time",
