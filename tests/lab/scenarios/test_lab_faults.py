@@ -9,7 +9,6 @@ import pytest
 
 from tests.lab.capture import (
     Engine,
-    entries_per_flow,
     flowtable,
     load_ruleset,
     tracked_connections,
@@ -17,6 +16,7 @@ from tests.lab.capture import (
 from tests.lab.cases import ENDS, RATE
 from tests.lab.hosts import Router
 from tests.lab.impair import flapping, outage, small_conntrack_table, unplugged
+from tests.lab.kernel_differences import entries_per_flow
 from tests.lab.traffic import Datagrams, Downloads, Requests, Uploads
 from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
