@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.lab.apt import LabError as LabError
 from tests.lab.apt import open_apt, progress, run
+from tests.lab.newer_tools import make_runnable
 
 DEFAULT_KERNEL = "6.12"
 SUITES = {"6.12": "bookworm-backports", "6.1": "bookworm", "7.3": "trixie-backports"}
@@ -102,6 +103,7 @@ def _fetch(version: str, root: Path) -> str:
     if not kernel.modules.exists():
         _arrange(root, kernel)
     _make_relative(kernel)
+    make_runnable(root, SUITES[version])
     progress(f"lab kernel {version}: indexing its modules")
     run("depmod", "--basedir", str(root), release)
     progress(f"lab kernel {version}: {release} is ready in {root}")
