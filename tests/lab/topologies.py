@@ -9,11 +9,13 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import IO
 
 from tests.lab.hosts import LAN1, LAN2, WAN, WAN_GROUP, Router, Segment
 from tests.lab.wait import wait_for
+
+Topology = Callable[[Router], AbstractContextManager[None]]
 
 VLAN = 7
 PPP = "pppoe-wan"

@@ -7,15 +7,18 @@ import os
 
 import pytest
 
-from flowguard.core.tables.topology import bridges_take_part
+from flowguard.core.tables import topology
 from flowguard.sensors.arms.census import ends_are_visible_in
+from tests.lab import topologies
 from tests.lab.capture import (
     Engine,
     flowtable,
     hardware_flows,
     load_ruleset,
+    software_flows,
     tracked_connections,
 )
+from tests.lab.hosts import Router
 from tests.lab.kernel import LabError
 from tests.lab.kernel_differences import (
     absent_devices_are_accepted,
@@ -39,7 +42,7 @@ def make_later() -> None:
 def test_flowguard_knows_the_differences_that_it_has_to_know() -> None:
     release = os.uname().release
     assert ends_are_visible_in(release) is not closing_flows_stay()
-    assert bridges_take_part(release) is not whole_paths_only()
+    assert topology.whole_paths_only(release) is whole_paths_only()
 
 
 def test_the_directions_of_a_flow_that_reach_the_driver(engine: Engine, traffic: Traffic) -> None:
@@ -79,3 +82,26 @@ def test_how_a_connection_in_hardware_ends(engine: Engine, traffic: Traffic) -> 
         assert ended.in_software and not ended.state
     else:
         assert not ended.in_software and ended.state == "TIME_WAIT"
+
+
+@pytest.mark.parametrize(
+    ("topology", "on_top"),
+    [(topologies.bridge, "br-lan"), (topologies.pppoe_in_a_program, topologies.PPP)],
+    ids=["bridge", "pppoe"],
+)
+def test_a_flowtable_without_the_device_at_the_bottom(
+    topology: topologies.Topology, on_top: str, router: Router, engine: Engine, traffic: Traffic
+) -> None:
+    devices = ("br-lan", "wan") if on_top == "br-lan" else ("lan1", on_top)
+    with topology(router):
+        load_ruleset(flowtable(devices=devices, hardware=False))
+        batch = traffic.start(Downloads())
+        batch.wait_until_flowing()
+        if whole_paths_only():
+            # Each of these packets has asked for it.
+            wait_for(lambda: batch.report().received > 100_000, "payload", state=batch.report)
+            assert software_flows() == 0
+        else:
+            wait_for(lambda: software_flows() == 1, "a flow in software")
+        assert not batch.stop().lost
+        run("nft", "delete", "table", "inet", "labft")
