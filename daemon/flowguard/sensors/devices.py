@@ -102,7 +102,7 @@ async def find(
         _software_only(d, kinds[d.name]) if d.name in software_only else d for d in seen.devices
     )
     if whole_paths:
-        devices = tuple(replace(d, bridges=(), beside=()) for d in devices)
+        devices = tuple(replace(d, by_port=True) for d in devices)
     return Found(devices, seen.missing if configured else (), left_out)
 
 
