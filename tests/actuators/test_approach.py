@@ -14,9 +14,9 @@ from flowguard.actuators.steps import levels_in
 from flowguard.core.arms.draw import Draw
 from flowguard.core.events import DrainProgress
 from flowguard.core.model import Level
-from flowguard.core.tables.description import Plan
+from flowguard.core.tables.description import HARDWARE_TABLE, SOFTWARE_TABLE, Plan
 from flowguard.core.tables.plan import OffloadSettings, plan
-from flowguard.kernel.nftables.changes import Change, CreateTable, DeleteTable
+from flowguard.kernel.nftables.changes import Change, CreateTable, DeleteTable, RemoveDevices
 from flowguard.kernel.nftables.ordered import OrderedTables
 from flowguard.kernel.nftables.ruleset import TablesState, seed_of, wanted_state
 from tests import virtual_time
@@ -232,6 +232,19 @@ def test_nothing_is_written_where_the_kernel_has_it_already() -> None:
         assert await lab.converger.intact()
         lab.router.ruleset.state = wanted_state(lab.plan(SOFTWARE))
         assert not await lab.converger.intact()
+
+    in_lab(use)
+
+
+def test_a_device_that_vanishes_is_nobody_elses_doing() -> None:
+    async def use(lab: Lab) -> None:
+        await lab.up()
+        del lab.router.network.devices[WAN]
+        # Newer kernels keep its name, older ones do not.
+        assert await lab.converger.intact()
+        for table in (HARDWARE_TABLE, SOFTWARE_TABLE):
+            await lab.router.ruleset.commit([RemoveDevices(table, 0, (WAN,))])
+        assert await lab.converger.intact()
 
     in_lab(use)
 

@@ -2,10 +2,10 @@
 """Runs the lab scenarios: get the kernels, build the engine, boot, run pytest inside.
 
 Most of them run on User Mode Linux, on each processor a router of its own. Those that need
-what it has not (marked `needs_qemu`) follow on QEMU with a stock kernel, and with --kernel
-all do, except for the slow ones. Scenarios that leave a damaged kernel behind (marked
-`breaks_kernel`) get boots of their own; those below `reboots` run here and switch the
-router, a QEMU, on and off.
+what it has not (marked `needs_qemu`) follow on QEMU with a stock kernel, and with --qemu all
+do, except for the slow ones. --kernel chooses the kernel of both. Scenarios that leave a
+damaged kernel behind (marked `breaks_kernel`) get boots of their own; those below `reboots`
+run here and switch the router, a QEMU, on and off.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Lab:
         self._times: list[str] = []
         self.status = 0
 
-    def on_uml(self) -> None:
+    def on_uml(self, version: str) -> None:
         """What does not need QEMU, shared by as many routers as there are processors."""
         marks = "not needs_qemu"
         if not self._chosen(marks):
             return
-        kernel = ensure_uml()
+        kernel = ensure_uml(version)
         environment = {"LAB_ENGINE": str(build_engine(kernel))}
         cores = processors()[:MOST_ROUTERS]
         with self._part(f"{len(cores)} x UML {kernel.release}"), TemporaryDirectory() as claims:
@@ -122,19 +122,20 @@ class Lab:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.lab", description="Run the lab scenarios.")
-    parser.add_argument("--kernel", choices=SUITES, help="all on QEMU, with this kernel")
+    parser.add_argument("--kernel", choices=SUITES, default=DEFAULT_KERNEL)
+    parser.add_argument("--qemu", action="store_true", help="all on an emulated stock kernel")
     parser.add_argument("--slow", action="store_true", help="the slow scenarios on QEMU too")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest")
     options = parser.parse_args()
     os.environ["LAB_ROUTER"] = "1"  # So that the scenarios can be collected here.
     unwind_on_sigterm()
     lab = Lab(options.pytest, options.slow)
-    version = options.kernel or DEFAULT_KERNEL
+    version = options.kernel
     try:
-        if options.kernel or not is_possible():
+        if options.qemu or not is_possible():
             lab.on_qemu(version, "not breaks_kernel", "breaks_kernel")
         else:
-            lab.on_uml()
+            lab.on_uml(version)
             lab.on_qemu(version, "needs_qemu and not breaks_kernel", "breaks_kernel")
         lab.reboots(version)
     except LabError as error:

@@ -52,16 +52,20 @@ class Apt:
         try:
             run("apt-get", *self._options, "-q", "--error-on=any", "update")
         except LabError as error:
+            if "NO_PUBKEY" in str(error):
+                raise LabError(_unknown_key(self.suite)) from error
             raise LabError(not_debian(str(error))) from error
 
     def packages(self) -> tuple[str, list[str]]:
-        """The newest image package, and the packages that its headers consist of."""
+        """The newest image package, and the packages that it and its headers consist of."""
         architecture = run("dpkg", "--print-architecture").strip()
         image = self._depends(f"linux-image-{architecture}", r"linux-image-\S+")
         headers = self._depends(f"linux-headers-{architecture}", r"linux-headers-\S+")
         if not image or not headers:
             raise LabError(not_debian(f"{self.suite} has no kernel for {architecture}"))
-        parts = self._depends(headers[0], r"linux-(?:headers|kbuild)-\S+")
+        # Since Linux 7 a kernel's image and modules are packages of their own.
+        parts = self._depends(image[0], r"linux-(?:base|binary|modules)-\d\S+")
+        parts += self._depends(headers[0], r"linux-(?:headers|kbuild)-\S+")
         return image[0], [headers[0], *parts]
 
     def download(self, packages: list[str]) -> list[Path]:
@@ -90,6 +94,13 @@ def not_debian(reason: str) -> str:
         f"cannot fetch a lab kernel: {reason}.\n"
         "The lab uses Debian's stock kernels. Run it on Debian 12 or newer with a reachable "
         "Debian mirror in its apt sources, for example in a Debian container or VM."
+    )
+
+
+def _unknown_key(suite: str) -> str:
+    return (
+        f"apt does not know the key that {suite} is signed with; "
+        "on Debian: apt-get install debian-archive-keyring"
     )
 
 

@@ -163,15 +163,6 @@ def parse_connection(line: str) -> TrackedConnection:
     )
 
 
-def entries_per_flow() -> int:
-    """How many engine entries the running kernel makes of one flow.
-
-    Debian's 6.1 has the kernel flag NF_FLOW_HW_BIDIRECTIONAL without the line that sets
-    it for nftables' flows, so that only the original direction reaches the driver.
-    """
-    return 1 if os.uname().release.startswith("6.1.") else 2
-
-
 class KernelLog:
     """The kernel's own messages from now on."""
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The lab's kernels: Debian's stock images and headers, unpacked beside the project.
 
-`python -m tests.lab.kernel [--kernel 6.12|6.1]` fetches one into `.cache/lab/VERSION`.
+`python -m tests.lab.kernel [--kernel 6.1|6.12|7.3]` fetches one into `.cache/lab/VERSION`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 
 from tests.lab.apt import LabError as LabError
 from tests.lab.apt import open_apt, progress, run
+from tests.lab.newer_tools import make_runnable
 
 DEFAULT_KERNEL = "6.12"
-SUITES = {"6.12": "bookworm-backports", "6.1": "bookworm"}
+SUITES = {"6.12": "bookworm-backports", "6.1": "bookworm", "7.3": "trixie-backports"}
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "lab"
 
 
@@ -90,26 +91,38 @@ def _fetch(version: str, root: Path) -> str:
     apt = open_apt(root / "apt", SUITES[version])
     progress(f"lab kernel {version}: asking {apt.suite} for its package list")
     apt.update()
-    image, headers = apt.packages()
+    image, others = apt.packages()
     progress(f"lab kernel {version}: downloading {image} and its headers, about 120 MB")
-    archives = apt.download([image, *headers])
+    archives = apt.download([image, *others])
     progress(f"lab kernel {version}: unpacking")
     for archive in archives:
         run("dpkg", "-x", str(archive), str(root))
     shutil.rmtree(apt.directory)
     release = image.removeprefix("linux-image-")
     kernel = _unpacked(version, root, release)
+    if not kernel.modules.exists():
+        _arrange(root, kernel)
     _make_relative(kernel)
+    make_runnable(root, SUITES[version])
     progress(f"lab kernel {version}: indexing its modules")
     run("depmod", "--basedir", str(root), release)
     progress(f"lab kernel {version}: {release} is ready in {root}")
     return release
 
 
+def _arrange(root: Path, kernel: LabKernel) -> None:
+    """Debian 13 has all of it below /usr, and the image beside the modules."""
+    kernel.modules.parent.parent.mkdir()
+    (root / "usr" / "lib" / "modules").rename(kernel.modules.parent)
+    kernel.image.parent.mkdir()
+    (kernel.modules / "vmlinuz").rename(kernel.image)
+
+
 def _make_relative(kernel: LabKernel) -> None:
     """The packages expect to live under /; let headers and modules find each other here."""
     makefile = kernel.headers / "Makefile"
-    makefile.write_text(makefile.read_text().replace("include /usr/src/", "include ../"))
+    text = makefile.read_text().replace(f"=/usr/src/{kernel.headers.name}", "=$(CURDIR)")
+    makefile.write_text(text.replace("include /usr/src/", "include ../"))
     for name in ("build", "source"):
         link = kernel.modules / name
         if link.is_symlink():

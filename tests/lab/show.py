@@ -21,12 +21,12 @@ from tests.lab.vm import Machine
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="run", description="See flowguard at work.")
-    parser.add_argument("--kernel", choices=SUITES, help="on QEMU, with this kernel")
+    parser.add_argument("--kernel", choices=SUITES, default=DEFAULT_KERNEL)
     parser.add_argument("--shell", action="store_true", help="stay inside afterwards")
     options = parser.parse_args()
     try:
-        uml = None if options.kernel else cached_uml()
-        kernel = uml or ensure_kernel(options.kernel or DEFAULT_KERNEL)
+        uml = cached_uml(options.kernel)
+        kernel = uml or ensure_kernel(options.kernel)
         # The shell finds `flowguard` beside the Python that runs this.
         path = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
         python = guest_python(LAB_ENGINE=str(build_engine(kernel)), PATH=path)

@@ -22,7 +22,6 @@ from tests.lab.machine import (
     ended,
     hand_on,
 )
-from tests.lab.uml.build import CONFIG
 from tests.lab.uml.machine import UserModeLinux
 from tests.lab.uml.pool import Pool
 
@@ -152,10 +151,3 @@ def test_a_machine_that_goes_on_is_ended(limit: float, told: bool, error: type[L
         hand_on({process.stdout.fileno(): print}, process, limit, stop)
     assert process.returncode < 0
     assert time.monotonic() - begin < 60
-
-
-def test_the_kernels_configuration_names_each_symbol_once() -> None:
-    lines = CONFIG.read_text().splitlines()
-    symbols = [line.partition("=")[0] for line in lines if line.startswith("CONFIG_")]
-    assert len(symbols) == len(set(symbols))
-    assert all(line.startswith(("CONFIG_", "#")) or not line for line in lines)

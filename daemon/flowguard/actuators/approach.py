@@ -124,7 +124,7 @@ class Converger:
             if self._reached is None:
                 return found == self._left_by_refusal
             wanted = self._possible(self._present(self._reached), found)
-            return found == ruleset.wanted_state(wanted)
+            return self._without_absent(found) == ruleset.wanted_state(wanted)
 
     async def found(self) -> TablesState:
         """The tables as the kernel holds them now; raises ConvergeError."""
@@ -309,6 +309,15 @@ class Converger:
             return None
         devices = tuple(name for name in table.devices if self._machine.network.exists(name))
         return replace(table, devices=devices) if devices else None
+
+    def _without_absent(self, found: TablesState) -> TablesState:
+        """What the kernel holds for devices that exist: newer ones keep the names of others."""
+        exists = self._machine.network.exists
+        hardware, software = (
+            table and replace(table, devices=tuple(filter(exists, table.devices)))
+            for table in (found.hardware, found.software)
+        )
+        return TablesState(hardware, software)
 
     def _leaving(self, found: TableState | None, table: Table | None) -> tuple[str, ...]:
         """The devices that getting to the table unbinds, and that may hold flows."""

@@ -96,7 +96,8 @@ class Device:
     its own and those of the bridges and VLANs above it. `bridges` are those of them that are a
     bridge or built on one: in software they take part themselves, with all that is behind them.
     `bridge_ports` are the names by which it is a port of bridges, its own or that of a VLAN on it,
-    and `beside` the other ports of those bridges. `bus_name` is how the driver's own
+    and `beside` the other ports of those bridges. `by_port`: the kernel takes flows by their ports
+    alone, so in software it takes part instead of its bridges. `bus_name` is how the driver's own
     messages call the hardware, when they do not name a device (dev_err). `port` tells the
     devices of one piece of hardware apart, whatever their names are. `code` are the versions
     of driver and firmware, as far as they are known.
@@ -113,6 +114,7 @@ class Device:
     bridges: tuple[str, ...] = ()
     bridge_ports: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    by_port: bool = False
     port: str = ""
     code: str = ""
     hardware_capable: bool | None = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,8 @@ from flowguard.core.tables.topology import (
     SOFTWARE_ONLY,
     Kind,
     LeftOut,
-    bridges_take_part,
     resolve,
+    whole_paths_only,
 )
 from flowguard.kernel.machine import Machine, Network
 from flowguard.sensors.capability import UNKNOWN, Capability, bound_devices, known, trial
@@ -82,7 +83,7 @@ async def find(
     Of the devices `kept` from before, those that could still take part do: a route that is
     gone for a moment must not cost a drain.
     """
-    network, bridges = machine.network, bridges_take_part(machine.release)
+    network, whole_paths = machine.network, whole_paths_only(machine.release)
     present = await network.links(known.carriers)
     kinds = {link.name: link.kind for link in present}
     left_out: tuple[LeftOut, ...] = ()
@@ -91,16 +92,17 @@ async def find(
         # Wi-Fi that somebody names is wanted in hardware.
         software_only = {n for n in names if kinds.get(n) in SOFTWARE_ONLY.keys() - {Kind.WIFI}}
     else:
-        resolution = resolve(present, known.names, bridges=bridges)
-        still = [name for name in kept if resolve(present, (name,)).devices == (name,)]
+        found = partial(resolve, present, whole_paths=whole_paths)
+        resolution = found(known.names)
+        still = [name for name in kept if found((name,)).devices == (name,)]
         software_only, left_out = {*resolution.software_only}, resolution.left_out
         names = sorted({*resolution.devices, *still, *software_only})
     seen = await network.scan(names, known.carriers)
     devices = tuple(
         _software_only(d, kinds[d.name]) if d.name in software_only else d for d in seen.devices
     )
-    if not bridges:
-        devices = tuple(replace(d, bridges=(), beside=()) for d in devices)
+    if whole_paths:
+        devices = tuple(replace(d, by_port=True) for d in devices)
     return Found(devices, seen.missing if configured else (), left_out)
 
 

@@ -39,6 +39,19 @@ def test_in_software_bridges_and_tunnels_take_part_themselves() -> None:
     )
 
 
+def test_where_flows_are_taken_by_port_bridges_take_no_part_themselves() -> None:
+    lan1, lan2 = (replace(lan, by_port=True) for lan in (LAN1, LAN2))
+    assert software_places((lan1, lan2, WAN), UP) == Places(
+        ("lan1", "lan2", "wan"), ("br-lan", "lan1", "lan2", "pppoe-wan", "wan")
+    )
+    # One port that stands lower takes itself out, and nothing else.
+    levels = {"lan1": Level.SOFTWARE, "wan": Level.SOFTWARE}
+    found = software_places((lan1, lan2, WAN), levels)
+    assert found and found.devices == ("lan1", "wan")
+    in_hardware = hardware_places((lan1, lan2, WAN), UP, HOSTS, {"lan2"})
+    assert in_hardware and in_hardware.hosts == ("192.168.1.2",)
+
+
 def test_in_hardware_ports_take_part_and_tunnels_do_not() -> None:
     found = hardware()
     assert found.devices == ("lan1", "lan2", "wan")

@@ -15,8 +15,8 @@ from flowguard.core.tables.topology import (
     LeftOut,
     Link,
     Resolution,
-    bridges_take_part,
     resolve,
+    whole_paths_only,
 )
 
 SWITCH = (
@@ -117,24 +117,31 @@ def test_what_has_no_port_below_takes_part_itself_in_software() -> None:
     assert {left.name for left in found.left_out} == {"phy1-ap0", "wg1"}
 
 
-def test_where_no_bridge_can_be_in_a_flowtable_only_tunnels_take_part_themselves() -> None:
+def test_where_only_whole_paths_count_tunnels_alone_take_part_themselves() -> None:
     links = (
         Link("br-guest", Kind.BRIDGE, lower=("phy1-ap0",)),
         Link("phy1-ap0", Kind.WIFI),
+        Link("ppp0", Kind.PPP),
+        Link("pppoe-wan", Kind.PPP, lower=("wan",)),
+        Link("wan", Kind.PORT),
         Link("wg0", Kind.TUNNEL),
     )
-    found = resolve(links, ("br-guest", "wg0"), bridges=False)
-    assert (found.devices, found.software_only) == ((), ("wg0",))
+    interfaces = ("br-guest", "ppp0", "pppoe-wan", "wg0")
+    found = resolve(links, interfaces, whole_paths=True)
+    assert (found.devices, found.software_only) == (("wan",), ("wg0",))
     reasons = {left.name: left.reason for left in found.left_out}
-    assert reasons.keys() == {"br-guest", "phy1-ap0"} and "kernel" in reasons["br-guest"]
+    assert reasons.keys() == {"br-guest", "phy1-ap0", "ppp0"}
+    assert all("this kernel" in reasons[name] for name in ("br-guest", "ppp0"))
 
 
 @pytest.mark.parametrize(
-    ("release", "possible"),
-    [("6.1.0-51-amd64", True), ("6.12.95", True), ("7.1.4", True), ("7.2-rc1", False)],
+    ("release", "whole"),
+    [("6.1.0-51-amd64", False), ("6.12.95", False), ("7.1.4", False), ("7.2-rc1", True)],
 )
-def test_kernels_in_whose_flowtable_a_bridge_can_be(release: str, possible: bool) -> None:
-    assert bridges_take_part(release) is possible
+def test_kernels_that_take_a_flow_with_both_its_ways_or_not_at_all(
+    release: str, whole: bool
+) -> None:
+    assert whole_paths_only(release) is whole
 
 
 NAMES = [f"d{n}" for n in range(8)]

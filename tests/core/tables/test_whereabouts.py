@@ -74,7 +74,7 @@ def test_flows_that_pass_through_the_bridge_itself_go_on_by_themselves() -> None
 
 
 def test_where_ports_are_in_the_software_table_its_flows_are_pulled_out_as_well() -> None:
-    ports = tuple(replace(d, bridges=()) for d in (LAN1, LAN2))
+    ports = tuple(replace(d, by_port=True) for d in (LAN1, LAN2))
     state = at(("lan1", Level.SOFTWARE), ("lan2", Level.SOFTWARE), devices=ports)
     _, commands = hears(state, Host(PC, "lan2"))
     assert moved(commands) == FollowHosts((PC,), Level.SOFTWARE)

@@ -56,6 +56,7 @@ def _make(kernel: LabKernel, sources: list[Path], directory: Path) -> Path:
         f"M={directory}",
         # The headers ask for the compiler and the type information of Debian's own build.
         "CC=gcc",
+        "CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=",
         "CONFIG_DEBUG_INFO_BTF_MODULES=",
         # Short names in the kernel's warnings instead of this machine's paths.
         f"KCFLAGS=-Wall -Werror -fmacro-prefix-map={directory}/=",

@@ -7,9 +7,9 @@
 #include <linux/module.h>
 #include <linux/platform_device.h>
 #include <linux/rtnetlink.h>
-#include <linux/version.h>
 
 #include "labengine.h"
+#include "labengine_compat.h"
 
 static char *labengine_names[LABENGINE_MAX_PORTS] = { "lan1", "lan2", "wan" };
 static int labengine_count = 3;
@@ -58,11 +58,7 @@ static void labengine_remove(struct platform_device *device)
 
 static struct platform_driver labengine_driver = {
 	.probe = labengine_probe,
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
-	.remove = labengine_remove,
-#else
-	.remove_new = labengine_remove,
-#endif
+	.LABENGINE_REMOVE = labengine_remove,
 	.driver = { .name = LABENGINE },
 };
 

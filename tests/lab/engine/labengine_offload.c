@@ -10,6 +10,7 @@
 #include <net/pkt_cls.h>
 
 #include "labengine.h"
+#include "labengine_compat.h"
 
 static int labengine_offload_program(struct flow_cls_offload *cls)
 {
@@ -68,7 +69,7 @@ static void labengine_offload_replace_faults(const struct flow_cls_offload *cls)
 	if (labengine_fault_take(&faults->oops_on_replace))
 		labengine_offload_touch_missing_entry();
 	if (labengine_fault_take(&faults->oops_in_worker))
-		queue_work(system_unbound_wq, &labengine_offload_commit_work);
+		queue_work(system_dfl_wq, &labengine_offload_commit_work);
 	if (labengine_fault_take(&faults->panic_on_replace))
 		panic(LABENGINE ": unrecoverable table error");
 	seconds = atomic_xchg(&faults->stall_on_replace, 0);

@@ -7,9 +7,10 @@ import re
 
 from flowguard.core.model import FlowTuple
 from flowguard.sensors.flow_counts import POLL_SECONDS
-from tests.lab.capture import Engine, entries_per_flow, hardware_flows, tracked_connections
+from tests.lab.capture import Engine, hardware_flows, tracked_connections
 from tests.lab.daemon import PORTS, Daemon, all_on
 from tests.lab.hosts import LAN2
+from tests.lab.kernel_differences import entries_per_flow
 from tests.lab.namespace import run
 from tests.lab.traffic import Datagrams, Downloads, KeepAlives, Requests
 from tests.lab.traffic.control import Traffic

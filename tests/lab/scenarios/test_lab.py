@@ -7,12 +7,12 @@ import pytest
 
 from tests.lab.capture import (
     Engine,
-    entries_per_flow,
     flowtable,
     hardware_flows,
     load_ruleset,
     software_flows,
 )
+from tests.lab.kernel_differences import entries_per_flow
 from tests.lab.traffic import Datagrams, Downloads, Pattern, Uploads
 from tests.lab.traffic.control import Traffic
 from tests.lab.wait import wait_for

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab's User Mode Linux, built once from Debian's source of the kernel.
+"""The lab's User Mode Linux, each built once from Debian's source of the kernel.
 
-`python -m tests.lab.uml.build` builds it, in five minutes on two idle processors, below
-~/.cache/flowguard (XDG_CACHE_HOME), where a fresh checkout finds it again.
+`python -m tests.lab.uml.build [--kernel V]` builds it, in five minutes on two idle processors,
+below ~/.cache/flowguard (XDG_CACHE_HOME), where a fresh checkout finds it again.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import platform
@@ -21,8 +22,8 @@ from typing import IO
 
 from tests.lab.apt import open_apt, progress, run
 from tests.lab.kernel import DEFAULT_KERNEL, SUITES, LabError, LabKernel, only_one, require_tools
+from tests.lab.uml.configuration import configuration
 
-CONFIG = Path(__file__).with_name("kernel.config")
 RECIPE = Path(__file__).with_name("build.sh")
 TOOLS = {
     **{tool: tool for tool in ("make", "gcc", "flex", "bison", "m4", "bc")},
@@ -39,35 +40,37 @@ def is_possible() -> bool:
     return platform.machine() == "x86_64"
 
 
-def cached_uml() -> LabKernel | None:
+def cached_uml(version: str = DEFAULT_KERNEL) -> LabKernel | None:
     """The kernel, if it has been built already."""
-    root = _root()
+    root = _root(version)
     release = root / "release"
-    return _built(root, release.read_text().strip()) if release.exists() else None
+    return _built(version, root, release.read_text().strip()) if release.exists() else None
 
 
-def ensure_uml() -> LabKernel:
+def ensure_uml(version: str = DEFAULT_KERNEL) -> LabKernel:
     """The kernel, built when it is not here yet; raises LabError."""
-    if kernel := cached_uml():
+    if kernel := cached_uml(version):
         return kernel  # Whatever else is being built just now.
-    with only_one(_root().parent / "uml.lock"):
-        if (kernel := cached_uml()) is None:
-            _build(_root())
-            kernel = cached_uml()
+    root = _root(version)
+    with only_one(root.parent / "uml.lock"):
+        if (kernel := cached_uml(version)) is None:
+            _build(version, root)
+            kernel = cached_uml(version)
     assert kernel
     return kernel
 
 
-def _root() -> Path:
+def _root(version: str) -> Path:
     """Where it is kept; whatever decides what comes out of a build is in the name."""
-    digest = hashlib.sha256(CONFIG.read_bytes() + RECIPE.read_bytes()).hexdigest()
+    inputs = configuration(version).encode() + RECIPE.read_bytes()
+    digest = hashlib.sha256(inputs).hexdigest()
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "flowguard" / f"uml-{DEFAULT_KERNEL}-{digest[:12]}"
+    return caches / "flowguard" / f"uml-{version}-{digest[:12]}"
 
 
-def _built(root: Path, release: str) -> LabKernel:
+def _built(version: str, root: Path, release: str) -> LabKernel:
     return LabKernel(
-        version=DEFAULT_KERNEL,
+        version=version,
         release=release,
         image=root / "linux",
         modules=root / "lib" / "modules" / release,
@@ -77,9 +80,9 @@ def _built(root: Path, release: str) -> LabKernel:
     )
 
 
-def _build(root: Path) -> None:
+def _build(version: str, root: Path) -> None:
     if not is_possible():
-        raise LabError("there is no User Mode Linux for this processor: choose a --kernel")
+        raise LabError("there is no User Mode Linux for this processor: QEMU does without (--qemu)")
     require_tools(TOOLS)
     began = time.monotonic()
     for killed in root.parent.glob("building-*"):
@@ -87,18 +90,20 @@ def _build(root: Path) -> None:
     with tempfile.TemporaryDirectory(dir=root.parent, prefix="building-") as name:
         folder = Path(name)
         source, result = folder / "source", folder / "result"
-        _unpack(_download(folder / "apt"), source)
+        config = folder / "kernel.config"
+        config.write_text(configuration(version))
+        _unpack(_download(version, folder / "apt"), source)
         result.mkdir()
-        progress("User Mode Linux: building it, once; 5 minutes on two processors to itself")
-        _make(source, result)
+        progress(f"User Mode Linux {version}: building it, once; 5 minutes on two idle processors")
+        _make(source, config, result)
         # In one step, so that nobody ever boots half a kernel.
         result.rename(root)
-    progress(f"User Mode Linux: in {root} after {time.monotonic() - began:.0f} s")
+    progress(f"User Mode Linux {version}: in {root} after {time.monotonic() - began:.0f} s")
 
 
-def _download(folder: Path) -> Path:
-    package = f"linux-source-{DEFAULT_KERNEL}"
-    apt = open_apt(folder, SUITES[DEFAULT_KERNEL])
+def _download(version: str, folder: Path) -> Path:
+    package = f"linux-source-{version}"
+    apt = open_apt(folder, SUITES[version])
     progress(f"User Mode Linux: asking {apt.suite} for its package list")
     apt.update()
     progress(f"User Mode Linux: downloading {package}, about 150 MB")
@@ -115,11 +120,11 @@ def _unpack(archive: Path, source: Path) -> None:
     run("tar", "-xf", str(tarball), "--strip-components=1", "-C", str(source))
 
 
-def _make(source: Path, result: Path) -> None:
+def _make(source: Path, config: Path, result: Path) -> None:
     """Run the recipe, with a line about it now and then."""
     log = result.parent / "log"
     # Whoever works on this machine meanwhile comes first.
-    command = ["nice", "-n", "10", "sh", str(RECIPE), *map(str, (source, CONFIG, result))]
+    command = ["nice", "-n", "10", "sh", str(RECIPE), *map(str, (source, config, result))]
     with log.open("wb") as file:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -143,8 +148,10 @@ def _follow(lines: IO[bytes], log: IO[bytes]) -> None:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.lab.uml.build", description="Build a lab kernel.")
+    parser.add_argument("--kernel", choices=SUITES, default=DEFAULT_KERNEL)
     try:
-        print(ensure_uml().image)
+        print(ensure_uml(parser.parse_args().kernel).image)
     except LabError as error:
         print(error, file=sys.stderr)
         return 2

@@ -3,8 +3,8 @@
 
 Ten times faster than emulated processors, and its clock jumps over the time in which
 nothing runs. What it has not: several processors, a life after an oops, a reset.
-`python -m tests.lab.uml.machine -- COMMAND` runs one command as root in the guest, shows
-its output live and ends with its exit status; `--shell` gives a root shell.
+`python -m tests.lab.uml.machine [--kernel V] -- COMMAND` runs one command as root in the
+guest, shows its output live and ends with its exit status; `--shell` gives a root shell.
 """
 
 from __future__ import annotations
@@ -23,7 +23,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.kernel import CACHE, LabError, LabKernel, require_tools
+from tests.lab.kernel import (
+    CACHE,
+    DEFAULT_KERNEL,
+    SUITES,
+    LabError,
+    LabKernel,
+    require_tools,
+)
 from tests.lab.machine import (
     REPOSITORY,
     MachineDiedError,
@@ -88,7 +95,7 @@ class UserModeLinux:
                 return int((folder / "status").read_text())
             started = (folder / "started").exists()
             if not started:
-                raise MachineDiedError("at once (--kernel is the way without it)", self.console)
+                raise MachineDiedError("at once (--qemu is the way without it)", self.console)
             raise MachineDiedError("before its command ended", self.console)
 
     def shell(self, command: Sequence[str] = ("bash", "-i")) -> int:
@@ -176,13 +183,15 @@ def _drop(data: bytes) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.lab.uml.machine", description="Run in the lab.")
     parser.add_argument("--limit", type=float, default=1800.0, help="seconds")
+    parser.add_argument("--kernel", choices=SUITES, default=DEFAULT_KERNEL)
     parser.add_argument("--shell", action="store_true", help="a root shell instead")
     parser.add_argument("command", nargs="*")
     arguments = parser.parse_args()
     if not arguments.shell and not arguments.command:
         parser.error("give a command after --, or --shell")
     try:
-        machine = UserModeLinux(ensure_uml(), processors()[-1], limit=arguments.limit)
+        kernel = ensure_uml(arguments.kernel)
+        machine = UserModeLinux(kernel, processors()[-1], limit=arguments.limit)
         if arguments.shell:
             return machine.shell(arguments.command or ("bash", "-i"))
         return machine.run(arguments.command)

@@ -71,9 +71,9 @@ def software_places(devices: Sequence[Device], levels: Mapping[str, Level]) -> P
     A bridge does not tell its ports apart: it stands as low as the lowest of them.
     """
     taking = at_least(devices, levels, Level.SOFTWARE)
-    shut = {name for d in devices if d not in taking for name in d.bridges}
+    shut = {name for d in devices if d not in taking and not d.by_port for name in d.bridges}
     hooked = {name for d in taking for name in _software_hooks(d)} - shut
-    above = {name for d in taking if not d.bridges for name in d.forward_names}
+    above = {name for d in taking if d.by_port or not d.bridges for name in d.forward_names}
     return Places(tuple(sorted(hooked)), tuple(sorted(hooked | above))) if hooked else None
 
 
@@ -83,7 +83,7 @@ def _software_hooks(device: Device) -> set[str]:
     With a port of a bridge itself in a flowtable the kernel would send past the bridge, to
     where a host was when its flow began.
     """
-    if not device.bridges:
+    if device.by_port or not device.bridges:
         return {device.name}
     return {*device.forward_names} - {device.name, *device.bridge_ports}
 

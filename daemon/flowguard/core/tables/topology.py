@@ -54,14 +54,15 @@ SOFTWARE_ONLY = {
 """The kinds that can take part themselves, in software, and why not in hardware."""
 
 
-def bridges_take_part(release: str) -> bool:
-    """Whether a bridge can be in a flowtable itself, by the kernel's release (uname -r).
+def whole_paths_only(release: str) -> bool:
+    """Whether the kernel of this release (uname -r) refuses a flow unless it finds the devices at
+    the bottom of both its ways, and they are in the flowtable: since Linux 7.2 (871df5007eda).
 
-    Then the bridge decides for each packet by which port it leaves, whichever it is. Since Linux
-    7.2 the kernel refuses flows whose port is not in the flowtable as well (871df5007eda).
+    Before, what is on top will do. A bridge that takes part itself decides for each packet by
+    which port it leaves, whichever it is.
     """
     major, minor = release.split(".")[:2]
-    return (int(major), int("".join(filter(str.isdigit, minor[:2])) or 0)) < (7, 2)
+    return (int(major), int("".join(filter(str.isdigit, minor[:2])) or 0)) >= (7, 2)
 
 
 @frozen
@@ -99,24 +100,24 @@ class Resolution:
 
 
 def resolve(
-    links: Iterable[Link], interfaces: Iterable[str], *, bridges: bool = True
+    links: Iterable[Link], interfaces: Iterable[str], *, whole_paths: bool = False
 ) -> Resolution:
     """The devices below these interfaces (names of links), and what is left out on the way.
 
-    `bridges`: they can take part themselves.
+    `whole_paths`: the kernel takes no others (`whole_paths_only`).
     """
     by_name = {link.name: link for link in links}
-    walk = _Walk(by_name)
+    walk = _Walk(by_name, whole_paths)
     themselves = set()
     for name in interfaces:
-        alone = _Walk(by_name)
+        alone = _Walk(by_name, whole_paths)
         alone.down((name,), 0)
         walk.found |= alone.found
         walk.left_out |= alone.left_out
         link = by_name.get(name)
         if alone.found or not can_be_in_software(link):
             continue
-        if bridges or link.kind is Kind.TUNNEL:
+        if link.kind is Kind.TUNNEL or not whole_paths:
             themselves.add(name)
         else:
             walk.left_out[name] = "this kernel puts no flow through a bridge into a flowtable"
@@ -134,10 +135,11 @@ def can_be_in_software(link: Link | None) -> TypeGuard[Link]:
 
 
 class _Walk:
-    def __init__(self, links: dict[str, Link]) -> None:
+    def __init__(self, links: dict[str, Link], whole_paths: bool) -> None:
         self.found: set[str] = set()
         self.left_out: dict[str, str] = {}
         self._links = links
+        self._whole_paths = whole_paths
         self._seen: set[tuple[str, str, int]] = set()
 
     def down(self, path: tuple[str, ...], tags: int) -> None:
@@ -151,8 +153,10 @@ class _Walk:
             self.left_out[name] = "it does not exist"
         elif not link.up:
             self.left_out[name] = "it is down"
-        elif link.kind in BOTTOM or (link.kind is Kind.PPP and not link.lower):
+        elif link.kind in BOTTOM:
             self.found.add(name)
+        elif link.kind is Kind.PPP and not link.lower:
+            self._past_the_kernel(name)
         elif not link.lower or link.kind in (Kind.CONDUIT, Kind.WIFI, Kind.OTHER):
             self.left_out[name] = _REASONS[link.kind]
         elif tags + (link.kind in TAGGING) > MOST_TAGS:
@@ -160,6 +164,13 @@ class _Walk:
             self.found.add(path[0])
         else:
             self._through(link, path, tags + (link.kind in TAGGING))
+
+    def _past_the_kernel(self, name: str) -> None:
+        """PPP whose packets some program or modem has."""
+        if self._whole_paths:
+            self.left_out[name] = "PPP of a program: this kernel finds no way through it"
+        else:
+            self.found.add(name)
 
     def _through(self, link: Link, path: tuple[str, ...], tags: int) -> None:
         for lower in link.lower:

@@ -53,5 +53,5 @@ def _movers(state: State, moving: Collection[str]) -> tuple[Mover, ...]:
 
 def _lowest_bound(state: State) -> Level:
     """Software binds them, too, where bridges do not take part themselves."""
-    by_port = any(d.bridge_ports and not d.bridges for d in state.devices)
+    by_port = any(d.bridge_ports and d.by_port for d in state.devices)
     return Level.SOFTWARE if by_port else Level.HARDWARE
