@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowguard.core.events import Event, HostsSeen, SensorBack, SensorLost
-from flowguard.core.model import Host
+from flowguard.core.model import Host, KnownHosts
 from flowguard.kernel.route.sightings import Learned, Neighbour, Sighting
 from flowguard.sensors import hosts
 from flowguard.sensors.hosts import HostsSensor, HostTable
@@ -74,14 +74,19 @@ def test_the_table_does_not_grow_for_ever(numbers: list[int]) -> None:
 Story = Callable[[Neighbourhood], Awaitable[None]]
 
 
-def told(story: Story, *present: Sighting, slow: float = 0.0) -> list[Event]:
+def told(
+    story: Story, *present: Sighting, slow: float = 0.0, kept: KnownHosts | None = None
+) -> list[Event]:
     parts, events = Parts(), list[Event]()
     around = parts.network.neighbourhood
     around.present, around.slow = [*present], slow
 
     async def main() -> None:
         supervision = Supervision(now, events.append)
-        supervision.start(HostsSensor(parts.machine, events.append))
+        sensor = HostsSensor(parts.machine, events.append)
+        if kept:
+            sensor.go_on_from(kept)
+        supervision.start(sensor)
         await asyncio.sleep(0.1)
         await story(around)
         await supervision.close()
@@ -172,3 +177,19 @@ def test_a_watch_that_breaks_is_taken_up_again_and_what_was_missed_is_made_up_fo
 
     events = told(story, *HERE)
     assert [type(event) for event in events] == [HostsSeen, SensorLost, HostsSeen, SensorBack]
+
+
+def test_a_daemon_goes_on_from_what_the_one_before_knew() -> None:
+    async def story(around: Neighbourhood) -> None:
+        await asyncio.sleep(9.9)
+        around.happens(Neighbour("br-lan", TV4, None))
+        await asyncio.sleep(5)
+
+    kept = KnownHosts((Host(V4, "lan1"), Host(TV4, "lan1")))
+    # One has moved meanwhile; of the other nobody has heard, and that says nothing.
+    moved = (Neighbour("br-lan", V4, PC), Learned("br-lan", PC, "lan2"))
+    assert list(map(at, told(story, *moved, kept=kept))) == [
+        (0, kept.hosts, ()),
+        (0, (Host(V4, "lan2"),), ()),
+        (10.02, (), (TV4,)),
+    ]

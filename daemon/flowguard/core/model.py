@@ -135,6 +135,13 @@ class Host:
 
 
 @frozen
+class KnownHosts:
+    """What a daemon leaves to the next one of where hosts are."""
+
+    hosts: tuple[Host, ...] = ()
+
+
+@frozen
 class Mover:
     """A host that has changed its port lately: how often in a row, and when last."""
 

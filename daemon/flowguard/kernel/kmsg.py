@@ -19,7 +19,7 @@ PATH = "/dev/kmsg"
 RECORD_BYTES = 8192
 
 # So many records at a time, then whatever else waits in the loop has its turn.
-BATCH = 256
+BATCH = 128
 RECORDS_MOST = 100_000
 """More than any ring holds."""
 

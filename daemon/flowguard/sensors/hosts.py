@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from flowguard.core.events import Event, HostsSeen
-from flowguard.core.model import Host
+from flowguard.core.model import Host, KnownHosts
 from flowguard.kernel.machine import Machine
 from flowguard.kernel.route.sightings import Learned, Sighting
 
@@ -26,10 +26,12 @@ class HostTable:
     """Joins what bridges and neighbours tell: an address has a MAC, a MAC is behind a port.
 
     A host that a bridge has forgotten is where it was seen last: in hardware it is not heard
-    of. Of more than the limits those that were seen first are forgotten.
+    of. Of more than the limits those that were seen first are forgotten. `kept` is the port of
+    each address as a daemon before knew it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Mapping[str, str] | None = None) -> None:
+        self._kept = dict(kept or {})
         self._ports: dict[bytes, dict[str, str]] = {}
         self._macs: dict[str, tuple[str, bytes]] = {}
 
@@ -43,13 +45,17 @@ class HostTable:
             self._macs.pop(sighting.address, None)
             if sighting.mac is not None:
                 self._macs[sighting.address] = sighting.device, sighting.mac
+            else:
+                self._kept.pop(sighting.address, None)
         _shorten(self._ports, MACS_MOST)
         _shorten(self._macs, HOSTS_MOST)
 
     def hosts(self) -> dict[str, str]:
         """The port of each address that is behind one."""
         found = {address: self._port(*seen) for address, seen in self._macs.items()}
-        return {address: port for address, port in found.items() if port}
+        known = self._kept | {address: port for address, port in found.items() if port}
+        _shorten(known, HOSTS_MOST)
+        return known
 
     def _port(self, device: str, mac: bytes) -> str | None:
         """A neighbour behind a VLAN of a bridge is found by its MAC, if only one bridge has it."""
@@ -66,6 +72,7 @@ class HostsSensor:
     patience: float | None = None
 
     def __init__(self, machine: Machine, feed: Callable[[Event], None]) -> None:
+        """Nothing is known before it runs, or `go_on_from`."""
         self._network = machine.network
         self._now = machine.clock.now
         self._feed = feed
@@ -75,6 +82,13 @@ class HostsSensor:
         self._news = asyncio.Event()
         self._has_lost = False
         self._failure = ""
+
+    def go_on_from(self, kept: KnownHosts) -> None:
+        """What a daemon before this one knew: who has moved meanwhile has moved."""
+        self._told = {host.address: host.port for host in kept.hosts}
+        self._table = HostTable(self._told)
+        if kept.hosts:
+            self._feed(HostsSeen(self._now(), kept.hosts, ()))
 
     async def _look(self) -> None:
         """At everything; raises OSError and MalformedMessage."""

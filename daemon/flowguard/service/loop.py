@@ -39,7 +39,7 @@ from flowguard.core.events import (
     Try,
 )
 from flowguard.core.faults import FaultRules
-from flowguard.core.model import Device, Fault
+from flowguard.core.model import Device, Fault, KnownHosts
 from flowguard.core.policy import decide
 from flowguard.core.records import replace
 from flowguard.core.state import GUARDS, State
@@ -106,6 +106,7 @@ class Service:
         self.other_health: dict[str, Callable[[], str]] = {}
         self._asked = Converge(())
         self._begun: Converge | None = None
+        self._has_converged = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._make_actuators()
         self._make_sensors()
@@ -133,6 +134,7 @@ class Service:
         files = self.machine.files
         self.evidence = KeptRecord(files, runtime, "evidence.json", Evidence, "the arms' findings")
         self.kept_bytes = KeptRecord(files, runtime, "bytes.json", Bytes, "the bytes by path")
+        self.kept_hosts = KeptRecord(files, runtime, "hosts.json", KnownHosts, "the hosts' ports")
         self.moments = FrozenMoments(self.machine, runtime, self.telling, self.tasks)
 
     def _make_sensors(self) -> None:
@@ -195,6 +197,7 @@ class Service:
                     self.tasks.spawn(self._crossover.run(stalled, seconds))
 
     def _converged(self) -> None:
+        self._has_converged.set()
         reached = self.newest_plan.reached
         # Hosts alone change nothing for the arms: whoever is compared goes on to be.
         if self._asked is self._begun:
@@ -265,6 +268,7 @@ class Service:
     async def _hosts_placed(self) -> None:
         """While hardware is being drained it takes no flow, old way or new."""
         if self.state.drain is None:
+            await self._has_converged.wait()
             await self.newest_plan.settled()
 
     def converge_again(self) -> None:
@@ -343,3 +347,5 @@ class Service:
         self.evidence.save(self.state.evidence, self.state.time, now=now)
         if totals := self.byte_counts.totals:
             self.kept_bytes.save(totals, self.now(), now=now)
+        # At once: who moves while no daemon runs is found by it.
+        self.kept_hosts.save(KnownHosts(self.state.hosts), self.now(), now=True)

@@ -13,7 +13,7 @@ from flowguard.actuators.approach import RELEASE_SECONDS, ConvergeError
 from flowguard.actuators.hook import Hook
 from flowguard.core.events import Event, StandbyChanged
 from flowguard.core.interface import Interface
-from flowguard.core.model import FlowTuple, Level
+from flowguard.core.model import FlowTuple, KnownHosts, Level
 from flowguard.core.requests import EndAbandoned, EndAsked, PlannedEnd
 from flowguard.sensors.byte_counts import Bytes
 from flowguard.sensors.devices import LinksSensor
@@ -134,6 +134,7 @@ class Running:
         for event in (*events, *self._opening):
             service.feed(event)
         service.feed(known(service.machine))
+        service.hosts.go_on_from(service.kept_hosts.load() or KnownHosts())
         if service.ledger.health != "ok":
             service.problems.found("memory", [service.ledger.health])
         if service.state.software_drops:

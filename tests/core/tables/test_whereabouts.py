@@ -36,9 +36,10 @@ def test_hosts_are_known_by_their_address_and_followed() -> None:
     state, commands = hears(State(), Host(TV, "lan2"), Host(PC, "lan1"))
     assert state.hosts == (Host(PC, "lan1"), Host(TV, "lan2"))
     assert moved(commands).moved == ()
+    # Before the first look at the devices any port may bind flows.
     state, commands = hears(state, gone=(PC, "192.168.1.99"))
     assert state.hosts == (Host(TV, "lan2"),)
-    assert moved(commands).moved == ()
+    assert moved(commands).moved == (PC,)
 
 
 def test_what_is_known_already_leads_to_nothing() -> None:

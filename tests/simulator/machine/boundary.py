@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from flowguard.core.tables.topology import Link
+from flowguard.kernel.kmsg import BATCH
 from flowguard.kernel.machine import Ended, Failed, Machine
 from flowguard.kernel.pstore import Dumps
 from flowguard.kernel.route.links import Links
@@ -19,7 +20,6 @@ from tests.simulator.machine.kernel_log import LogFollower
 from tests.simulator.machine.watching import Called, Debounced, Watching, discard
 from tests.simulator.process import Process
 
-LOG_BATCH = 256
 Took = Callable[[list[bytes]], None]
 
 
@@ -207,7 +207,7 @@ class BoundLog:
         def read() -> None:
             nonlocal pending
             pending = False
-            records, follower.position = log.read(follower.position, LOG_BATCH)
+            records, follower.position = log.read(follower.position, BATCH)
             if records and follower in log.followers:
                 self._process.hold(costs.LOG_RECORDS * len(records))
                 took(records)

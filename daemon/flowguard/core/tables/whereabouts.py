@@ -22,10 +22,8 @@ def on_hosts(state: State, event: HostsSeen) -> Step:
         now.pop(address, None)
     if now == before:
         return state, []
-    # Whatever its level is now: hardware may just be drained.
-    binding = ports_of(state.devices)
     # Who does not answer any more may be on the way to another port.
-    left = {a for a, port in before.items() if now.get(a) != port and port in binding}
+    left = {a for a, port in before.items() if now.get(a) != port and _binds(state, port)}
     hosts = tuple(Host(address, port) for address, port in sorted(now.items()))
     moving = [a for a, port in before.items() if now.get(a, port) != port]
     state = replace(state, hosts=hosts, movers=_movers(state, moving))
@@ -49,6 +47,13 @@ def _movers(state: State, moving: Collection[str]) -> tuple[Mover, ...]:
         moves = movers[address].moves if address in movers else 0
         movers[address] = Mover(address, moves + 1, state.time)
     return tuple(sorted(movers.values(), key=lambda mover: mover.address))
+
+
+def _binds(state: State, port: str) -> bool:
+    """Whether flows are bound to the port: whatever its level is now, as hardware may just be
+    drained; and all, before the first look at the devices.
+    """
+    return not state.devices or port in ports_of(state.devices)
 
 
 def _lowest_bound(state: State) -> Level:
