@@ -18,8 +18,9 @@ PATH = "/dev/kmsg"
 # The kernel's own limit (CONSOLE_EXT_LOG_MAX); a smaller buffer loses the record.
 RECORD_BYTES = 8192
 
-# So many records at a time, then whatever else waits in the loop has its turn.
-BATCH = 128
+# So many records at a time, then whatever else waits in the loop has its turn: each may be a
+# fault that is written down.
+BATCH = 32
 RECORDS_MOST = 100_000
 """More than any ring holds."""
 
