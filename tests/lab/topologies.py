@@ -88,8 +88,8 @@ def bond(router: Router) -> Iterator[None]:
         "link add bond0 type bond mode active-backup miimon 100",
         f"address flush dev {LAN1.port}",
         f"link set {LAN1.port} down",
+        # It takes the address of its first device.
         f"link set {LAN1.port} master bond0",
-        f"link set bond0 address {_mac(router, LAN1)}",
     )
     router.configure_port(LAN1, "bond0")
     yield

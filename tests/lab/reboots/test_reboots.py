@@ -41,8 +41,8 @@ def start_on_hardware(boot: Boot, options: str = AT_ONCE, ahead: int = 0) -> Non
 
 
 def crash_in_the_driver(boot: Boot, fault: str) -> None:
-    """The next connection calls the driver, and that is the end."""
-    boot.ask("fault", name=fault, value=1)
+    """The driver is called again, by the next connection at the latest, and that is the end."""
+    boot.tell("fault", name=fault, value=1)
     boot.tell("connect", count=3)
     boot.wait_for_end()
 

@@ -87,7 +87,8 @@ def test_half_bound_flows_are_known_and_leave_one_way_to_the_stack(
 
 def test_large_frames_only(engine: Engine, traffic: Traffic) -> None:
     load_ruleset(flowtable())
-    small, large = offloaded(traffic, Datagrams(size=64)), offloaded(traffic, Downloads())
+    # The way of an upload is the one that every kernel tells the driver of.
+    small, large = offloaded(traffic, Datagrams(size=64)), offloaded(traffic, Uploads())
     with engine.fault(blackhole_packets=100, blackhole_min_frame=1000):
         wait_for(lambda: len(large.report().silent(5)) == 1, "a stall", state=large.report)
         assert small.report().silent(3) == ()
