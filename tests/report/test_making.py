@@ -246,13 +246,14 @@ def test_a_trace_that_was_frozen_and_is_in_the_log_still_is_shown_once() -> None
 
 def test_a_fault_that_comes_again_and_again_is_shown_once_and_counted() -> None:
     house = Household(None)
-    for _ in range(4):
+    for number in range(4):
         house.parts.kernel_log.write(
-            "wan: NETDEV WATCHDOG: CPU: 1: transmit queue 0 timed out 5150 ms", "and more"
+            f"wan: NETDEV WATCHDOG: CPU: 1: transmit queue 0 timed out 515{number} ms", "and more"
         )
     text = house.report()
     assert text.count("transmit queue 0 timed out") == 1
-    assert "4 times; this is the first" in text
+    assert "timed out 5153 ms" in text
+    assert "4 times; this is the last" in text
 
 
 def test_a_line_of_the_log_ends_no_block() -> None:

@@ -139,7 +139,10 @@ class Connections(Interface):
         ...
 
     async def renew(self, entries: Sequence[Entry]) -> None:
-        """Take these out of the flowtables, as far as they still are; they go on."""
+        """Take these out of the flowtables, as far as they still are; they go on.
+
+        One that a helper follows stays where it is: it would lose the helper.
+        """
         ...
 
     def listen(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from flowguard.core.faults import QUIET_SECONDS, FaultAssembler, FaultRules, LogRecord, logtext
 from flowguard.core.model import Fault
-from flowguard.core.records import frozen, replace
+from flowguard.core.records import frozen
 from flowguard.report.document import ends_of
 
 BEFORE = 3
@@ -26,17 +26,19 @@ class FaultTrace:
     @property
     def title(self) -> str:
         told = dict.fromkeys(map(_in_words, self.faults))
-        again = f", {self.times} times; this is the first" if self.times > 1 else ""
+        again = f", {self.times} times; this is the last" if self.times > 1 else ""
         return "; ".join(told) + again
 
 
 def traces(rules: FaultRules, lines: Iterable[str]) -> list[FaultTrace]:
-    """All in these lines, the oldest first; what comes again is counted."""
+    """All in these lines, the oldest first; of what came several times the last one."""
     found: dict[tuple[tuple[str, str | None], ...], FaultTrace] = {}
     for faults, told in _reports(rules, logtext.read("\n".join(lines))):
         key = tuple((fault.rule, fault.device) for fault in faults)
-        trace = found.get(key) or FaultTrace(tuple(faults), tuple(told), 0)
-        found[key] = replace(trace, times=trace.times + 1)
+        before = found.pop(key, None)
+        # A moment is of the last one, whatever the log still has of earlier ones.
+        times = before.times + 1 if before else 1
+        found[key] = FaultTrace(tuple(faults), tuple(told), times)
     return list(found.values())
 
 
@@ -45,15 +47,15 @@ def _reports(
 ) -> Iterator[tuple[list[Fault], list[str]]]:
     """Faults with the lines from where their report began to where it was complete."""
     assembler = FaultAssembler(rules)
-    first = 0
+    first = former = 0
     for index, record in enumerate(records):
         if not assembler.pending or _is_quiet_before(records, index):
             first = index
         if faults := assembler.feed(record):
-            yield faults, _excerpt(records, first, index + 1)
-            first = index + 1
+            yield faults, _excerpt(records, max(former, first - BEFORE), index + 1)
+            first = former = index + 1
     if faults := assembler.flush():
-        yield faults, _excerpt(records, first, len(records))
+        yield faults, _excerpt(records, max(former, first - BEFORE), len(records))
 
 
 def _is_quiet_before(records: Sequence[LogRecord], index: int) -> bool:
@@ -62,7 +64,7 @@ def _is_quiet_before(records: Sequence[LogRecord], index: int) -> bool:
 
 
 def _excerpt(records: Sequence[LogRecord], first: int, end: int) -> list[str]:
-    lines = [logtext.stamped(record) for record in records[max(0, first - BEFORE) : end]]
+    lines = [logtext.stamped(record) for record in records[first:end]]
     return ends_of(lines, FIRST_LINES, LAST_LINES)
 
 

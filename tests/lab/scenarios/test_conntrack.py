@@ -141,3 +141,20 @@ def test_of_equal_connections_only_that_of_the_right_zone_is_touched(
     kernel.run(connections.delete([wanted.flow()]))
     assert kernel.run(connections.find([wanted.flow()])) == [None]
     assert [entry.id for entry in kernel.run(entries(MARKED))] == [kept.id]
+
+
+def test_an_entry_is_made_anew_with_its_mark_and_one_that_ended_is_not(kernel: Kernel) -> None:
+    connections = kernel.machine.connections
+    insert(1001, OBSERVED | 1, timeout=100)
+    insert(1002, OBSERVED | 2)
+    found = {e.flow().original.source_port: e for e in kernel.run(entries(MARKED))}
+    delete(1002)
+    kernel.run(connections.renew(list(found.values())))
+    (again,) = kernel.run(entries(MARKED))
+    assert (again.key, again.reply_key, again.mark) == (
+        found[1001].key,
+        found[1001].reply_key,
+        OBSERVED | 1,
+    )
+    # The kernel may well give it the same number again.
+    assert again.timeout is not None and again.timeout > 500

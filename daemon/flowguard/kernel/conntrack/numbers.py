@@ -63,10 +63,10 @@ IN_SOFTWARE = Filter(OFFLOAD, OFFLOAD | HW_OFFLOAD)
 OFFLOADED = Filter(OFFLOAD, OFFLOAD)
 
 
-def request(kind: int, flags: int, family: int, body: bytes) -> bytes:
+def request(kind: int, flags: int, family: int, body: bytes, sequence: int = 1) -> bytes:
     body = NFGEN.pack(family, 0, 0) + body
     length = HEADER.size + len(body)
-    return HEADER.pack(length, SUBSYSTEM << 8 | kind, NLM_F_REQUEST | flags, 1, 0) + body
+    return HEADER.pack(length, SUBSYSTEM << 8 | kind, NLM_F_REQUEST | flags, sequence, 0) + body
 
 
 def filter_attributes(wanted: Filter) -> bytes:

@@ -4,7 +4,10 @@
 Deleting an entry makes the flow leave, also the engine. But then the next packet may come from
 the far end: the router has no connection for it and refuses it. So each entry is made anew at
 once, with the same addresses, NAT and mark (ctnetlink_create_conntrack in
-net/netfilter/nf_conntrack_netlink.c). What the entry had counted is lost.
+net/netfilter/nf_conntrack_netlink.c). Both requests are one datagram: the kernel works through
+it inside one call (netlink_rcv_skb in net/netlink/af_netlink.c). What the entry had counted is
+lost, and so is the device whose address it is masqueraded by: when that address goes, the entry
+stays until it times out.
 """
 
 from __future__ import annotations
@@ -29,16 +32,25 @@ from flowguard.kernel.conntrack.numbers import (
     CTA_TUPLE_ORIG,
     CTA_TUPLE_REPLY,
     DELETE,
+    HELPER,
     NEW,
     NUMBER,
     TCP,
-    error_of,
     request,
 )
-from flowguard.kernel.netlink.codec import NESTED, NLM_F_ACK, NLM_F_CREATE, attribute
+from flowguard.kernel.netlink.codec import (
+    NESTED,
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLMSG_ERROR,
+    attribute,
+    messages_in,
+)
 from flowguard.kernel.netlink.ip_addresses import packed
 
 NLM_F_EXCL = 0x200
+# The sequence numbers of the two requests.
+GONE, MADE = 1, 2
 CTA_NAT_SRC, CTA_NAT_DST = 6, 13
 CTA_NAT_PROTO = 3
 # The least and the greatest address, which are the same here.
@@ -67,27 +79,38 @@ async def renew(entries: Sequence[Entry]) -> None:
 def _renew_some(opened: socket.socket, entries: Sequence[Entry]) -> list[OSError]:
     refusals = []
     for entry in entries:
+        # The kernel gives a helper to a new connection only: this one would lose it.
+        if entry.status & HELPER:
+            continue
         gone, made = renewal(entry)
-        error = _ask(opened, gone)
-        if not error:
-            error = _ask(opened, made)
-        # Gone before, or there again by a packet that came in between.
+        answers = _ask(opened, gone + made, {GONE, MADE})
+        if answers[GONE] == errno.ENOENT and not answers[MADE]:
+            # It had ended before: there is nothing that could go on.
+            _ask(opened, gone, {GONE})
+            continue
+        # There again already: by a packet that came in between.
+        error = answers[GONE] or answers[MADE]
         if error not in (0, errno.ENOENT, errno.EEXIST):
             why = f"renew conntrack entry {entry.flow().original}: {os.strerror(error)}"
             refusals.append(OSError(error, why))
     return refusals
 
 
-def _ask(opened: socket.socket, message: bytes) -> int:
-    opened.send(message)
-    return error_of(opened.recv(ANSWER), 0).errno or 0
+def _ask(opened: socket.socket, datagram: bytes, wanted: set[int]) -> dict[int, int]:
+    """The errno of each request, by its sequence number; 0 for what was done."""
+    opened.send(datagram)
+    answers: dict[int, int] = {}
+    while not wanted <= answers.keys():
+        received = messages_in(opened.recv(ANSWER))
+        answers |= {m.sequence: m.error for m in received if m.kind == NLMSG_ERROR}
+    return answers
 
 
 def renewal(entry: Entry) -> tuple[bytes, bytes]:
     """The request that deletes the entry, and the one that makes it anew."""
     flow = entry.flow()
     family, found_by = encode_flow(flow)
-    gone = request(DELETE, NLM_F_ACK, family, found_by)
+    gone = request(DELETE, NLM_F_ACK, family, found_by, GONE)
     # The kernel works NAT out anew, from what a reply would be without it.
     plain = FlowTuple(
         flow.original.protocol,
@@ -102,7 +125,7 @@ def renewal(entry: Entry) -> tuple[bytes, bytes]:
     body += attribute(CTA_STATUS, NUMBER.pack(entry.status & KEPT_STATUS | CONFIRMED))
     body += attribute(CTA_MARK, NUMBER.pack(entry.mark))
     body += _nat(plain, flow.reply) + _state(entry)
-    return gone, request(NEW, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, family, body)
+    return gone, request(NEW, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, family, body, MADE)
 
 
 def _nat(plain: FlowTuple, reply: FlowTuple) -> bytes:
