@@ -9,7 +9,6 @@ import pytest
 
 from tests.lab.capture import (
     Engine,
-    TrackedConnection,
     hardware_flows,
     software_flows,
     tracked_connections,
@@ -22,18 +21,14 @@ from tests.lab.paths import (
     ACCESS_POINT,
     Roamer,
     bridge_with_access_point,
-    classic,
     counted,
-    tracked,
     tunnel,
 )
-from tests.lab.traffic import Datagrams, Downloads, Uploads
-from tests.lab.traffic.control import Batch, Traffic
+from tests.lab.shares import all_kinds, assert_short_path, at_level, of_host, payload
+from tests.lab.traffic import Downloads, Uploads
+from tests.lab.traffic.control import Traffic
 from tests.lab.wait import wait_for
 
-MOST_CLASSIC = 0.05
-# A judgement needs packets.
-PACKETS = 200
 # What a move may cost beside the time in which the host is nowhere.
 GAP_SECONDS = 5.0
 HARDWARE = all_on("hardware")
@@ -49,54 +44,6 @@ def counter(engine: Engine) -> Iterator[None]:
 def home(router: Router) -> Iterator[Roamer]:
     with bridge_with_access_point(router) as roamer:
         yield roamer
-
-
-def all_kinds(
-    host: str, families: tuple[int, ...] = (4, 6)
-) -> list[Downloads | Uploads | Datagrams]:
-    return [
-        kind
-        for family in families
-        for kind in (
-            Downloads(host=host, family=family),
-            Uploads(host=host, family=family),
-            Datagrams(host=host, family=family),
-        )
-    ]
-
-
-def assert_short_path(batch: Batch, daemon: Daemon) -> None:
-    """Hardly a packet takes the classic path, in either direction."""
-    wait_for(
-        lambda: hardware_flows() + software_flows() >= batch.wanted,
-        "all flows to be offloaded",
-        state=lambda: (tracked_connections(), daemon.status()),
-    )
-    classic_before, before = classic(), tracked()
-
-    def enough() -> bool:
-        moved = tracked().since(before)
-        return min(moved.original, moved.reply) >= PACKETS
-
-    wait_for(enough, f"{PACKETS} packets each way", 120, state=tracked)
-    slow, moved = classic().since(classic_before), tracked().since(before)
-    shares = slow.original / moved.original, slow.reply / moved.reply
-    assert max(shares) <= MOST_CLASSIC, (slow, moved, tracked_connections())
-
-
-def payload(batch: Batch) -> int:
-    now = batch.report()
-    return now.sent + now.received
-
-
-def at_level(daemon: Daemon, level: str, sections: str = "") -> None:
-    daemon.configure(f"boot_delay '0'\ncontrol_share '0'\nlevel '{level}'", sections)
-    daemon.start().wait_for_levels(all_on(level))
-
-
-def of_host(segment: Segment) -> list[TrackedConnection]:
-    here = (segment.host4, segment.host6)
-    return [c for c in tracked_connections() if c.original.source in here]
 
 
 def all_in_hardware(segment: Segment, count: int = 6) -> bool:
