@@ -90,15 +90,15 @@ class HostsSensor:
         if kept.hosts:
             self._feed(HostsSeen(self._now(), kept.hosts, ()))
 
-    async def _look(self) -> None:
-        """At everything; raises OSError and MalformedMessage."""
+    async def _look(self) -> bool:
+        """At everything; whether there was news. Raises OSError and MalformedMessage."""
         self._has_lost = False
         # Heard before the question, so older than the answer; it alone tells who is gone.
         self._table.take(self._heard)
         self._heard.clear()
         self._table.take(await self._network.sightings())
         # What was heard meanwhile is newer than the answer.
-        self._tell()
+        return self._tell()
 
     async def run(self, alive: Callable[[], None]) -> None:
         """Raises OSError with what ended the watch."""
@@ -111,11 +111,9 @@ class HostsSensor:
                 await self._news.wait()
                 await asyncio.sleep(GATHER_SECONDS)
                 self._news.clear()
-                if self._has_lost:
-                    await self._look()
-                else:
-                    self._tell()
-                await asyncio.sleep(PAUSE_SECONDS)
+                told = await self._look() if self._has_lost else self._tell()
+                if told:
+                    await asyncio.sleep(PAUSE_SECONDS)
             raise OSError(self._failure)
         finally:
             watching.close()
@@ -137,7 +135,8 @@ class HostsSensor:
         self._failure = why
         self._news.set()
 
-    def _tell(self) -> None:
+    def _tell(self) -> bool:
+        """Whether there was news."""
         self._table.take(self._heard)
         self._heard.clear()
         before, self._told = self._told, self._table.hosts()
@@ -146,6 +145,7 @@ class HostsSensor:
         gone = tuple(sorted(before.keys() - now.keys()))
         if seen or gone:
             self._feed(HostsSeen(self._now(), seen, gone))
+        return bool(seen or gone)
 
 
 def _shorten(table: dict[Key, Any], most: int) -> None:

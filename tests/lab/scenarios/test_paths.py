@@ -26,7 +26,7 @@ from tests.lab.paths import (
 )
 from tests.lab.shares import all_kinds, assert_short_path, at_level, of_host, payload
 from tests.lab.traffic import Downloads, Uploads
-from tests.lab.traffic.control import Traffic
+from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
 
 # What a move may cost beside the time in which the host is nowhere.
