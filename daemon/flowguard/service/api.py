@@ -111,7 +111,7 @@ class Api:
         asked = Explaining(service)
         try:
             flows = await service.arms.flows(limit, lambda entry: asked.is_wanted(entry, wanted))
-            reasons = [asked.reason_of(flow.entry) for flow in flows]
+            reasons = await asked.reasons_of(flows)
         except (OSError, MalformedMessage, DumpInterrupted) as error:
             raise NotNow(f"the connection table cannot be read: {error}; try again") from None
         bound, now = service.engine_table.bound, self._now()

@@ -6,7 +6,8 @@ Imported when somebody asks: it costs memory that a daemon alone does not need.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowguard.core.model import Level
@@ -17,7 +18,7 @@ from flowguard.core.tables.why import Why
 from flowguard.kernel.conntrack import HELPED, TCP, Entry, Flow
 from flowguard.kernel.netlink.ip_addresses import packed
 from flowguard.sensors.arms.followed import ESTABLISHED
-from flowguard.sensors.arms.looks import FlowSeen, path_of
+from flowguard.sensors.arms.looks import TURN, FlowSeen, path_of
 from flowguard.service.control import ApiError
 from flowguard.service.loop import Service
 
@@ -71,6 +72,15 @@ class Explaining:
     def reason_of(self, entry: Entry) -> Reason | None:
         """Raises MalformedMessage."""
         return reason(self._seen(entry, entry.flow()), self._plan, self._state, self._left_out)
+
+    async def reasons_of(self, flows: Sequence[FlowSeen]) -> list[Reason | None]:
+        """The same of several, in pieces; raises MalformedMessage."""
+        found = []
+        for flow in flows:
+            found.append(self.reason_of(flow.entry))
+            if not len(found) % TURN:
+                await asyncio.sleep(0)
+        return found
 
     def is_wanted(self, entry: Entry, wanted: Wanted) -> bool:
         """The cheap questions first. Raises MalformedMessage; OSError for what is no address."""

@@ -106,7 +106,9 @@ class Service:
         self.other_health: dict[str, Callable[[], str]] = {}
         self._asked = Converge(())
         self._begun: Converge | None = None
-        self._has_converged = asyncio.Event()
+        # Whether the kernel has taken or refused tables, and whether it is being drained.
+        self._first_answer = asyncio.Event()
+        self._draining = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._make_actuators()
         self._make_sensors()
@@ -171,6 +173,7 @@ class Service:
             return
         before = self.state
         self.state, commands = decide(before, event)
+        self._note_progress(event)
         if isinstance(event, Converged):
             self._converged()
         self._act(commands)
@@ -196,8 +199,15 @@ class Service:
                     stalled = [s.flow for s in self.arms.stalled()]
                     self.tasks.spawn(self._crossover.run(stalled, seconds))
 
+    def _note_progress(self, event: Event) -> None:
+        if isinstance(event, Converged | ConvergeFailed):
+            self._first_answer.set()
+        if self.state.drain is None:
+            self._draining.clear()
+        else:
+            self._draining.set()
+
     def _converged(self) -> None:
-        self._has_converged.set()
         reached = self.newest_plan.reached
         # Hosts alone change nothing for the arms: whoever is compared goes on to be.
         if self._asked is self._begun:
@@ -267,9 +277,16 @@ class Service:
 
     async def _hosts_placed(self) -> None:
         """While hardware is being drained it takes no flow, old way or new."""
-        if self.state.drain is None:
-            await self._has_converged.wait()
-            await self.newest_plan.settled()
+        waiting = [asyncio.ensure_future(w) for w in (self._settled(), self._draining.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
+
+    async def _settled(self) -> None:
+        await self._first_answer.wait()
+        await self.newest_plan.settled()
 
     def converge_again(self) -> None:
         """The same levels, by rules that have changed."""

@@ -214,7 +214,12 @@ class ArmsSensor:
                             heapq.heappush(best, item)
                     elif item > best[0] and wanted(entry):
                         heapq.heapreplace(best, item)
-        return tuple(self._seen(entry) for _, _, entry in sorted(best, reverse=True))
+        found = []
+        for _, _, entry in sorted(best, reverse=True):
+            found.append(self._seen(entry))
+            if not len(found) % TURN:
+                await asyncio.sleep(0)
+        return tuple(found)
 
     def _seen(self, entry: Entry) -> FlowSeen:
         return FlowSeen(
