@@ -181,3 +181,44 @@ def test_as_many_masks_as_there_are_addresses(addresses: list[str]) -> None:
 def test_any_text_is_masked_and_masking_it_again_changes_nothing_more(text: str) -> None:
     once = Masking().mask(text)
     assert Masking().mask(once).count("\n") == text.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("psk: correct horse battery", "psk: secret-1"),
+        ("passphrase = other words", "passphrase = secret-1 words"),
+        ("ssid=My Mueller", "ssid=ssid-1"),
+        ("anna@home Mueller", "account-1 ssid-1"),
+        ("fritz.box My Mueller", "domain-1 ssid-1"),
+        ("guest Mueller", "ssid-1"),
+        ("wan-mueller: up", "host-1: up"),
+        ("br-nas, nas", "br-nas, host-1"),
+        ('token="a\\"b c" more', "token=secret-1 more"),
+    ],
+)
+def test_no_pattern_and_no_interface_tears_what_is_known(text: str, masked: str) -> None:
+    known = [
+        KnownName(NameKind.SECRET, "correct horse battery"),
+        *(KnownName(NameKind.SSID, name) for name in ("My Mueller", "Mueller", "guest Mueller")),
+        *(KnownName(NameKind.HOST, name) for name in ("wan-mueller", "nas")),
+    ]
+    assert Masking(known, ["guest", "wan", "br-nas"]).mask(text) == masked
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "skb linear:   00000000: 45 00 00 3c c0 a8 01 05",
+        "ll header: 00000000: ff ff ff ff ff ff 02 00 5e 10 20 30 08 06",
+        "Object   ffff888100000000: 61 6e 6e 61 40 68 6f 6d  anna@hom",
+    ],
+)
+def test_octets_of_packets_and_memory_are_left_out(line: str) -> None:
+    start = line[: line.index(": ", line.index("0000")) + 2]
+    assert Masking().mask(f"{line}\nnext") == f"{start}[octets left out]\nnext"
+
+
+def test_instructions_and_shadow_bytes_stay() -> None:
+    text = "Code: 48 89 e5 48 89 e5 <0f> 0b\n ffff888100000000: fa fb fc fc fc fc fc fc"
+    assert Masking().mask(text) == text

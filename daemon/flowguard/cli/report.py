@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import stat
 import sys
 import tempfile
 from typing import Any
@@ -86,6 +87,8 @@ def _write(path: str | None, text: str) -> str:
     else:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         descriptor = os.open(path, flags, FOR_ROOT_ONLY)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, FOR_ROOT_ONLY)  # Of a file that was there before, too.
     with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
     return path

@@ -59,7 +59,7 @@ _LEFT = r"(?:(?<![^\W_])|(?<=\\[nrtbf]))"
 _RIGHT = r"(?![^\W_])"
 _HEX = "[0-9A-Fa-f]"
 _TLDS = (
-    "com|net|org|eu|de|at|ch|fr|it|nl|be|uk|us|ca|au|nz|pl|cz|es|pt|se|fi|dk|br|jp|cn|ru"
+    "com|net|org|info|io|me|co|app|dev|cloud|eu|de|at|ch|fr|it|nl|be|uk|us|ca|au|nz|pl|cz|es|pt|se|fi|dk|br|jp|cn|ru"
     "|lan|home|local|internal|box|arpa|example|test|invalid"
 )
 # Names in messages of kernels and in this report.
@@ -82,11 +82,22 @@ _PATTERNS = {
     r"|(?i:(?<=ssid[=:]))[^\s,;\"']+",
     "said_secret": r"(?i:(?:(?<=password)|(?<=passwd)|(?<=passphrase)|(?<=psk)|(?<=secret)"
     r"|(?<=token)|(?<=private_key)|(?<=preshared_key)|(?<=serialnumber)))"
-    r"[\"']?[:=] ?(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;\"']+)",
+    r"[\"']? ?[:=] ?(?:\"(?:\\.|[^\"\\\n])*\"|'[^'\n]*'|[^\s,;\"']+)",
     "domain": rf"(?<![\w.-])(?!(?i:{_PUBLIC_DOMAINS})\.(?:org|com|gov)\b)"
     rf"(?i:(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:{_TLDS}))(?![\w-]|\.\w)",
 }
 
+
+# Packets and memory as the kernel prints them (lib/hexdump.c, mm/slub.c): addresses, and what
+# people said. Instructions (`Code:`) and KASAN's shadow have another form.
+_DUMPED = re.compile(
+    r"((?<![0-9A-Fa-f])[0-9a-f]{8}: +|(?:Object|Bytes b4|Redzone|Padding) +[0-9a-f]{8,16}: +)"
+    r"(?:[0-9a-f]{2} ){3,}[0-9a-f]{2}.*?(?=\\n|\n|$)"
+)
+LEFT_OUT = "[octets left out]"
+# What is known and has other letters than these is looked for before anything else: patterns
+# would take a part of it.
+_SIMPLE = re.compile(r"[\w.-]*")
 
 _OTHERS_WITHIN = re.compile("|".join(f"(?P<{n}>{_PATTERNS[n]})" for n in ("mac", "ipv4")))
 _HAS_MAC = re.compile(rf"[ew][nlw]x{_HEX}{{12}}$")
@@ -100,7 +111,9 @@ class Masking:
         self._counts: dict[str, int] = {}
         self._known: dict[str, KnownName] = {}
         spared = NOBODYS_NAMES | {name.lower() for name in interfaces}
+        self._interfaces = frozenset(n for n in interfaces if not _HAS_MAC.match(n))
         inside: list[str] = []
+        phrases: list[str] = []
         words: list[str] = []
         for name in known:
             if name.text.lower() in spared or not _is_telling(name.text):
@@ -108,12 +121,19 @@ class Masking:
             for spelling in _spellings(name.text):
                 self._known.setdefault(spelling.lower(), name)
                 is_inside = name.kind is NameKind.SECRET and len(spelling) >= SHORTEST_INSIDE
-                (inside if is_inside else words).append(spelling)
-        self._pattern = _compiled(inside, words, [n for n in interfaces if not _HAS_MAC.match(n)])
+                others = words if _SIMPLE.fullmatch(spelling) else phrases
+                (inside if is_inside else others).append(spelling)
+        self._first = _names_only(inside, phrases)
+        self._then = _compiled([*words, *self._interfaces])
 
     def mask(self, text: str) -> str:
         """The text without any of them."""
-        return self._pattern.sub(self._masked, text)
+        text = _DUMPED.sub(rf"\1{LEFT_OUT}", text)
+        parts, end = [], 0
+        for found in self._first.finditer(text) if self._first else ():
+            parts += [self._then.sub(self._masked, text[end : found.start()]), self._masked(found)]
+            end = found.end()
+        return "".join([*parts, self._then.sub(self._masked, text[end:])])
 
     def _masked(self, found: re.Match[str]) -> str:
         text = found[0]
@@ -132,8 +152,8 @@ class Masking:
                 return self._numbered(NameKind.SSID, text.strip("\"'"))
             case "said_secret":
                 return self._said(text)
-            case "interface":
-                return text
+        if text in self._interfaces:
+            return text
         known = self._known.get(text.lower())
         if not known:
             # Letters that are alike in another case only.
@@ -143,7 +163,7 @@ class Masking:
 
     def _said(self, text: str) -> str:
         """The value behind `password=` and the like."""
-        edge = re.match(r"[\"']?[:=] ?", text)
+        edge = re.match(r"[\"']? ?[:=] ?", text)
         assert edge
         return edge[0] + self._numbered(NameKind.SECRET, text[edge.end() :].strip("\"'"))
 
@@ -180,16 +200,19 @@ def _is_telling(name: str) -> bool:
     return len(name) >= (SHORTEST_NUMBER if name.isdigit() else SHORTEST)
 
 
-def _compiled(
-    inside: Iterable[str], words: Iterable[str], interfaces: Iterable[str]
-) -> re.Pattern[str]:
-    """Secrets first, names last: an address is not to be torn by a name that is part of it."""
+def _names_only(inside: Iterable[str], phrases: Iterable[str]) -> re.Pattern[str] | None:
+    """Secrets, also as a part of words, and names that are more than a word."""
     parts = []
     if secrets := "|".join(map(re.escape, _longest_first(inside))):
-        parts.append(f"(?P<inside>{secrets})")
-    parts += (f"(?P<{name}>{pattern})" for name, pattern in _PATTERNS.items())
-    if spared := _any_whole(interfaces):
-        parts.append(f"(?P<interface>{spared})")
+        parts.append(secrets)
+    if names := _any_whole(phrases):
+        parts.append(f"(?i:{names})")
+    return re.compile("|".join(parts)) if parts else None
+
+
+def _compiled(words: Iterable[str]) -> re.Pattern[str]:
+    """Names last: an address is not to be torn by a name that is part of it."""
+    parts = [f"(?P<{name}>{pattern})" for name, pattern in _PATTERNS.items()]
     if names := _any_whole(words):
         parts.append(f"(?P<word>(?i:{names}))")
     return re.compile("|".join(parts))
