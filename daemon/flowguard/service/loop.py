@@ -172,6 +172,9 @@ class Service:
         if self.goes_down:
             return
         before = self.state
+        if event.time < before.time:
+            # A look that took its time. Who replays has not what came meanwhile and led to nothing.
+            event = replace(event, time=before.time)
         self.state, commands = decide(before, event)
         self._note_progress(event)
         if isinstance(event, Converged):
