@@ -131,7 +131,10 @@ def test_an_interrupted_look_is_taken_again_at_once_and_then_after_a_while(
     assert caplog.text.count("the connection table changes faster than it can be read") == 1
 
 
-def test_the_work_has_an_end(flows: OffloadedFlows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_many_flows_go_in_rounds(
+    flows: OffloadedFlows, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(moves, "FLOWS_MOST", 3)
     flows.entries = [masqueraded(number, PC) for number in range(1, 6)]
-    assert len(follow(flows, PC)) == 2
+    assert follow(flows, PC) == []
+    assert len(flows.sweeps) == 2

@@ -217,3 +217,19 @@ class Home(RuleBasedStateMachine):
 
 Home.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestHome = Home.TestCase
+
+
+def test_who_is_missing_in_one_look_is_not_counted_again(counts: ByteCounts) -> None:
+    large = entry(1, NONE, LARGE)
+    for seen in ((large,), (large,), (), (large,), (large,)):
+        whole_look(counts, *seen)
+    assert counts.totals == Bytes(none=LARGE)  # It came after the first look.
+
+
+def test_what_moves_while_nobody_looks_is_not_hardwares(counts: ByteCounts) -> None:
+    for _ in range(2):
+        whole_look(counts, entry(1, HARDWARE, LARGE))
+    before = counts.totals
+    counts.rest()
+    whole_look(counts, entry(1, NONE, 3 * LARGE))
+    assert before and counts.totals == Bytes(before.hardware, none=before.none + 2 * LARGE)

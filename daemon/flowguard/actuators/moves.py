@@ -20,7 +20,7 @@ from flowguard.kernel.netlink.codec import MalformedMessage
 from flowguard.kernel.netlink.ip_addresses import packed
 
 ATTEMPTS = 5
-# More flows than a household has; what is left lets go by itself when it is idle.
+# At once: more flows than a household has.
 FLOWS_MOST = 2000
 RETRY_SECONDS = 5.0
 
@@ -83,7 +83,8 @@ class Moves:
         self._failure = ""
         if flows:
             log.info("%s moved or left: %d flows start anew", names, len(flows))
-        return True
+        # Where there are more, the rest comes in the next round.
+        return len(flows) < FLOWS_MOST
 
     async def _flows(self, moved: set[str], wanted: Filter) -> list[Entry]:
         for _ in range(ATTEMPTS):

@@ -56,7 +56,8 @@ class ByteCounts:
     def __init__(self) -> None:
         # By rank of the level.
         self._totals = [0, 0, 0]
-        # By conntrack id: the bytes counted so far, the path, and whether this look has seen it.
+        # By conntrack id: the bytes counted so far, the path, and the look that has seen it last,
+        # of which the numbers are 0 to 3.
         self._known: dict[int, int] = {}
         self._look = 0
         self._has_begun = False
@@ -90,21 +91,24 @@ class ByteCounts:
             before = known.get(entry.id)
             if before is None:
                 if len(known) < MOST:
-                    known[entry.id] = self._already_counted(counted) << 3 | path << 1 | look
+                    known[entry.id] = self._already_counted(counted) << 4 | path << 2 | look
                 continue
-            former = before >> 3
+            former = before >> 4
             if counted > former:
-                totals[max(path, before >> 1 & 3)] += counted - former
+                totals[max(path, before >> 2 & 3)] += counted - former
             else:
                 counted = former  # What was read sooner may come later.
-            known[entry.id] = counted << 3 | path << 1 | look
+            known[entry.id] = counted << 4 | path << 2 | look
 
     def looked(self) -> None:
-        """That was a whole look at all answered connections; who was not in it is gone."""
+        """That was a whole look at all answered connections.
+
+        Who was in none of the last two is gone; in one it may be missing, as looks overlap.
+        """
         look = self._look
-        for number in [number for number, value in self._known.items() if value & 1 != look]:
+        for number in [n for n, value in self._known.items() if look - value & 3 > 1]:
             del self._known[number]
-        self._look = 1 - look
+        self._look = look + 1 & 3
         self._has_begun, self._has_rested = True, False
 
     def ended(self, entries: Iterable[Entry]) -> None:
@@ -114,12 +118,15 @@ class ByteCounts:
             counted = entry.original_bytes + entry.reply_bytes
             if before is not None:
                 # Whatever its status says now: it was taken out of the flowtable before.
-                self._totals[before >> 1 & 3] += max(0, counted - (before >> 3))
+                self._totals[before >> 2 & 3] += max(0, counted - (before >> 4))
             elif self._has_begun:
                 self._totals[_NONE] += counted
 
     def rest(self) -> None:
         """Nobody looks for now, because nothing is offloaded."""
+        if not self._has_rested:
+            path = 3 << 2
+            self._known = {number: value & ~path for number, value in self._known.items()}
         self._has_rested = True
 
     def sample(self, time: float) -> None:
