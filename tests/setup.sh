@@ -32,6 +32,9 @@ pppd:ppp
 pppoe-server:pppoe
 systemctl:systemd
 wg:wireguard-tools
+hostapd:hostapd
+wpa_supplicant:wpasupplicant
+iw:iw
 "
 # To build User Mode Linux, and to start it.
 uml_packages="

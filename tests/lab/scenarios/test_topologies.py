@@ -71,6 +71,7 @@ def assert_short_path(batch: Batch, daemon: Daemon) -> None:
         (topologies.vlan, PORTS),
         (topologies.bond, {"bond0": "software", "lan2": "hardware", "wan": "hardware"}),
         (topologies.pppoe, PORTS),
+        (topologies.pppoe_over_vlan, PORTS),
         (topologies.pppoe_in_a_program, {"lan1": "hardware", "lan2": "hardware", PPP: "software"}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
