@@ -3,9 +3,9 @@
 
 In one boot of the lab router, a home with a bridge: for TCP and UDP the share of packets on the
 classic path (original direction, reply), the bits that conntrack shows, and the packets in a
-hundred that the engine forwarded. Its own count runs ahead of connection tracking's, so that figure can
-pass 100. Transfers have a fixed rate, so nothing is said of speed: one processor that also is
-every host would tell little of it.
+hundred that the engine forwarded. The engine's count runs ahead of connection tracking's, so that
+figure can pass 100. Transfers have a fixed rate, so nothing is said of speed: one processor that
+also is every host would tell little of it.
 
 firewall4's list for hardware holds access points, which a kernel without OpenWrt's patches
 refuses; firewall4 then takes its list for software, and so does this.
