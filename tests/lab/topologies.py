@@ -6,13 +6,12 @@ The hosts, their addresses and the firewall stay what they are.
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import IO
 
 from tests.lab.hosts import LAN1, LAN2, WAN, WAN_GROUP, Router, Segment
+from tests.lab.programs import running
 from tests.lab.wait import wait_for
 
 Topology = Callable[[Router], AbstractContextManager[None]]
@@ -105,6 +104,14 @@ def pppoe(router: Router) -> Iterator[None]:
 
 
 @contextmanager
+def pppoe_over_vlan(router: Router) -> Iterator[None]:
+    """The same in a VLAN, as most lines with PPPoE want it."""
+    near, far = f"{WAN.port}.{VLAN}", f"eth0.{VLAN}"
+    with vlan(router), _dialled(router, ["plugin", "pppoe.so", f"nic-{near}"], near, far):
+        yield
+
+
+@contextmanager
 def pppoe_in_a_program(router: Router) -> Iterator[None]:
     """The same with pppd and a program that does the PPPoE."""
     with _dialled(router, ["pty", f"pppoe -I {WAN.port} -T 80 -m 1412"]):
@@ -112,10 +119,12 @@ def pppoe_in_a_program(router: Router) -> Iterator[None]:
 
 
 @contextmanager
-def _dialled(router: Router, how: Sequence[str]) -> Iterator[None]:
+def _dialled(
+    router: Router, how: Sequence[str], near: str = WAN.port, far: str = "eth0"
+) -> Iterator[None]:
     host = router.hosts[WAN.port]
-    router.namespace.ip(f"address flush dev {WAN.port}")
-    host.ip("address flush dev eth0")
+    router.namespace.ip(f"address flush dev {near}")
+    host.ip(f"address flush dev {far}")
     addresses = ["-L", WAN.host4, "-R", WAN.router4, "-N", "1"]
     words = [word for option in PPPD for word in option.split()]
     dial = router.namespace.command("pppd", *how, "ifname", PPP, "nodetach", *words)
@@ -127,26 +136,15 @@ def _dialled(router: Router, how: Sequence[str]) -> Iterator[None]:
         checksums = ("ethtool", "-K", WAN.port, "tx")
         router.namespace.run(*checksums, "off")
         ends.callback(router.namespace.run, *checksums, "on")
-        log = ends.enter_context(tempfile.TemporaryFile("w+"))
         options = ends.enter_context(tempfile.NamedTemporaryFile("w"))
         options.write("\n".join((*PPPD, "")))
         options.flush()
-        serve = host.command("pppoe-server", "-F", "-I", "eth0", "-O", options.name, *addresses)
-        for command in (serve, dial):
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-            ends.callback(process.wait)
-            ends.callback(process.terminate)
-        wait_for(lambda: _has_address(router, PPP), "the PPPoE session", 60, state=_text(log))
+        serve = host.command("pppoe-server", "-F", "-I", far, "-O", options.name, *addresses)
+        ends.enter_context(running(*serve))
+        said = ends.enter_context(running(*dial))
+        wait_for(lambda: _has_address(router, PPP), "the PPPoE session", 60, state=said)
         router.namespace.ip(f"link set {PPP} group {WAN_GROUP}")
         yield
-
-
-def _text(file: IO[str]) -> Callable[[], str]:
-    def read() -> str:
-        file.seek(0)
-        return file.read()
-
-    return read
 
 
 def _has_address(router: Router, device: str) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +118,19 @@ def test_who_is_there_is_told_at_once_and_a_move_a_moment_later() -> None:
         (10.02, (Host(V4, "phy0-ap0"),), ()),
         (15.02, (), (V4,)),
     ]
+
+
+def test_a_port_that_forgets_a_host_does_not_delay_the_news_of_where_it_is() -> None:
+    async def story(around: Neighbourhood) -> None:
+        await asyncio.sleep(9.9)
+        around.happens(Learned("br-lan", PC, None))
+        await asyncio.sleep(0.04)
+        around.happens(Learned("br-lan", PC, "phy0-ap0"))
+        await asyncio.sleep(5)
+
+    _, (time, seen, _) = map(at, told(story, *HERE))
+    assert seen == (Host(V4, "phy0-ap0"),)
+    assert time == pytest.approx(10.14)
 
 
 def test_a_host_that_flaps_is_told_twice_a_second_at_most() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab import topologies
 from tests.lab.capture import (
     Engine,
     hardware_flows,
@@ -107,7 +108,13 @@ def test_in_software_every_host_behind_a_bridge_has_the_short_path(
 
 @pytest.mark.parametrize(
     ("kind", "families"),
-    [("wireguard", (4, 6)), ("sit", (6,)), ("gre", (4, 6)), ("ip6tnl", (4, 6))],
+    [
+        ("wireguard", (4, 6)),
+        ("sit", (6,)),
+        ("gre", (4, 6)),
+        ("ipip", (4,)),
+        ("ip6tnl", (4, 6)),
+    ],
 )
 @pytest.mark.parametrize("level", ["software", "hardware"])
 def test_a_tunnel_has_the_short_path_in_software_and_is_never_in_hardware(
@@ -135,6 +142,19 @@ def test_a_tunnel_has_the_short_path_in_software_and_is_never_in_hardware(
             wait_for_payload(batch)
             assert all_classic(LAN1, batch.wanted), of_host(LAN1)
             assert len(batch.stop().alive) == batch.wanted
+        daemon.stop("release")
+
+
+@pytest.mark.parametrize("level", ["software", "hardware"])
+def test_pppoe_over_a_vlan_has_the_short_path(
+    level: str, router: Router, daemon: Daemon, traffic: Traffic
+) -> None:
+    with topologies.pppoe_over_vlan(router):
+        at_level(daemon, level)
+        batch = traffic.start(*all_kinds("lan1", (4,)))
+        batch.wait_until_flowing()
+        assert_short_path(batch, daemon)
+        assert len(batch.stop().alive) == batch.wanted
         daemon.stop("release")
 
 

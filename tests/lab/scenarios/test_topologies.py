@@ -70,6 +70,7 @@ def assert_short_path(batch: Batch, daemon: Daemon) -> None:
         (topologies.vlan, PORTS),
         (topologies.bond, {"bond0": "software", "lan2": "hardware", "wan": "hardware"}),
         (topologies.pppoe, PORTS),
+        (topologies.pppoe_over_vlan, PORTS),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

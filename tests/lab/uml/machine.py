@@ -48,7 +48,8 @@ TOOLS = {
     **{"taskset": "util-linux", "setpriv": "util-linux", "busybox": "busybox-static"},
     **{"modprobe": "kmod", "ip": "iproute2", "nft": "nftables", "conntrack": "conntrack"},
     **{"ethtool": "ethtool", "pppd": "ppp", "pppoe-server": "pppoe", "systemctl": "systemd"},
-    "wg": "wireguard-tools",
+    **{"wg": "wireguard-tools", "hostapd": "hostapd", "iw": "iw"},
+    "wpa_supplicant": "wpasupplicant",
 }
 RECORDS = Path("/dev/tty2")
 """In the guest: what is written there, the host gets apart from the command's output."""
