@@ -38,7 +38,9 @@ def _fails(path: Path) -> bool:
     """Whether it is a program that lacks a newer libc than this machine's."""
     if not path.is_file() or path.is_symlink() or not path.stat().st_mode & 1:
         return False
-    if path.open("rb").read(4) != b"\x7fELF":
+    with path.open("rb") as file:
+        is_program = file.read(4) == b"\x7fELF"
+    if not is_program:
         return False
     told = subprocess.run(["ldd", str(path)], capture_output=True, text=True)
     return "version `GLIBC" in told.stdout + told.stderr
