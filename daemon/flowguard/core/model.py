@@ -160,6 +160,10 @@ class FlowTuple:
     source_port: int
     destination_port: int
 
+    @property
+    def family(self) -> Family:
+        return Family.IPV6 if ":" in self.source else Family.IPV4
+
     def __str__(self) -> str:
         return (
             f"{self.protocol} {_endpoint(self.source, self.source_port)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import Protocol
 
-from flowguard.core.model import Family, FlowTuple
+from flowguard.core.model import FlowTuple
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, Entry, Flow
 from flowguard.kernel.conntrack.flow import encode_tuple
 from flowguard.kernel.conntrack.numbers import CTA_TUPLE_ORIG, CTA_TUPLE_REPLY
@@ -82,7 +82,7 @@ class Connection:
         self.id = number
         self.flow = flow
         self.original: FlowTuple = flow.original
-        self.family = Family.IPV6 if ":" in flow.original.source else Family.IPV4
+        self.family = flow.original.family
         self.names = names
         self.ports = ports
         self.key = encode_tuple(CTA_TUPLE_ORIG, flow.original)[1][ATTRIBUTE.size :]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from flowguard.core.arms.draw import bucket_of
-from flowguard.core.model import Family, FlowTuple
+from flowguard.core.model import FlowTuple
 from flowguard.core.records import frozen
 from flowguard.core.tables.description import (
     AddressIn,
@@ -38,10 +38,6 @@ class Connection:
     ends: tuple[str | None, str | None] = (None, None)
     mark: int = 0
     connection_hash: int | None = None
-
-    @property
-    def family(self) -> Family:
-        return Family.IPV6 if ":" in self.original.source else Family.IPV4
 
 
 class TableRules:
@@ -77,7 +73,7 @@ class TableRules:
                 # It stands beside an InterfaceIs, and one end of the flow is behind that.
                 return self._hosts.isdisjoint((original.source, connection.reply.source))
             case FamilyIs(family):
-                return family is connection.family
+                return family is original.family
             case ProtocolIs(protocol):
                 return protocol == original.protocol
             case MarkIs(mask, value):
@@ -91,9 +87,7 @@ class TableRules:
                 return ip_address(_address(original, side)) in network
             case BucketBelow(family, _, limit):
                 drawn = connection.connection_hash
-                return (
-                    drawn is not None and family is connection.family and bucket_of(drawn) < limit
-                )
+                return drawn is not None and family is original.family and bucket_of(drawn) < limit
         return False
 
 

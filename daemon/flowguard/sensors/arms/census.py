@@ -24,7 +24,6 @@ from flowguard.core.arms.draw import (
 )
 from flowguard.core.arms.sequential_test import Counts
 from flowguard.core.events import FlowsJudged
-from flowguard.core.model import Family
 from flowguard.core.records import frozen
 from flowguard.kernel.conntrack import HW_OFFLOAD, OFFLOAD, TCP, UDP, Entry, Flow
 from flowguard.sensors.arms.drawing import Drawing
@@ -204,8 +203,7 @@ class Census:
         pair = self._pair_of(flow)
         if not drawing.concerns(entry, flow, pair):
             return None
-        family = Family.IPV6 if ":" in flow.original.source else Family.IPV4
-        cell = Cell(family, PROTOCOLS[entry.protocol], pair, self._epoch)
+        cell = Cell(flow.original.family, PROTOCOLS[entry.protocol], pair, self._epoch)
         return FollowedFlow(entry, cell, number, drawing.is_control(number), time)
 
     def _was_here(self, number: int) -> bool:
