@@ -7,7 +7,6 @@ blame on offloading is for the policy, which knows whether it was in use.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from flowguard.core.interface import Interface
 from flowguard.core.model import Fault
 from flowguard.core.records import frozen
 from flowguard.kernel.machine import LastBoot
+from flowguard.sensors.turns import in_turns
 
 if TYPE_CHECKING:
     from flowguard.platform.systemd.journal import PreviousBoot
@@ -127,10 +127,8 @@ async def _judge(rules: FaultRules, records: Sequence[LogRecord], reason: str = 
     assembler = FaultAssembler(rules)
     tail = _tail(records)
     faults: list[Fault] = []
-    for number, record in enumerate(tail, 1):
+    async for record in in_turns(tail, AT_ONCE):
         faults += assembler.feed(record)
-        if not number % AT_ONCE:
-            await asyncio.sleep(0)
     faults += assembler.flush()
     headlines = (r.text.strip() for r in tail if r.kernel and _CRASH.search(r.text))
     last_words = tuple(map(logtext.stamped, tail[-LAST_WORDS:]))

@@ -6,7 +6,6 @@ Imported when somebody asks: it costs memory that a daemon alone does not need.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from flowguard.kernel.conntrack import HELPED, TCP, Entry, Flow
 from flowguard.kernel.netlink.ip_addresses import packed
 from flowguard.sensors.arms.followed import ESTABLISHED
 from flowguard.sensors.arms.looks import TURN, FlowSeen, path_of
+from flowguard.sensors.turns import in_turns
 from flowguard.service.control import ApiError
 from flowguard.service.loop import Service
 
@@ -69,18 +69,12 @@ class Explaining:
         self._arms = service.arms
         self._left_out = {left.name: left.reason for left in service.devices.found.left_out}
 
-    def reason_of(self, entry: Entry) -> Reason | None:
-        """Raises MalformedMessage."""
-        return reason(self._seen(entry, entry.flow()), self._plan, self._state, self._left_out)
-
     async def reasons_of(self, flows: Sequence[FlowSeen]) -> list[Reason | None]:
-        """The same of several, in pieces; raises MalformedMessage."""
-        found = []
-        for flow in flows:
-            found.append(self.reason_of(flow.entry))
-            if not len(found) % TURN:
-                await asyncio.sleep(0)
-        return found
+        """Of each; raises MalformedMessage."""
+        return [self._reason_of(seen.entry, seen.flow) async for seen in in_turns(flows, TURN)]
+
+    def _reason_of(self, entry: Entry, flow: Flow) -> Reason | None:
+        return reason(self._seen(entry, flow), self._plan, self._state, self._left_out)
 
     def is_wanted(self, entry: Entry, wanted: Wanted) -> bool:
         """The cheap questions first. Raises MalformedMessage; OSError for what is no address."""
@@ -90,11 +84,14 @@ class Explaining:
             host = packed(wanted.host)
             if host not in entry.key and host not in entry.reply_key:
                 return False
-        if wanted.device is not None and wanted.device not in self._devices_of(entry.flow()):
+        if wanted.device is None and wanted.why is None:
+            return True
+        flow = entry.flow()
+        if wanted.device is not None and wanted.device not in self._devices_of(flow):
             return False
         if wanted.why is None:
             return True
-        found = self.reason_of(entry)
+        found = self._reason_of(entry, flow)
         return found is not None and found.why is wanted.why
 
     def _devices_of(self, flow: Flow) -> set[str | None]:

@@ -22,6 +22,7 @@ from flowguard.sensors.arms.drawing import Drawing
 from flowguard.sensors.arms.ways import Ways
 from flowguard.sensors.beat import until_beat
 from flowguard.sensors.byte_counts import ByteCounts
+from flowguard.sensors.turns import in_turns
 
 LOOK_SECONDS = 5.0
 # Where the table is so large that a look takes long, looks come less often, so that they take
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @frozen
 class FlowSeen:
-    """One connection for people: bytes as (original, reply), times on the monotonic clock.
+    """One connection for people; times are of the monotonic clock.
 
     `arm` is "control" or "treated", and None for a flow that takes no part in the comparison.
     `born` is known while it is followed.
@@ -49,11 +50,18 @@ class FlowSeen:
 
     entry: Entry
     flow: Flow
-    level: Level
     arm: str | None
     born: float | None
     stalled_since: float | None
-    bytes: tuple[int, int]
+
+    @property
+    def level(self) -> Level:
+        return path_of(self.entry)
+
+    @property
+    def bytes(self) -> tuple[int, int]:
+        """Of the original direction and of the reply."""
+        return self.entry.original_bytes, self.entry.reply_bytes
 
 
 def _everything(entry: Entry) -> bool:
@@ -201,10 +209,8 @@ class ArmsSensor:
         number = 0
         async with aclosing(self._connections.sweep(Filter())) as batches:
             async for batch in batches:
-                for entry in batch:
+                async for entry in in_turns(batch, TURN):
                     number += 1
-                    if not number % TURN:
-                        await asyncio.sleep(0)
                     stalled = self._census.stalled_since(entry.id) is not None
                     rank = (stalled, entry.original_bytes + entry.reply_bytes)
                     item = (rank, number, entry)
@@ -214,26 +220,21 @@ class ArmsSensor:
                             heapq.heappush(best, item)
                     elif item > best[0] and wanted(entry):
                         heapq.heapreplace(best, item)
-        found = []
-        for _, _, entry in sorted(best, reverse=True):
-            found.append(self._seen(entry))
-            if not len(found) % TURN:
-                await asyncio.sleep(0)
-        return tuple(found)
+        ranked = sorted(best, reverse=True)
+        return tuple([self._seen(entry) async for _, _, entry in in_turns(ranked, TURN)])
 
     def _seen(self, entry: Entry) -> FlowSeen:
+        flow = entry.flow()
         return FlowSeen(
             entry,
-            entry.flow(),
-            path_of(entry),
-            self._arm_of(entry),
+            flow,
+            self._arm_of(entry, flow),
             self._census.born(entry.id),
             self._census.stalled_since(entry.id),
-            (entry.original_bytes, entry.reply_bytes),
         )
 
-    def _arm_of(self, entry: Entry) -> str | None:
-        drawing, flow = self.drawing, entry.flow()
+    def _arm_of(self, entry: Entry, flow: Flow) -> str | None:
+        drawing = self.drawing
         if not drawing.control_share:
             return None
         if not drawing.concerns(entry, flow, self.ways.pair_of(flow)):
