@@ -66,8 +66,8 @@ def a_status() -> dict[str, Any]:
 class Household:
     """A machine in memory; what is told by the daemon is `status`, None where it does not run."""
 
-    def __init__(self, status: dict[str, Any] | None = None) -> None:
-        self.parts = Parts(release="6.12.40")
+    def __init__(self, status: dict[str, Any] | None = None, release: str = "6.12.40") -> None:
+        self.parts = Parts(release=release)
         self.files = self.parts.files.texts
         self.packages: dict[str, str] = {"flowguard": "config flowguard 'globals'\n"}
         self.status = status

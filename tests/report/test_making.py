@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from flowguard.checks import Finding, Grade
+from flowguard.core.tables.topology import Kind, Link
 from flowguard.report.document import LONGEST
+from flowguard.report.masking import NOBODYS_NAMES
 from flowguard.service.frozen_moments import lines_of, path_of
 from tests.report.household import OOPS, Household, a_status
 from tests.service.composed import PATHS
@@ -131,6 +133,7 @@ def test_random_names_and_keys_do_not_leak(secret: str, option: str) -> None:
     plain = Household(STATUS())
     plain.plant("x")
     assume(secret.lower() not in plain.report().lower())
+    assume(secret.lower() not in NOBODYS_NAMES)  # It says nothing of anybody.
     house = Household(STATUS())
     house.packages["wireless"] = f"config wifi-iface\n option {option} '{secret}'\n"
     house.plant(secret)
@@ -189,6 +192,22 @@ def test_what_a_maintainer_asks_for_is_in_it() -> None:
         "wan: 1 2 3",
     ):
         assert expected in text, expected
+
+
+@pytest.mark.parametrize(
+    ("release", "said"),
+    [
+        ("6.12.40", "- taking part: lan1, pppoe-wan"),
+        ("7.3.4", "- left out: pppoe-wan: PPP of a program"),
+    ],
+)
+def test_without_a_daemon_it_says_what_would_take_part_on_this_kernel(
+    release: str, said: str
+) -> None:
+    house = Household(None, release)
+    house.parts.network.add(Link("pppoe-wan", Kind.PPP))
+    house.parts.network.forwarding = ("br-lan", "pppoe-wan")
+    assert said in house.report()
 
 
 def test_without_a_daemon_it_says_so_and_shows_what_it_left_behind() -> None:

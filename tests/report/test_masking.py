@@ -154,7 +154,8 @@ def _is_everybodys(address: IPv4Address | IPv6Address) -> bool:
 def test_no_address_is_left_whatever_is_around_it(address: str, before: str, after: str) -> None:
     # Behind a dot it is the end of a version, as of the firmware WLAN.HK.2.9.0.1.
     assume(before != "." or "." not in address)
-    masked = Masking().mask(f"line{before or ' '}{address}{after}")
+    # No hexadecimal digit stands before it: who glues one to an address hides it.
+    masked = Masking().mask(f"lines{before or ' '}{address}{after}")
     assert address not in masked
 
 

@@ -70,7 +70,7 @@ class Moves:
                 self._waiting[address] = wanted
 
     async def _pull(self, moved: set[str], wanted: Filter) -> bool:
-        """Whether that could be done; a failure that lasts is told once."""
+        """Whether nothing is left to be done; a failure that lasts is told once."""
         names = ", ".join(sorted(moved))
         try:
             flows = await self._flows(moved, wanted)

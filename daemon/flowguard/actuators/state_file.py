@@ -15,6 +15,7 @@ from flowguard.core.serial import from_json, to_json
 from flowguard.kernel.machine import Files
 
 FORMAT = 1
+STATE_FILE = "state.json"
 # So many unreadable files are kept; whatever breaks more of them breaks all of them.
 KEPT_ASIDE = 5
 
@@ -55,7 +56,7 @@ class StateStore:
     """The state file of one directory."""
 
     def __init__(self, files: Files, directory: str, boot_id: str) -> None:
-        self.path = os.path.join(directory, "state.json")
+        self.path = os.path.join(directory, STATE_FILE)
         self.boot_id = boot_id
         self._files = files
 

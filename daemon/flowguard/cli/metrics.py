@@ -8,19 +8,19 @@ them): openwrt-package/flowguard/files/metrics.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flowguard.cli.common import ExitCode, add_socket, ask
+from flowguard.core.model import Level
+from flowguard.core.state import Phase
 
 Status = dict[str, Any]
-Labels = dict[str, str]
+Labels = Mapping[str, str]
 Sample = tuple[Labels, float]
 Metric = tuple[str, str, Sequence[Sample]]
 
-LEVELS = ("none", "software", "hardware")
 PATHS = ("hardware", "software", "none", "refused")
-STATES = ("steady", "draining", "held_off", "canary", "stopped")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,10 +47,10 @@ def describe(status: Status) -> Iterator[str]:
 def _overall(status: Status) -> Iterator[Metric]:
     about = {"version": status["version"], "kernel": status["boot"]["kernel"] or ""}
     yield "info", "version of flowguard, and the kernel", [(about, 1)]
-    level, wanted = _rank(status["level"]), _rank(status["wanted"])
+    level, wanted = Level(status["level"]).rank, Level(status["wanted"]).rank
     yield "level", "highest level reached: 0 none, 1 software, 2 hardware", [({}, level)]
     yield "wanted_level", "highest level wanted", [({}, wanted)]
-    states = [({"state": state}, float(status["state"] == state)) for state in STATES]
+    states = [({"state": state}, float(status["state"] == state)) for state in Phase]
     yield "state", "1 for what it is doing", states
     yield "suspended", "1 while somebody has suspended it", [({}, float(status["suspended"]))]
     yield "problems", "things that are wrong just now", [({}, len(status["problems"]))]
@@ -63,9 +63,9 @@ def _overall(status: Status) -> Iterator[Metric]:
 
 def _devices(status: Status) -> Iterator[Metric]:
     devices = [({"device": d["name"], "driver": d["driver"] or ""}, d) for d in status["devices"]]
-    reached = [(labels, _rank(device["level"])) for labels, device in devices]
+    reached = [(labels, Level(device["level"]).rank) for labels, device in devices]
     yield "device_level", "level reached: 0 none, 1 software, 2 hardware", reached
-    allowed = [(labels, _rank(device["allowed"])) for labels, device in devices]
+    allowed = [(labels, Level(device["allowed"]).rank) for labels, device in devices]
     yield "device_allowed_level", "highest level that it may have now", allowed
     strikes = [(labels, device["strikes"]) for labels, device in devices]
     yield "device_strikes", "faults that are remembered against it", strikes
@@ -88,10 +88,6 @@ def _evidence(status: Status) -> Iterator[Metric]:
     yield "arm_connections", "connections judged by the present comparison", outcomes
     unplanned = float(status["boot"]["unplanned"])
     yield "boot_unplanned", "1 after a reboot that nobody planned", [({}, unplanned)]
-
-
-def _rank(level: str) -> int:
-    return LEVELS.index(level)
 
 
 def _wait(status: Status, device: Status) -> float:

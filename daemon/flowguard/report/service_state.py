@@ -8,8 +8,10 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from flowguard.actuators.state_file import STATE_FILE
 from flowguard.kernel.machine import Files
 from flowguard.report.document import Section, fenced, flattened, folded
+from flowguard.service.recorder import EVENT_LOG
 
 APART = ("devices", "left_out", "missing_devices", "decisions", "sensors", "problems", "boot")
 """Parts of the status that have a place of their own in the report."""
@@ -41,7 +43,7 @@ def service_sections(status: dict[str, Any]) -> list[Section]:
 
 def left_behind(files: Files, state_directory: str, why: str) -> list[Section]:
     """Without a daemon: why there is none, and its state file."""
-    path = os.path.join(state_directory, "state.json")
+    path = os.path.join(state_directory, STATE_FILE)
     lines = [f"The daemon does not answer: {why}.", ""]
     try:
         state = json.loads(files.read(path))
@@ -55,7 +57,7 @@ def left_behind(files: Files, state_directory: str, why: str) -> list[Section]:
 
 def events_section(files: Files, directory: str) -> Section:
     """The end of the event log (`flowguard replay` takes the whole of it)."""
-    path = os.path.join(directory, "events.jsonl")
+    path = os.path.join(directory, EVENT_LOG)
     try:
         events = files.read(path).splitlines()
     except FileNotFoundError:

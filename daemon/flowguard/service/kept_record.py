@@ -2,7 +2,7 @@
 """What a restart of the daemon goes on from, kept on tmpfs: it means nothing in another boot.
 
 That is the arms' evidence (a fault of one flow in twenty takes hours to prove where there is
-little traffic) and the bytes by path.
+little traffic), the bytes by path, and where hosts are.
 """
 
 from __future__ import annotations

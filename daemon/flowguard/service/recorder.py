@@ -12,6 +12,7 @@ from flowguard.core.state import State
 from flowguard.core.tables.places import levels_by_device
 from flowguard.kernel.machine import Files
 
+EVENT_LOG = "events.jsonl"
 SIZE_LIMIT = 256 * 1024
 
 
@@ -19,7 +20,7 @@ class EventRecorder:
     """Appends events to `events.jsonl`; the file before it is kept as `events.jsonl.1`."""
 
     def __init__(self, files: Files, directory: str) -> None:
-        self.path = os.path.join(directory, "events.jsonl")
+        self.path = os.path.join(directory, EVENT_LOG)
         self._files = files
         self._size: int | None = None  # None: the file is not ours yet, or has a gap.
         self._begun = False
