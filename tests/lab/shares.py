@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from tests.lab.capture import (
+    Engine,
     TrackedConnection,
     hardware_flows,
     software_flows,
@@ -39,11 +40,7 @@ def all_kinds(
 
 def assert_short_path(batch: Batch, daemon: Daemon) -> None:
     """Hardly a packet takes the classic path, in either direction."""
-    wait_for(
-        lambda: hardware_flows() + software_flows() >= batch.wanted,
-        "all flows to be offloaded",
-        state=lambda: (tracked_connections(), daemon.status()),
-    )
+    wait_until_offloaded(batch, state=lambda: (tracked_connections(), daemon.status()))
     shares = classic_shares()
     assert max(shares) <= MOST_CLASSIC, (shares, tracked_connections())
 
@@ -61,9 +58,29 @@ def classic_shares(packets: int = PACKETS) -> tuple[float, float]:
     return slow.original / moved.original, slow.reply / moved.reply
 
 
+def wait_until_offloaded(batch: Batch, state: Callable[[], object] = tracked_connections) -> None:
+    """As many flows as that are in a flowtable."""
+    wait_for(
+        lambda: hardware_flows() + software_flows() >= batch.wanted,
+        "all flows to be offloaded",
+        state=state,
+    )
+
+
 def payload(batch: Batch) -> int:
     now = batch.report()
     return now.sent + now.received
+
+
+def wait_for_payload(batch: Batch) -> None:
+    """All of it goes on: enough packets for a rule to have seen them."""
+    before = payload(batch)
+    wait_for(lambda: payload(batch) - before > batch.wanted * 16_000, "the transfers to go on", 60)
+
+
+def entries_of_lan2(engine: Engine) -> list[str]:
+    """What the engine would forward for the host behind lan2, wherever it is."""
+    return [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
 
 
 def at_level(

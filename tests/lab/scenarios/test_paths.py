@@ -10,8 +10,6 @@ import pytest
 from tests.lab import topologies
 from tests.lab.capture import (
     Engine,
-    hardware_flows,
-    software_flows,
     tracked_connections,
 )
 from tests.lab.daemon import Daemon, all_on
@@ -25,9 +23,17 @@ from tests.lab.paths import (
     counted,
     tunnel,
 )
-from tests.lab.shares import all_kinds, assert_short_path, at_level, of_host, payload
+from tests.lab.shares import (
+    all_kinds,
+    assert_short_path,
+    at_level,
+    entries_of_lan2,
+    of_host,
+    wait_for_payload,
+    wait_until_offloaded,
+)
 from tests.lab.traffic import Downloads, Uploads
-from tests.lab.traffic.control import Batch, Traffic
+from tests.lab.traffic.control import Traffic
 from tests.lab.wait import wait_for
 
 # What a move may cost beside the time in which the host is nowhere.
@@ -74,16 +80,6 @@ def wait_until_apart() -> None:
         "lan1's host in hardware, lan2's in software",
         state=tracked_connections,
     )
-
-
-def wait_for_payload(batch: Batch) -> None:
-    """All of it goes on: enough packets for a rule to have seen them."""
-    before = payload(batch)
-    wait_for(lambda: payload(batch) - before > batch.wanted * 16_000, "the transfers to go on", 60)
-
-
-def entries_of_lan2(engine: Engine) -> list[str]:
-    return [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
 
 
 @pytest.mark.parametrize("place", [LAN2.port, ACCESS_POINT])
@@ -225,9 +221,7 @@ def test_a_host_moves_and_its_connections_go_on(
     )
     batch.wait_until_flowing()
     if has_a_path(start):
-        wait_for(
-            lambda: hardware_flows() + software_flows() >= batch.wanted, "all flows to be offloaded"
-        )
+        wait_until_offloaded(batch)
     home.move(to)
     wait_for_payload(batch)
     if to == ACCESS_POINT:

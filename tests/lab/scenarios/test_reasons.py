@@ -12,13 +12,12 @@ import pytest
 from tests.lab.capture import (
     Engine,
     hardware_flows,
-    software_flows,
-    tracked_connections,
 )
 from tests.lab.daemon import Daemon, all_on
 from tests.lab.hosts import LAN1, LAN2, SERVER_PORT, WAN, Router
 from tests.lab.namespace import run
 from tests.lab.paths import ACCESS_POINT, Roamer, bridge_with_access_point, tunnel
+from tests.lab.shares import wait_until_offloaded
 from tests.lab.traffic import Datagrams, Downloads
 from tests.lab.traffic.control import Batch, Traffic
 from tests.lab.wait import wait_for
@@ -42,11 +41,7 @@ def begun(traffic: Traffic, *patterns: Downloads | Datagrams) -> Batch:
     """All of them are in a flowtable."""
     batch = traffic.start(*patterns)
     batch.wait_until_flowing()
-    wait_for(
-        lambda: hardware_flows() + software_flows() >= batch.wanted,
-        "all flows to be offloaded",
-        state=tracked_connections,
-    )
+    wait_until_offloaded(batch)
     return batch
 
 

@@ -7,11 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.capture import Engine, hardware_flows, software_flows
+from tests.lab.capture import Engine
 from tests.lab.daemon import Daemon
 from tests.lab.hosts import LAN1, LAN2, Router
 from tests.lab.paths import counted
-from tests.lab.shares import all_kinds, assert_short_path, at_level, of_host, payload
+from tests.lab.shares import (
+    all_kinds,
+    assert_short_path,
+    at_level,
+    entries_of_lan2,
+    of_host,
+    wait_for_payload,
+    wait_until_offloaded,
+)
 from tests.lab.traffic import Downloads, Uploads
 from tests.lab.traffic.control import Traffic
 from tests.lab.wait import wait_for
@@ -44,10 +52,6 @@ def home(router: Router) -> Iterator[Station]:
         yield station
 
 
-def entries_of_lan2(engine: Engine) -> list[str]:
-    return [line for line in engine.bound() if "192.168.2." in line or "db8:0002:" in line]
-
-
 def gap_of_move(start: str, to: str, home: Station, traffic: Traffic, offloaded: bool) -> float:
     """The longest silence of any transfer while the station moves, in seconds; none is lost."""
     home.move(start)
@@ -58,12 +62,9 @@ def gap_of_move(start: str, to: str, home: Station, traffic: Traffic, offloaded:
     )
     batch.wait_until_flowing()
     if offloaded:
-        wait_for(
-            lambda: hardware_flows() + software_flows() >= batch.wanted, "flows to be offloaded"
-        )
-    before = payload(batch)
+        wait_until_offloaded(batch)
     home.move(to)
-    wait_for(lambda: payload(batch) - before > batch.wanted * 16_000, "the transfers to go on", 60)
+    wait_for_payload(batch)
     if to in ACCESS_POINTS:
         assert not any(c.in_hardware for c in of_host(LAN2))
     report = batch.stop()
