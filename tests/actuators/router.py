@@ -137,6 +137,10 @@ class OffloadedFlows(ConnectionTable):
     def __init__(self, timeouts: Timeouts) -> None:
         super().__init__()
         self.leave_after: float | None = 5.0
+        self.collections: list[list[int]] = []
+        """What was in a flowtable still, each time that the kernel was asked to collect."""
+        self.collection_error: OSError | None = None
+        self.collection_hangs = False
         self._timeouts = timeouts
 
     def offload(self, count: int) -> None:
@@ -155,6 +159,13 @@ class OffloadedFlows(ConnectionTable):
         out = {e.id for e in entries}
         left = SEEN_REPLY | ASSURED
         self.entries = [e._replace(status=left) if e.id in out else e for e in self.entries]
+
+    async def collect(self) -> None:
+        self.collections.append([e.id for e in self.entries if e.status & OFFLOAD])
+        if self.collection_error:
+            raise self.collection_error
+        if self.collection_hangs:
+            await asyncio.Event().wait()
 
     async def delete(self, flows: Sequence[Flow]) -> None:
         gone = {flow.original for flow in flows}

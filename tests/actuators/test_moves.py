@@ -131,6 +131,27 @@ def test_an_interrupted_look_is_taken_again_at_once_and_then_after_a_while(
     assert caplog.text.count("the connection table changes faster than it can be read") == 1
 
 
+def test_the_kernel_collects_what_was_pulled_and_nothing_else_makes_it(
+    flows: OffloadedFlows,
+) -> None:
+    flows.entries = [masqueraded(1, PC), masqueraded(2, TV)]
+    follow(flows, PC)
+    assert flows.collections == [[2]]
+    follow(flows, PC)
+    assert len(flows.collections) == 1
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_kernel_that_does_not_collect_keeps_nobody_waiting(
+    flows: OffloadedFlows, hangs: bool
+) -> None:
+    flows.entries = [masqueraded(1, PC), masqueraded(2, TV)]
+    flows.collection_hangs = hangs
+    flows.collection_error = None if hangs else OSError(1, "Operation not permitted")
+    assert follow(flows, PC) == [2]
+    assert follow(flows, TV) == []
+
+
 def test_very_many_flows_go_in_rounds(
     flows: OffloadedFlows, monkeypatch: pytest.MonkeyPatch
 ) -> None:

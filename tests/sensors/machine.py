@@ -215,6 +215,9 @@ class ConnectionTable(Watchable):
     async def renew(self, entries: Sequence[Entry]) -> None:
         raise AssertionError("no sensor renews anything")
 
+    async def collect(self) -> None:
+        raise AssertionError("no sensor has anything collected")
+
     def listen(
         self,
         wanted: Filter,

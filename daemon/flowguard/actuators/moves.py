@@ -23,6 +23,8 @@ ATTEMPTS = 5
 # At once: more flows than a household has.
 FLOWS_MOST = 2000
 RETRY_SECONDS = 5.0
+# By then the kernel has looked by itself, unless a driver is stuck.
+COLLECTION_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,8 @@ class Moves:
         try:
             flows = await self._flows(moved, wanted)
             await self._connections.renew(flows)
+            if flows:
+                await self._collect()
         except (OSError, MalformedMessage) as error:
             if str(error) != self._failure:
                 log.warning("flows of %s stay where they were: %s", names, error)
@@ -85,6 +89,13 @@ class Moves:
             log.info("%s moved or left: %d flows start anew", names, len(flows))
         # Where there are more, the rest comes in the next round.
         return len(flows) < FLOWS_MOST
+
+    async def _collect(self) -> None:
+        """Until the kernel does, the flowtables and the hardware send to the old port."""
+        try:
+            await asyncio.wait_for(self._connections.collect(), COLLECTION_SECONDS)
+        except OSError as error:  # TimeoutError is one.
+            log.debug("the kernel takes moved flows out when it next looks: %r", error)
 
     async def _flows(self, moved: set[str], wanted: Filter) -> list[Entry]:
         for _ in range(ATTEMPTS):

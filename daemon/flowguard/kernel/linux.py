@@ -8,6 +8,7 @@ not have raises OSError there and leaves the others alone.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from flowguard.kernel.clock import LinuxClock
 from flowguard.kernel.conntrack import Entry, Filter, Flow
 from flowguard.kernel.engines import EngineEntry
 from flowguard.kernel.files import LinuxFiles
+from flowguard.kernel.flow_collection import collect
 from flowguard.kernel.machine import Failed, Machine, Watch
 from flowguard.kernel.nftables import reading
 from flowguard.kernel.nftables.changes import Change
@@ -114,6 +116,9 @@ def _nothing() -> None:
 class LinuxConnections:
     """See `kernel.machine.Connections`."""
 
+    def __init__(self) -> None:
+        self._is_collecting = False
+
     def sweep(self, wanted: Filter) -> AsyncGenerator[list[Entry], None]:
         return conntrack.sweep(wanted)
 
@@ -125,6 +130,15 @@ class LinuxConnections:
 
     async def renew(self, entries: Sequence[Entry]) -> None:
         await conntrack.renew(entries)
+
+    async def collect(self) -> None:
+        if self._is_collecting:
+            raise OSError(errno.EBUSY, "the kernel has not finished the collection before")
+        self._is_collecting = True
+        await in_thread(collect, "collect flows", self._collected)
+
+    def _collected(self) -> None:
+        self._is_collecting = False
 
     def listen(
         self,

@@ -145,6 +145,15 @@ class Connections(Interface):
         """
         ...
 
+    async def collect(self) -> None:
+        """Have the kernel take out of the flowtables at once what has ended, and the drivers too.
+
+        It does that once a second by itself. OSError where it cannot be asked to; a driver that
+        is stuck holds this up for ever, and all changes of links as well, as every device that
+        goes down does then.
+        """
+        ...
+
     def listen(
         self,
         wanted: Filter,

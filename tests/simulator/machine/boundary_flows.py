@@ -64,6 +64,10 @@ class BoundConnections:
             if connection := self._table.by_id.get(entry.id):
                 self._kernel.flowtables.leave_soon(connection)
 
+    async def collect(self) -> None:
+        await self._process.wait(self._delays.uniform(*costs.LOOK_UP))
+        self._kernel.flowtables.collect()
+
     def listen(
         self,
         wanted: Filter,

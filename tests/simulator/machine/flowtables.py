@@ -6,6 +6,7 @@ After nft_flow_offload.c, nf_flow_table_core.c and nf_flow_table_offload.c.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from flowguard.core.model import Protocol
@@ -44,6 +45,7 @@ class Flowtables:
         self._engine = engine
         self._sysctls = sysctls
         self._delays: Random = world.random("flowtable workers")
+        self._ended: dict[Connection, Callable[[], None]] = {}
         connections.removed = self._removed
 
     # --- in -------------------------------------------------------------------------------
@@ -178,10 +180,17 @@ class Flowtables:
         wait = self._delays.uniform(0.05, COLLECTOR_SECONDS)
 
         def leave() -> None:
+            self._ended.pop(connection, None)
             if connection.token == token:
                 self.leave(connection)
 
+        self._ended[connection] = leave
         self._world.after(wait, leave)
+
+    def collect(self) -> None:
+        """The collector does not wait: some device went down."""
+        for leave in list(self._ended.values()):
+            leave()
 
     def timeouts_changed(self) -> None:
         """What is in hardware keeps the time it has left, and gets the new one after that."""
