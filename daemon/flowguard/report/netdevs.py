@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowguard.core.model import Device
-from flowguard.core.tables.topology import Link, resolve, whole_paths_only
+from flowguard.core.tables.topology import Link, paths_of, resolve
 from flowguard.kernel.machine import Machine, Network
 from flowguard.report.document import Section, fenced
 
@@ -54,7 +54,7 @@ async def _part(
             interfaces = await machine.network.forwarding_interfaces()
         except OSError as error:
             return [f"What would take part is not known: {error.strerror or error}"]
-        found = resolve(links, interfaces, whole_paths=whole_paths_only(machine.release))
+        found = resolve(links, interfaces, paths_of(machine.release))
         taking_part, left_out = [*found.devices, *found.software_only], [*found.left_out]
         reasons = [(left.name, left.reason) for left in left_out]
     else:

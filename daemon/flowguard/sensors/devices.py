@@ -17,8 +17,9 @@ from flowguard.core.tables.topology import (
     SOFTWARE_ONLY,
     Kind,
     LeftOut,
+    Paths,
+    paths_of,
     resolve,
-    whole_paths_only,
 )
 from flowguard.kernel.machine import Machine, Network
 from flowguard.sensors.capability import UNKNOWN, Capability, bound_devices, known, trial
@@ -83,7 +84,7 @@ async def find(
     Of the devices `kept` from before, those that could still take part do: a route that is
     gone for a moment must not cost a drain.
     """
-    network, whole_paths = machine.network, whole_paths_only(machine.release)
+    network, paths = machine.network, paths_of(machine.release)
     present = await network.links(known.carriers)
     kinds = {link.name: link.kind for link in present}
     left_out: tuple[LeftOut, ...] = ()
@@ -92,7 +93,7 @@ async def find(
         # Wi-Fi that somebody names is wanted in hardware.
         software_only = {n for n in names if kinds.get(n) in SOFTWARE_ONLY.keys() - {Kind.WIFI}}
     else:
-        found = partial(resolve, present, whole_paths=whole_paths)
+        found = partial(resolve, present, paths=paths)
         resolution = found(known.names)
         still = [name for name in kept if found((name,)).devices == (name,)]
         software_only, left_out = {*resolution.software_only}, resolution.left_out
@@ -101,19 +102,22 @@ async def find(
     devices = tuple(
         _software_only(d, kinds[d.name]) if d.name in software_only else d for d in seen.devices
     )
-    if whole_paths:
+    if paths is not Paths.ON_TOP:
         devices = tuple(replace(d, by_port=True) for d in devices)
     return Found(devices, seen.missing if configured else (), left_out)
 
 
 def _software_only(device: Device, kind: Kind) -> Device:
-    """Itself alone: whatever moves its packets is another device."""
+    reason = SOFTWARE_ONLY[kind]
+    if kind is Kind.WIFI:
+        return replace(device, hardware_capable=False, reason=reason)
+    # Itself alone: whatever moves its packets is another device.
     return Device(
         device.name,
         device.ifindex,
         forward_names=(device.name,),
         hardware_capable=False,
-        reason=SOFTWARE_ONLY[kind],
+        reason=reason,
     )
 
 

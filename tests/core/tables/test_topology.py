@@ -14,9 +14,10 @@ from flowguard.core.tables.topology import (
     Kind,
     LeftOut,
     Link,
+    Paths,
     Resolution,
+    paths_of,
     resolve,
-    whole_paths_only,
 )
 
 SWITCH = (
@@ -127,21 +128,39 @@ def test_where_only_whole_paths_count_tunnels_alone_take_part_themselves() -> No
         Link("wg0", Kind.TUNNEL),
     )
     interfaces = ("br-guest", "ppp0", "pppoe-wan", "wg0")
-    found = resolve(links, interfaces, whole_paths=True)
+    found = resolve(links, interfaces, Paths.WHOLE)
     assert (found.devices, found.software_only) == (("wan",), ("wg0",))
     reasons = {left.name: left.reason for left in found.left_out}
     assert reasons.keys() == {"br-guest", "phy1-ap0", "ppp0"}
     assert all("this kernel" in reasons[name] for name in ("br-guest", "ppp0"))
 
 
+def test_where_the_kernel_finds_its_way_through_wifi_it_takes_part_itself() -> None:
+    links = (
+        Link("br-guest", Kind.BRIDGE, lower=("phy1-ap0",)),
+        Link("br-lan", Kind.BRIDGE, lower=("lan1", "phy0-ap0")),
+        Link("lan1", Kind.PORT),
+        Link("phy0-ap0", Kind.WIFI),
+        Link("phy1-ap0", Kind.WIFI),
+        Link("phy2-ap0", Kind.WIFI),
+    )
+    found = resolve(links, ("br-guest", "br-lan", "phy2-ap0"), Paths.WHOLE_WITH_WIFI)
+    assert found == Resolution(("lan1",), (), ("phy0-ap0", "phy1-ap0", "phy2-ap0"))
+
+
 @pytest.mark.parametrize(
-    ("release", "whole"),
-    [("6.1.0-51-amd64", False), ("6.12.95", False), ("7.1.4", False), ("7.2-rc1", True)],
+    ("release", "paths"),
+    [
+        ("6.1.0-51-amd64", Paths.ON_TOP),
+        ("6.12.95", Paths.ON_TOP),
+        ("7.1.4", Paths.ON_TOP),
+        ("7.2-rc1", Paths.WHOLE),
+        ("7.3.4", Paths.WHOLE_WITH_WIFI),
+        ("8.0", Paths.WHOLE_WITH_WIFI),
+    ],
 )
-def test_kernels_that_take_a_flow_with_both_its_ways_or_not_at_all(
-    release: str, whole: bool
-) -> None:
-    assert whole_paths_only(release) is whole
+def test_what_a_kernel_asks_of_the_ways_of_a_flow(release: str, paths: Paths) -> None:
+    assert paths_of(release) is paths
 
 
 NAMES = [f"d{n}" for n in range(8)]

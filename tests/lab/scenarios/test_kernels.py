@@ -44,7 +44,8 @@ def make_later() -> None:
 def test_flowguard_knows_the_differences_that_it_has_to_know() -> None:
     release = os.uname().release
     assert ends_are_visible_in(release) is not closing_flows_stay()
-    assert topology.whole_paths_only(release) is whole_paths_only()
+    whole = topology.paths_of(release) is not topology.Paths.ON_TOP
+    assert whole is whole_paths_only()
 
 
 def test_the_directions_of_a_flow_that_reach_the_driver(engine: Engine, traffic: Traffic) -> None:

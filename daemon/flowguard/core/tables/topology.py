@@ -54,15 +54,28 @@ SOFTWARE_ONLY = {
 """The kinds that can take part themselves, in software, and why not in hardware."""
 
 
-def whole_paths_only(release: str) -> bool:
-    """Whether the kernel of this release (uname -r) refuses a flow unless it finds the devices at
-    the bottom of both its ways, and they are in the flowtable: since Linux 7.2 (871df5007eda).
+class Paths(StrEnum):
+    """What a kernel asks of the ways of a flow before it takes it."""
 
-    Before, what is on top will do. A bridge that takes part itself decides for each packet by
-    which port it leaves, whichever it is.
+    ON_TOP = "on top"
+    """What is on top will do. A bridge that takes part itself decides for each packet by which
+    port it leaves, whichever it is.
     """
+    WHOLE = "whole"
+    """The devices at the bottom of both ways are found, and in the flowtable: since Linux 7.2
+    (871df5007eda).
+    """
+    WHOLE_WITH_WIFI = "whole with Wi-Fi"
+    """The same, and mac80211's devices are found: since Linux 7.3 (3ae37eafd366)."""
+
+
+def paths_of(release: str) -> Paths:
+    """By the release of a kernel (uname -r)."""
     major, minor = release.split(".")[:2]
-    return (int(major), int("".join(filter(str.isdigit, minor[:2])) or 0)) >= (7, 2)
+    version = int(major), int("".join(filter(str.isdigit, minor[:2])) or 0)
+    if version >= (7, 3):
+        return Paths.WHOLE_WITH_WIFI
+    return Paths.WHOLE if version >= (7, 2) else Paths.ON_TOP
 
 
 @frozen
@@ -91,7 +104,8 @@ class LeftOut:
 class Resolution:
     """All sorted by name; nothing is in two of them.
 
-    `software_only` are interfaces that can take part themselves, as nothing below them can.
+    `software_only` are interfaces that can take part themselves, as nothing below them can, and
+    Wi-Fi below them where the kernel finds a way through it.
     """
 
     devices: tuple[str, ...]
@@ -100,30 +114,27 @@ class Resolution:
 
 
 def resolve(
-    links: Iterable[Link], interfaces: Iterable[str], *, whole_paths: bool = False
+    links: Iterable[Link], interfaces: Iterable[str], paths: Paths = Paths.ON_TOP
 ) -> Resolution:
-    """The devices below these interfaces (names of links), and what is left out on the way.
-
-    `whole_paths`: the kernel takes no others (`whole_paths_only`).
-    """
+    """The devices below these interfaces (names of links), and what is left out on the way."""
     by_name = {link.name: link for link in links}
-    walk = _Walk(by_name, whole_paths)
-    themselves = set()
+    walk = _Walk(by_name, paths)
     for name in interfaces:
-        alone = _Walk(by_name, whole_paths)
+        alone = _Walk(by_name, paths)
         alone.down((name,), 0)
         walk.found |= alone.found
+        walk.themselves |= alone.themselves
         walk.left_out |= alone.left_out
         link = by_name.get(name)
-        if alone.found or not can_be_in_software(link):
+        if alone.found or alone.themselves or not can_be_in_software(link):
             continue
-        if link.kind is Kind.TUNNEL or not whole_paths:
-            themselves.add(name)
+        if link.kind is Kind.TUNNEL or paths is Paths.ON_TOP:
+            walk.themselves.add(name)
         else:
             walk.left_out[name] = "this kernel puts no flow through a bridge into a flowtable"
-    taken = walk.found | themselves
+    taken = walk.found | walk.themselves
     left_out = (LeftOut(n, r) for n, r in sorted(walk.left_out.items()) if n not in taken)
-    return Resolution(tuple(sorted(walk.found)), tuple(left_out), tuple(sorted(themselves)))
+    return Resolution(tuple(sorted(walk.found)), tuple(left_out), tuple(sorted(walk.themselves)))
 
 
 def can_be_in_software(link: Link | None) -> TypeGuard[Link]:
@@ -135,11 +146,12 @@ def can_be_in_software(link: Link | None) -> TypeGuard[Link]:
 
 
 class _Walk:
-    def __init__(self, links: dict[str, Link], whole_paths: bool) -> None:
+    def __init__(self, links: dict[str, Link], paths: Paths) -> None:
         self.found: set[str] = set()
+        self.themselves: set[str] = set()
         self.left_out: dict[str, str] = {}
         self._links = links
-        self._whole_paths = whole_paths
+        self._paths = paths
         self._seen: set[tuple[str, str, int]] = set()
 
     def down(self, path: tuple[str, ...], tags: int) -> None:
@@ -157,6 +169,8 @@ class _Walk:
             self.found.add(name)
         elif link.kind is Kind.PPP and not link.lower:
             self._past_the_kernel(name)
+        elif link.kind is Kind.WIFI and self._paths is Paths.WHOLE_WITH_WIFI:
+            self.themselves.add(name)
         elif not link.lower or link.kind in (Kind.CONDUIT, Kind.WIFI, Kind.OTHER):
             self.left_out[name] = _REASONS[link.kind]
         elif tags + (link.kind in TAGGING) > MOST_TAGS:
@@ -167,7 +181,7 @@ class _Walk:
 
     def _past_the_kernel(self, name: str) -> None:
         """PPP whose packets some program or modem has."""
-        if self._whole_paths:
+        if self._paths is not Paths.ON_TOP:
             self.left_out[name] = "PPP of a program: this kernel finds no way through it"
         else:
             self.found.add(name)
