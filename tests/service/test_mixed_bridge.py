@@ -22,7 +22,7 @@ from flowguard.kernel.nftables.changes import (
 from flowguard.kernel.nftables.ruleset import TablesState, TableState
 from flowguard.kernel.route.sightings import Learned, Neighbour
 from tests.actuators.router import LAN, WAN, Router
-from tests.service.composed import Home, at_home
+from tests.service.composed import CONFIGURED, Home, at_home
 
 PC, TV = "192.168.1.2", "192.168.1.3"
 MAC, OTHER = b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02"
@@ -97,6 +97,33 @@ def test_a_host_that_leaves_is_out_before_its_flows_are_pulled() -> None:
         assert home.router.ruleset.made[-1] == (RemoveHosts("flowguard", (PC,)),)
 
     at_home(use, router=mixed())
+
+
+def test_a_station_that_leaves_an_access_point_in_hardware_is_pulled_out() -> None:
+    """As with WED: the driver would go on sending to the access point that it was on."""
+    router = mixed()
+    lan = router.network.devices[LAN]
+    router.network.devices[LAN] = replace(lan, bridge_ports=(LAN, "phy0-ap0"))
+    router.network.devices["phy0-ap0"] = replace(
+        router.network.devices[LAN],
+        name="phy0-ap0",
+        ifindex=10,
+        forward_names=("br-lan", "phy0-ap0"),
+        beside=(LAN,),
+    )
+
+    async def use(home: Home) -> None:
+        await home.settled()
+        held = home.router.ruleset.state.hardware
+        assert held and "phy0-ap0" in held.devices
+        for where in (LAN, "phy0-ap0", "phy1-ap0"):
+            home.router.flows.offload(3)
+            home.router.network.neighbourhood.happens(Learned("br-lan", MAC, where))
+            await asyncio.sleep(1)
+            assert in_hardware(home) == (3 if where == LAN else 0)
+
+    taking_part = replace(CONFIGURED, device=(LAN, "phy0-ap0", WAN))
+    at_home(use, router=router, configuration=taking_part)
 
 
 def test_while_hardware_is_drained_nobody_waits_and_the_new_table_knows_all() -> None:
